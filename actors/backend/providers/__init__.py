@@ -1,0 +1,1 @@
+"""How a backend talks to a model: one protocol, one module for each API."""

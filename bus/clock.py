@@ -1,0 +1,24 @@
+"""The shell's clock and dice: what the pure code is given from outside."""
+
+import os
+import time
+from datetime import UTC, datetime
+
+from callboard.events.ids import entity_id, shard_of, uuid7
+
+
+def now() -> datetime:
+    """The wall clock, UTC."""
+    return datetime.now(UTC)
+
+
+def new_event_id() -> str:
+    """An id for an event that nothing caused but a person or the outside world."""
+    return uuid7(time.time_ns(), os.urandom(10))
+
+
+def new_entity_id(owner: str | None = None) -> str:
+    """An id for a new entity, in its owner's shard or, without one, in any."""
+    entropy = os.urandom(11)
+    shard = shard_of(owner) if owner else entropy[10] & 63
+    return entity_id(shard, time.time_ns(), entropy)

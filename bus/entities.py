@@ -1,0 +1,206 @@
+"""Entities over the log: read, fold, decide, append under the expectation that nobody was faster; else again.
+
+The one place where envelopes are made: ids that a retry repeats, dense versions, the hash chain, trace context.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from callboard.bus import subjects
+from callboard.bus.clock import new_event_id, now
+from callboard.bus.errors import Conflict
+from callboard.bus.log import Log, Record, Write
+from callboard.events import backend, budget, task, trace
+from callboard.events.envelope import Envelope, Unknown, decode, encode, message_hash, short_type
+from callboard.events.errors import BrokenChain, Undecodable
+from callboard.events.ids import derived_id
+
+S = TypeVar("S")
+MAX_CONFLICTS = 20
+
+
+class Aggregate(NamedTuple, Generic[S]):
+    """A kind of entity: its empty state, its rules and its fold."""
+
+    kind: str
+    new: Callable[[str], S]
+    decide: Callable[[S, Any], Sequence[Any]]
+    evolve: Callable[[S, Any], S]
+    addressee: Callable[[Any], str | None] = lambda _: None
+
+
+TASK = Aggregate("task", task.Task, task.decide, task.evolve, task.addressee)
+BACKEND = Aggregate("backend", backend.Backend, backend.decide, backend.evolve)
+BUDGET = Aggregate("budget", budget.Budget, budget.decide, budget.evolve)
+
+
+class Loaded(NamedTuple, Generic[S]):
+    """An entity as folded up to the stream sequence ``seq`` (0: nothing stored yet)."""
+
+    id: str
+    state: S
+    seq: int = 0
+    version: int = 0
+    prevhash: str = ""
+    correlation: str = ""
+    context: trace.SpanContext | None = None
+    newer: str = ""
+    """The first event type that this version of the code does not know; nothing may be decided after it."""
+
+
+class Told(NamedTuple, Generic[S]):
+    """What came of a wish: the entity after it, and what was appended, nothing if the log had said it before."""
+
+    entity: Loaded[S]
+    appended: Sequence[Envelope]
+
+
+class Entities(Generic[S]):
+    """All entities of one kind, as one actor sees and changes them.
+
+    ``source`` names the actor and its epoch: no two running writers share one, so an event id is one writer's alone.
+    The newest ``keep`` are held in memory. A stale one costs a second try, never a wrong event.
+    """
+
+    def __init__(self, log: Log, aggregate: Aggregate[S], source: str, *, keep: int = 20_000) -> None:
+        self._log = log
+        self._aggregate = aggregate
+        self._source = source
+        self._keep = keep
+        self._cache: OrderedDict[str, Loaded[S]] = OrderedDict()
+
+    async def load(self, entity_id: str, *, at_least: int = 0) -> Loaded[S]:
+        """The entity, folded at least up to the stream sequence ``at_least``.
+
+        Raises:
+            BrokenChain: its history was altered or has a hole.
+            Undecodable: one of its messages cannot be read.
+        """
+        cached = self._cache.get(entity_id) or Loaded(entity_id, self._aggregate.new(entity_id))
+        if cached.seq and cached.seq >= at_least:
+            self._cache.move_to_end(entity_id)
+            return cached
+        prefix = subjects.entity(self._aggregate.kind, entity_id)
+        for record in await self._log.read(prefix, after=cached.seq):
+            cached = self._fold(cached, record.seq, record.data, decode(record.data))
+        self._remember(cached)
+        return cached
+
+    def see(self, record: Record, envelopes: Sequence[Envelope]) -> None:
+        """Take in a message that arrived by another way, if it is the next one of its entity."""
+        first = envelopes[0]
+        entity_id = first.entity
+        cached = self._cache.get(entity_id) or Loaded(entity_id, self._aggregate.new(entity_id))
+        if first.version == cached.version + 1 and record.seq > cached.seq:
+            self._remember(self._fold(cached, record.seq, record.data, envelopes))
+
+    async def tell(
+        self,
+        entity_id: str,
+        wish: Callable[[S], Iterable[Any]],
+        *,
+        cause: Envelope | None = None,
+        context: trace.SpanContext | None = None,
+        correlation: str = "",
+        timeout_s: float = 30.0,
+    ) -> Told[S]:
+        """Append what ``wish`` says of the entity's state, as one message; decided again whenever another was faster.
+
+        ``cause`` is the event that is acted upon; ``context`` and ``correlation`` matter for an entity's first event.
+        Raises what the aggregate's ``decide`` and the log raise; Conflict when it lost the race many times over.
+        """
+        for _ in range(MAX_CONFLICTS):
+            loaded = await self.load(entity_id)
+            if loaded.newer:
+                raise Undecodable(
+                    f"{self._aggregate.kind} {entity_id} holds {loaded.newer}, which this version does not know: "
+                    "upgrade this node before it decides anything here"
+                )
+            state, events = loaded.state, []
+            for wanted in wish(state):
+                for event in self._aggregate.decide(state, wanted):
+                    state = self._aggregate.evolve(state, event)
+                    events.append(event)
+            if not events:
+                return Told(loaded, ())
+            envelopes = self._envelopes(loaded, events, cause, context, correlation)
+            data = encode(envelopes)
+            subject = subjects.event(
+                self._aggregate.kind, entity_id, short_type(events[-1]), self._aggregate.addressee(events[-1])
+            )
+            try:
+                seq = await self._log.append(Write(subject, data, loaded.seq), timeout_s=timeout_s)
+            except Conflict:
+                self._cache.pop(entity_id, None)
+                continue
+            after = self._fold(loaded, seq, data, envelopes)
+            self._remember(after)
+            return Told(after, envelopes)
+        raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {MAX_CONFLICTS} times in a row")
+
+    def _envelopes(
+        self,
+        loaded: Loaded[S],
+        events: Sequence[Any],
+        cause: Envelope | None,
+        context: trace.SpanContext | None,
+        correlation: str,
+    ) -> list[Envelope]:
+        root = loaded.correlation or correlation or loaded.id
+        cause_id = cause.id if cause else ""
+        made: list[Envelope] = []
+        for number, event in enumerate(events, loaded.version + 1):
+            event_id = derived_id(cause_id, self._source, loaded.id, number) if cause_id else new_event_id()
+            parent = loaded.context or context or trace.SpanContext(trace.trace_id(root), trace.span_id(event_id))
+            made.append(
+                Envelope(
+                    id=event_id,
+                    source=self._source,
+                    subject=f"{self._aggregate.kind}/{loaded.id}",
+                    time=now(),
+                    event=event,
+                    version=number,
+                    causationid=cause_id,
+                    correlationid=root,
+                    traceparent=parent.traceparent,
+                    prevhash=loaded.prevhash,
+                )
+            )
+        return made
+
+    def _fold(self, loaded: Loaded[S], seq: int, data: bytes, envelopes: Sequence[Envelope]) -> Loaded[S]:
+        state, newer = loaded.state, loaded.newer
+        for number, envelope in enumerate(envelopes, loaded.version + 1):
+            if envelope.version != number or envelope.prevhash != loaded.prevhash:
+                raise BrokenChain(
+                    f"{envelope.subject}: the message at {seq} (version {envelope.version}) does not follow the one "
+                    f"before it (version {loaded.version} at {loaded.seq}): history was altered or lost"
+                )
+            if isinstance(envelope.event, Unknown):
+                newer = newer or envelope.type
+            else:
+                state = self._aggregate.evolve(state, envelope.event)
+        first = envelopes[0]
+        return Loaded(
+            id=loaded.id,
+            state=state,
+            seq=seq,
+            version=loaded.version + len(envelopes),
+            prevhash=message_hash(data),
+            correlation=loaded.correlation or first.correlationid,
+            context=loaded.context or _span_of(first),
+            newer=newer,
+        )
+
+    def _remember(self, loaded: Loaded[S]) -> None:
+        self._cache[loaded.id] = loaded
+        self._cache.move_to_end(loaded.id)
+        if len(self._cache) > self._keep:
+            self._cache.popitem(last=False)
+
+
+def _span_of(first: Envelope) -> trace.SpanContext | None:
+    """The entity's own span: in the trace it was made in, beginning with its first event."""
+    parent = trace.parse(first.traceparent)
+    return trace.SpanContext(parent.trace, trace.span_id(first.id)) if parent else None

@@ -1,0 +1,205 @@
+"""How facts travel and stay: the shapes that every bus has.
+
+`callboard.bus.jetstream` is the real one, `callboard.bus.memory` its in-process twin; one contract suite holds for
+both. Bytes go in and come out: what they mean is the events' affair.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+
+class Write(NamedTuple):
+    """One message for one entity.
+
+    ``expected`` is the stream sequence of the entity's last message, 0 when it has none: the write is stored only
+    if that is still so.
+    """
+
+    subject: str
+    data: bytes
+    expected: int
+
+
+class Record(NamedTuple):
+    """One stored message. ``seq`` is its stream sequence, which has no gaps; ``time_ns`` when it was stored."""
+
+    seq: int
+    subject: str
+    data: bytes
+    time_ns: int
+
+
+class Log(Protocol):
+    """The event log."""
+
+    async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
+        """Store one message durably and return its sequence.
+
+        Safe to lose the answer: a write is sent again until its outcome is known, and is stored at most once.
+
+        Raises:
+            Conflict: the entity's last sequence isn't ``write.expected``.
+            TooLarge: over 256 KiB.
+            LogFull: the log is at its size limit.
+            Unavailable: no answer within ``timeout_s``.
+        """
+        ...
+
+    async def append_batch(self, writes: Sequence[Write], *, timeout_s: float = 30.0) -> list[int]:
+        """Store all or none of up to 1,000 messages, at most one for each entity; errors as in `append`."""
+        ...
+
+    async def read(self, entity: str, *, after: int = 0) -> list[Record]:
+        """All messages of one entity (``evt.<shard>.<kind>.<id>``) with a sequence over ``after``, in order."""
+        ...
+
+    def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+        """Everything stored by now on ``subjects`` (default: all events) after a sequence; ends there."""
+        ...
+
+    def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+        """Everything stored after a sequence, and then what comes, for ever.
+
+        In order, none twice, none left out: a gap or a lost connection starts again from the last one seen.
+        """
+        ...
+
+    async def end(self) -> int:
+        """The sequence of the log's last message, 0 when it is empty."""
+        ...
+
+
+class Delivery(Protocol):
+    """A message from a queue, ours until acknowledged or until it has not been touched for the queue's ack-wait."""
+
+    @property
+    def record(self) -> Record:
+        """The message."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """How often it was delivered, from 1."""
+        ...
+
+    async def ack(self) -> None:
+        """Done: never deliver it again. Not answered; a lost one means a redelivery."""
+        ...
+
+    async def retry(self, delay_s: float = 0.0) -> None:
+        """Not done: deliver it again after ``delay_s``."""
+        ...
+
+    async def working(self) -> None:
+        """Still at it: start the ack-wait anew."""
+        ...
+
+
+class Queue(Protocol):
+    """A durable work queue: each message goes to one of those who take from it, until one acknowledges."""
+
+    def deliveries(self) -> AsyncIterator[Delivery]:
+        """Messages as they come, for ever. No more than ``max_in_flight`` are out and unacknowledged here."""
+        ...
+
+    async def pending(self) -> int:
+        """Messages not yet acknowledged, delivered or not."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop taking; what is unacknowledged goes back after its ack-wait. The queue itself stays."""
+        ...
+
+
+class Blobs(Protocol):
+    """Large values by the SHA-256 (hex) of their content."""
+
+    async def put(self, data: bytes) -> str:
+        """Store ``data`` once and return its hash."""
+        ...
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes with this hash, verified. Raises NotFound."""
+        ...
+
+
+class Snapshots(Protocol):
+    """The newest snapshot of each projection; a cache, never the truth."""
+
+    async def save(self, name: str, data: bytes) -> None:
+        """Replace the snapshot called ``name``."""
+        ...
+
+    async def load(self, name: str) -> bytes | None:
+        """The newest snapshot called ``name``, if any."""
+        ...
+
+
+class Timers(Protocol):
+    """Messages to oneself at a later time; they outlive every process, and fire once."""
+
+    async def set(self, key: str, at_ns: int, data: bytes) -> None:
+        """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces."""
+        ...
+
+    async def cancel(self, key: str) -> None:
+        """Forget a timer; nothing happens if it has fired or never was."""
+        ...
+
+
+class Note(NamedTuple):
+    """A message on plain NATS: not stored, delivered to whoever listens now. ``reply`` is empty if none is asked."""
+
+    subject: str
+    data: bytes
+    reply: str
+
+
+Receiver: TypeAlias = Callable[[Note], Awaitable[None]]
+Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
+
+
+class Signals(Protocol):
+    """Plain NATS beside the log: token streams, replies. Lost when nobody listens."""
+
+    async def publish(self, subject: str, data: bytes, *, reply: str = "") -> None:
+        """Tell whoever listens; waits for nothing."""
+        ...
+
+    async def subscribe(self, subject: str, receive: Receiver) -> Unsubscribe:
+        """Call ``receive`` for each message, one after another; returns how to stop."""
+        ...
+
+    def inbox(self) -> str:
+        """A fresh subject for replies."""
+        ...
+
+
+class Bus(Protocol):
+    """Everything an actor can reach."""
+
+    log: Log
+    blobs: Blobs
+    snapshots: Snapshots
+    timers: Timers
+    signals: Signals
+
+    async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
+        """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
+        ...
+
+    async def submissions(self, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
+        """Join the queue of ``submit.task``: what anybody published, until intake has taken it in."""
+        ...
+
+    async def fired(self, *, max_in_flight: int = 64, ack_wait_s: float = 2.0) -> Queue:
+        """Join the queue of timers that have fired."""
+        ...
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call ``callback`` after every re-established connection."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection; what was appended stays, what was not acknowledged is delivered again."""
+        ...

@@ -1,0 +1,49 @@
+"""Subjects: ``evt.<shard>.<kind>.<id>.<type>[.<addressee>]`` on the log, and the few beside it."""
+
+from typing import Final, NamedTuple
+
+from callboard.events.errors import Undecodable
+from callboard.events.ids import checked_id, shard_of
+
+ALL_EVENTS: Final = "evt.>"
+SUBMIT: Final = "submit.task"
+TIMER_FIRED: Final = "timer.fired"
+
+
+class Address(NamedTuple):
+    """The parts of an event's subject."""
+
+    shard: int
+    kind: str
+    id: str
+    type: str
+    addressee: str | None
+
+
+def entity(kind: str, entity_id: str) -> str:
+    """The subject prefix of one entity: ``evt.<shard>.<kind>.<id>``."""
+    return f"evt.{shard_of(entity_id)}.{kind}.{checked_id(entity_id, kind)}"
+
+
+def event(kind: str, entity_id: str, event_type: str, addressee: str | None = None) -> str:
+    """The subject of one event; ``addressee`` names who must act on it."""
+    subject = f"{entity(kind, entity_id)}.{event_type}"
+    return f"{subject}.{checked_id(addressee, 'addressee')}" if addressee else subject
+
+
+def entity_of(subject: str) -> str:
+    """The entity's prefix of an event's subject."""
+    return ".".join(subject.split(".", 4)[:4])
+
+
+def parse(subject: str) -> Address:
+    """Take an event's subject apart. Raises Undecodable for any other subject."""
+    parts = subject.split(".")
+    if parts[0] != "evt" or len(parts) not in {5, 6} or not parts[1].isdigit():
+        raise Undecodable(f"{subject!r} is not the subject of an event")
+    return Address(int(parts[1]), parts[2], parts[3], parts[4], parts[5] if len(parts) == 6 else None)
+
+
+def tokens(task_id: str) -> str:
+    """Where a task's text is streamed as it is written; not stored."""
+    return f"tok.{task_id}"

@@ -1,0 +1,151 @@
+"""What can be set, with its defaults. Durations are nanoseconds, money is micro-dollars, sizes are bytes.
+
+``settings_file`` reads these from a ``callboard.toml`` and checks every value; the structs themselves check none.
+"""
+
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from callboard.events.money import MICROS_PER_USD, Price
+
+ProviderName = Literal["openai", "anthropic", "callable"]
+Api = Literal["chat", "completions"]
+Tier = Literal["small", "medium", "frontier"]
+Traces = Literal["file", "off"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+PROVIDER_URLS: Mapping[str, str] = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+}
+PROVIDER_KEYS: Mapping[str, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+
+POLICIES = ("balanced", "cheapest", "fastest")
+POLICY_ENTRY_POINTS = "callboard.policies"
+"""Group of entry points under which other packages offer policies of their own."""
+
+
+class Nats(Struct, frozen=True, forbid_unknown_fields=True):
+    """The NATS server: an embedded one, or the one at ``url`` (several addresses are joined by commas).
+
+    ``fsync`` is ``always``, or how long a synced write may wait (``100ms``): what a power cut can take.
+    ``max_bytes`` bounds the event log; a full log refuses appends. ``port`` of the embedded server; 0 is a free one.
+    """
+
+    url: str = ""
+    fsync: str = "always"
+    max_bytes: int = 10_000_000_000
+    port: int = 0
+
+
+class Router(Struct, frozen=True, forbid_unknown_fields=True):
+    """How tasks find a backend.
+
+    ``policy`` is one of POLICIES or an entry point of POLICY_ENTRY_POINTS. ``latency_price_micros_per_s`` is what
+    ``balanced`` would pay, in micro-dollars, to get an answer one second sooner.
+    """
+
+    policy: str = "balanced"
+    max_attempts: int = 5
+    latency_price_micros_per_s: int = 500
+
+
+class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is told of the running system: ``traces`` go to a file in the data folder, or nowhere."""
+
+    traces: Traces = "file"
+    log_level: LogLevel = "info"
+
+
+class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model endpoint.
+
+    ``url`` and ``api_key_env`` default to the provider's own; a backend with another ``url`` has no key unless
+    one is named. ``model`` may be empty for a ``callable``, which has ``function`` (``module:name``) instead.
+    ``context`` is the window in tokens. ``rpm`` and ``tpm`` are requests and tokens a minute, None is no limit.
+    ``concurrency`` is calls at once of one replica. ``price`` None means: look it up.
+    """
+
+    provider: ProviderName
+    model: str = ""
+    url: str = ""
+    api: Api = "chat"
+    api_key_env: str = ""
+    function: str = ""
+    capabilities: tuple[str, ...] = ("chat",)
+    context: int = 8192
+    data_policy: tuple[str, ...] = ()
+    tier: Tier = "medium"
+    price: Price | None = None
+    concurrency: int = 8
+    rpm: int | None = None
+    tpm: int | None = None
+    replicas: int = 1
+    first_token_timeout_ns: int = 30_000_000_000
+    timeout_ns: int = 300_000_000_000
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from the provider."""
+        home = PROVIDER_URLS.get(self.provider, "")
+        if not self.url:
+            force_setattr(self, "url", home)
+        if home and self.url == home and not self.api_key_env:
+            force_setattr(self, "api_key_env", PROVIDER_KEYS[self.provider])
+
+    def price_or_lookup(self) -> tuple[Price, bool]:
+        """The price, and whether it is known: as set, else today's list price of the model at ``url``, else free.
+
+        A list price that rises with the length of the prompt is taken at its first step.
+        """
+        if self.price is not None:
+            return self.price, True
+        listed = listed_price(self.url, self.model) if self.url else None
+        return listed or Price(), listed is not None
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of one node. ``backends`` are by name; ``data`` is the folder of everything that is kept."""
+
+    data: str = ".callboard"
+    nats: Nats = Nats()
+    router: Router = Router()
+    telemetry: Telemetry = Telemetry()
+    backends: dict[str, Backend] = {}
+
+    @property
+    def data_folder(self) -> Path:
+        """``data`` as a path, with ``~`` as the home folder; a relative one starts at the working directory."""
+        return Path(self.data).expanduser()
+
+
+def missing_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Backends that can't start: name to the environment variable that is unset or empty."""
+    return {
+        name: backend.api_key_env
+        for name, backend in settings.backends.items()
+        if backend.api_key_env and not environ.get(backend.api_key_env)
+    }
+
+
+def listed_price(url: str, model: str) -> Price | None:
+    """Today's list price of ``model`` from whoever serves ``url``, rounded up; None if it is not listed."""
+    from genai_prices import Usage, calc_price  # noqa: PLC0415  takes 0.2 s, and most commands ask for no price
+
+    try:
+        prices = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_api_url=url).model_price
+    except LookupError:
+        return None
+    fresh, output, cached = (
+        None if amount is None else _micros_up(amount if isinstance(amount, Decimal) else amount.base)
+        for amount in (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok)
+    )
+    return None if fresh is None or output is None else Price(input=fresh, output=output, cached=cached)
+
+
+def _micros_up(usd: Decimal) -> int:
+    return int((usd * MICROS_PER_USD).to_integral_value(ROUND_CEILING))

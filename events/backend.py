@@ -1,0 +1,172 @@
+"""A backend: one model endpoint that can be scaled on its own. What can happen to it, and its state.
+
+The rules, kept by `decide`:
+
+- It is registered before anything else; registering it again with another description replaces it.
+- A drained backend gets no new work until it is resumed. A removed one can be registered anew.
+- The breaker goes closed → open → half-open → closed (or open again); opening an open one only moves its end.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Final, Literal, TypeAlias, assert_never
+
+import msgspec
+from msgspec import Struct
+
+from callboard.events.errors import IllegalTransition
+from callboard.events.money import Price
+
+
+class BackendSpec(Struct, frozen=True, omit_defaults=True):
+    """What a backend is. ``context`` is its window in tokens; ``rpm`` and ``tpm`` are the endpoint's limits a minute.
+
+    ``concurrency`` is the number of calls one replica makes at a time. ``provider`` says what answers: ``openai``,
+    ``anthropic`` or ``callable`` (a Python function, which no one should take for a model).
+    """
+
+    provider: Literal["openai", "anthropic", "callable"]
+    model: str
+    url: str = ""
+    capabilities: tuple[str, ...] = ("chat",)
+    context: int = 8192
+    data_policy: tuple[str, ...] = ()
+    tier: Literal["small", "medium", "frontier"] = "medium"
+    concurrency: int = 8
+    rpm: int | None = None
+    tpm: int | None = None
+
+
+class Registered(Struct, frozen=True, omit_defaults=True):
+    """It exists, as described."""
+
+    type: ClassVar[str] = "callboard.backend.registered.v1"
+    spec: BackendSpec
+
+
+class Priced(Struct, frozen=True, omit_defaults=True):
+    """What it costs from now on."""
+
+    type: ClassVar[str] = "callboard.backend.priced.v1"
+    price: Price
+
+
+class Scaled(Struct, frozen=True, omit_defaults=True):
+    """How many replicas there should be from now on, and why."""
+
+    type: ClassVar[str] = "callboard.backend.scaled.v1"
+    replicas: int
+    reason: str = ""
+
+
+class Drained(Struct, frozen=True, omit_defaults=True):
+    """No new work for it, please."""
+
+    type: ClassVar[str] = "callboard.backend.drained.v1"
+    reason: str = ""
+
+
+class Resumed(Struct, frozen=True, omit_defaults=True):
+    """It takes work again."""
+
+    type: ClassVar[str] = "callboard.backend.resumed.v1"
+
+
+class Opened(Struct, frozen=True, omit_defaults=True):
+    """Its breaker opened: leave it alone until then."""
+
+    type: ClassVar[str] = "callboard.backend.opened.v1"
+    reason: str
+    until: datetime
+
+
+class HalfOpened(Struct, frozen=True, omit_defaults=True):
+    """One call may try whether it is well again."""
+
+    type: ClassVar[str] = "callboard.backend.half_opened.v1"
+
+
+class Closed(Struct, frozen=True, omit_defaults=True):
+    """It is well again."""
+
+    type: ClassVar[str] = "callboard.backend.closed.v1"
+
+
+class Removed(Struct, frozen=True, omit_defaults=True):
+    """It is gone."""
+
+    type: ClassVar[str] = "callboard.backend.removed.v1"
+
+
+BackendEvent: TypeAlias = Registered | Priced | Scaled | Drained | Resumed | Opened | HalfOpened | Closed | Removed
+
+
+class Breaker(StrEnum):
+    """Whether calls are let through."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+MAY_FOLLOW: Final[dict[type[BackendEvent], frozenset[Breaker]]] = {
+    Opened: frozenset(Breaker),
+    HalfOpened: frozenset({Breaker.OPEN}),
+    Closed: frozenset({Breaker.OPEN, Breaker.HALF_OPEN}),
+}
+
+
+class Backend(Struct, frozen=True):
+    """A backend's state; ``spec`` is None while it is not registered."""
+
+    id: str
+    spec: BackendSpec | None = None
+    price: Price = Price()
+    replicas: int = 1
+    draining: bool = False
+    breaker: Breaker = Breaker.CLOSED
+    until: datetime | None = None
+    reason: str = ""
+
+
+def decide(backend: Backend, wish: BackendEvent) -> list[BackendEvent]:
+    """What the log should say when an actor wants to say ``wish``; ``[]`` when nothing would change."""
+    if backend.spec is None and not isinstance(wish, Registered):
+        raise IllegalTransition(f"backend {backend.id} is not registered")
+    if isinstance(wish, Scaled) and wish.replicas < 0:
+        raise IllegalTransition(f"backend {backend.id} can't have {wish.replicas} replicas: use 0 or more")
+    if backend.breaker not in MAY_FOLLOW.get(type(wish), frozenset(Breaker)):
+        if isinstance(wish, HalfOpened | Closed):
+            return []
+        raise IllegalTransition(f"the breaker of backend {backend.id} is {backend.breaker}")
+    return [] if _unchanged(backend, wish) else [wish]
+
+
+def evolve(backend: Backend, event: BackendEvent) -> Backend:
+    """The state after ``event``."""
+    replace = msgspec.structs.replace
+    match event:
+        case Registered():
+            return replace(backend, spec=event.spec)
+        case Priced():
+            return replace(backend, price=event.price)
+        case Scaled():
+            return replace(backend, replicas=event.replicas)
+        case Drained():
+            return replace(backend, draining=True, reason=event.reason)
+        case Resumed():
+            return replace(backend, draining=False, reason="")
+        case Opened():
+            return replace(backend, breaker=Breaker.OPEN, until=event.until, reason=event.reason)
+        case HalfOpened():
+            return replace(backend, breaker=Breaker.HALF_OPEN)
+        case Closed():
+            return replace(backend, breaker=Breaker.CLOSED, until=None, reason="")
+        case Removed():
+            return Backend(backend.id)
+        case _:
+            assert_never(event)
+
+
+def _unchanged(backend: Backend, wish: BackendEvent) -> bool:
+    return evolve(backend, wish) == backend

@@ -1,0 +1,49 @@
+"""What passes between a task and a model: messages, tool calls, token usage. All amounts are whole tokens."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class ToolCall(Struct, frozen=True, omit_defaults=True):
+    """A model's wish to call a tool. ``arguments`` is the JSON text as the model wrote it, valid or not."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation. ``tool_call_id`` says which call a ``tool`` message answers."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+class Tool(Struct, frozen=True, omit_defaults=True):
+    """A function that a model may ask for; ``parameters`` is its JSON Schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """Tokens of one model call. ``cached`` is the part of ``input`` that a prompt cache served."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Token counts of both calls together."""
+        return Usage(self.input + other.input, self.output + other.output, self.cached + other.cached)
+
+
+def estimated_tokens(text_length: int) -> int:
+    """Tokens that ``text_length`` characters are likely to take: 4 characters a token, rounded up, plus 4."""
+    return text_length // 4 + 5

@@ -1,0 +1,39 @@
+"""The error tree.
+
+CallboardError
+├── InvalidInput        what was sent is wrong: mend it, a retry does not help
+│   └── InvalidId       an id with a dot, a wildcard, or of the wrong length
+├── IllegalTransition   the entity is not in a state that allows this
+├── BudgetExceeded      the money asked for is not there
+├── Undecodable         stored bytes that no version of the code can read
+│   └── BrokenChain     a stored event does not follow the one before it
+└── BusError            (callboard.bus.errors) the log refused, or can't be reached
+"""
+
+
+class CallboardError(Exception):
+    """Root of every error that Callboard raises on purpose; its message is one line for a person."""
+
+
+class InvalidInput(CallboardError):
+    """What was sent is wrong. The message names the field and how to mend it."""
+
+
+class InvalidId(InvalidInput):
+    """An id that would break subject matching."""
+
+
+class IllegalTransition(CallboardError):
+    """The entity's state does not allow the event; nothing was changed."""
+
+
+class BudgetExceeded(CallboardError):
+    """A reservation asks for more than the budget has left."""
+
+
+class Undecodable(CallboardError):
+    """Stored bytes that cannot be read; never skipped, the entity is broken until mended."""
+
+
+class BrokenChain(Undecodable):
+    """A stored event does not carry the hash of the event before it: history was altered or lost."""

@@ -1,0 +1,56 @@
+"""A map that is never changed: `insert` and `discard` give a new one and share what stays the same."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+from rpds import HashTrieMap
+
+V = TypeVar("V")
+
+
+class Map(Mapping[str, V]):
+    """A persistent mapping from strings (a hash trie), with JSON both ways by the two hooks below."""
+
+    __slots__ = ("_trie",)
+
+    def __init__(self, items: "Mapping[str, V] | HashTrieMap[str, V] | None" = None) -> None:
+        self._trie: HashTrieMap[str, V] = items if isinstance(items, HashTrieMap) else HashTrieMap(items or {})
+
+    def insert(self, key: str, value: V) -> "Map[V]":
+        """This map with ``key`` set."""
+        return Map(self._trie.insert(key, value))
+
+    def discard(self, key: str) -> "Map[V]":
+        """This map without ``key``; itself when it has none."""
+        return Map(self._trie.remove(key)) if key in self._trie else self
+
+    def __getitem__(self, key: str) -> V:
+        return self._trie[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._trie
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._trie)
+
+    def __len__(self) -> int:
+        return len(self._trie)
+
+    def __repr__(self) -> str:
+        return f"Map({dict(self._trie.items())!r})"
+
+
+def encode_map(value: Any) -> Any:
+    """Msgspec's ``enc_hook`` for states that hold maps."""
+    if isinstance(value, Map):
+        return dict(value.items())
+    raise NotImplementedError(f"{type(value)} can't be stored")
+
+
+def decode_map(expected: Any, value: Any) -> Any:
+    """Msgspec's ``dec_hook`` for states that hold maps."""
+    if get_origin(expected) is Map:
+        values = {key: msgspec.convert(item, get_args(expected)[0], dec_hook=decode_map) for key, item in value.items()}
+        return Map(values)
+    raise NotImplementedError(f"{expected} can't be read")

@@ -1,0 +1,123 @@
+"""What each backend has to do, and how fast and how well it has been doing it.
+
+Outstanding work is a set of tasks, never a counter: an event that comes twice, or an end without a beginning, cannot
+make it drift. Averages are integers, moved an eighth of the way to each new measurement.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from callboard.events import task
+from callboard.events.envelope import Envelope
+from callboard.events.persistent import Map
+from callboard.projections.projection import Projection
+
+SMOOTHING: Final = 8
+
+
+class Work(Struct, frozen=True):
+    """A task assigned to a backend: predicted tokens, since when, and whether it was begun."""
+
+    tokens: int
+    since: datetime
+    started: bool = False
+
+
+class BackendLoad(Struct, frozen=True):
+    """One backend. Averages in ns: ``per_token`` of a whole call by output token, ``first_token``, ``duration``.
+
+    ``output`` is the average number of tokens answered. ``failures`` counts the failed calls since the last good one.
+    """
+
+    outstanding: Map[Work] = Map()
+    tokens: int = 0
+    per_token: int = 0
+    first_token: int = 0
+    duration: int = 0
+    output: int = 0
+    answered: int = 0
+    failures: int = 0
+
+
+class Load(Struct, frozen=True):
+    """Loads by backend, and which backend each open task is with."""
+
+    backends: Map[BackendLoad] = Map()
+    where: Map[str] = Map()
+
+
+def apply(state: Load, envelope: Envelope) -> Load:
+    """The state after one event."""
+    if envelope.kind != "task":
+        return state
+    event, replace = envelope.event, msgspec.structs.replace
+    match event:
+        case task.Assigned():
+            state = _leave(state, envelope.entity)
+            return _join(state, envelope.entity, event.backend, Work(event.tokens, envelope.time))
+        case task.Started():
+            load = state.backends.get(event.backend)
+            if load is None or envelope.entity not in load.outstanding:
+                return state
+            work = replace(load.outstanding[envelope.entity], started=True)
+            load = replace(load, outstanding=load.outstanding.insert(envelope.entity, work))
+            return replace(state, backends=state.backends.insert(event.backend, load))
+        case task.Completed():
+            state = _leave(state, envelope.entity)
+            return _learn(state, event)
+        case task.Failed():
+            state = _leave(state, envelope.entity)
+            load = state.backends.get(event.backend, BackendLoad())
+            load = replace(load, failures=load.failures + 1)
+            return replace(state, backends=state.backends.insert(event.backend, load))
+        case task.Released() | task.Parked() | task.Rejected():
+            return _leave(state, envelope.entity)
+        case task.Cancelled() | task.Expired() | task.DeadLettered():
+            return _leave(state, envelope.entity)
+    return state
+
+
+def _join(state: Load, task_id: str, backend: str, work: Work) -> Load:
+    load = state.backends.get(backend, BackendLoad())
+    load = msgspec.structs.replace(
+        load, outstanding=load.outstanding.insert(task_id, work), tokens=load.tokens + work.tokens
+    )
+    return Load(state.backends.insert(backend, load), state.where.insert(task_id, backend))
+
+
+def _leave(state: Load, task_id: str) -> Load:
+    backend = state.where.get(task_id)
+    if backend is None:
+        return state
+    load = state.backends[backend]
+    load = msgspec.structs.replace(
+        load,
+        outstanding=load.outstanding.discard(task_id),
+        tokens=load.tokens - load.outstanding[task_id].tokens,
+    )
+    return Load(state.backends.insert(backend, load), state.where.discard(task_id))
+
+
+def _learn(state: Load, event: task.Completed) -> Load:
+    load = state.backends.get(event.backend, BackendLoad())
+    first = load.answered == 0
+    load = msgspec.structs.replace(
+        load,
+        per_token=_average(load.per_token, event.duration // max(event.usage.output, 1), first=first),
+        first_token=_average(load.first_token, event.first_token, first=first),
+        duration=_average(load.duration, event.duration, first=first),
+        output=_average(load.output, event.usage.output, first=first),
+        answered=load.answered + 1,
+        failures=0,
+    )
+    return msgspec.structs.replace(state, backends=state.backends.insert(event.backend, load))
+
+
+def _average(average: int, measured: int, *, first: bool) -> int:
+    return measured if first else average + (measured - average) // SMOOTHING
+
+
+LOAD: Final = Projection("load", 1, Load, apply)

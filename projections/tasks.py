@@ -1,0 +1,147 @@
+"""Every open task and the newest ended ones, a row each; how many stand where."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from callboard.events import task
+from callboard.events.chat import Usage
+from callboard.events.envelope import Envelope
+from callboard.events.persistent import Map
+from callboard.events.task import Blob, Status, TaskSpec
+from callboard.projections.projection import Projection
+
+KEPT_ENDED: Final = 10_000
+PREVIEW: Final = 120
+
+
+class TaskRow(Struct, frozen=True, omit_defaults=True):
+    """One task at a glance. Money in micro-dollars, durations in ns; ``preview`` is the start of the input."""
+
+    id: str
+    submitted: datetime
+    preview: str
+    tags: tuple[str, ...] = ()
+    status: Status = Status.SUBMITTED
+    backend: str | None = None
+    why: str = ""
+    calls: int = 0
+    cost: int = 0
+    usage: Usage = Usage()
+    first_token: int = 0
+    duration: int = 0
+    ended: datetime | None = None
+    parked_until: datetime | None = None
+    reason: str = ""
+
+
+class Tasks(Struct, frozen=True):
+    """Rows of open and of ended tasks by id, and counts of all that ever were by status.
+
+    ``ring`` lists the ended ones by the place they ended in, counted by ``ended_count``: the oldest row leaves when
+    there are more than `KEPT_ENDED`.
+    """
+
+    open: Map[TaskRow] = Map()
+    ended: Map[TaskRow] = Map()
+    ring: Map[str] = Map()
+    ended_count: int = 0
+    counts: Map[int] = Map()
+
+
+def apply(state: Tasks, envelope: Envelope) -> Tasks:
+    """The state after one event."""
+    if envelope.kind != "task":
+        return state
+    before = state.open.get(envelope.entity) or state.ended.get(envelope.entity)
+    after = _row(before, envelope)
+    if after is None or after is before:
+        return state
+    counts = state.counts
+    if before is None or before.status is not after.status:
+        if before is not None:
+            counts = counts.insert(before.status, counts[before.status] - 1)
+        counts = counts.insert(after.status, counts.get(after.status, 0) + 1)
+    state = msgspec.structs.replace(state, counts=counts)
+    if after.status not in task.ENDED:
+        return msgspec.structs.replace(
+            state, open=state.open.insert(after.id, after), ended=state.ended.discard(after.id)
+        )
+    if before is not None and before.status in task.ENDED:
+        return msgspec.structs.replace(state, ended=state.ended.insert(after.id, after))
+    return _end(state, after)
+
+
+def _end(state: Tasks, row: TaskRow) -> Tasks:
+    ring = state.ring.insert(str(state.ended_count), row.id)
+    ended = state.ended.insert(row.id, row)
+    oldest = str(state.ended_count - KEPT_ENDED)
+    if oldest in ring:
+        ended, ring = ended.discard(ring[oldest]), ring.discard(oldest)
+    return msgspec.structs.replace(
+        state, open=state.open.discard(row.id), ended=ended, ring=ring, ended_count=state.ended_count + 1
+    )
+
+
+def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
+    event, replace = envelope.event, msgspec.structs.replace
+    if isinstance(event, task.Submitted):
+        return TaskRow(envelope.entity, envelope.time, _preview(event.spec), event.spec.tags)
+    if isinstance(event, task.Rejected):
+        row = row or TaskRow(envelope.entity, envelope.time, (event.payload or "")[:PREVIEW])
+        return replace(row, status=Status.REJECTED, reason=event.reason, ended=envelope.time)
+    if row is None:
+        return None
+    match event:
+        case task.Parked():
+            return replace(row, status=Status.PARKED, backend=None, reason=event.reason, parked_until=event.until)
+        case task.Assigned():
+            return replace(
+                row, status=Status.ASSIGNED, backend=event.backend, why=event.decision.reason, parked_until=None
+            )
+        case task.Released():
+            return replace(row, status=Status.SUBMITTED, backend=None, reason=event.reason, parked_until=None)
+        case task.Started():
+            return replace(row, status=Status.STARTED, calls=event.call)
+        case task.Completed():
+            return replace(
+                row,
+                status=Status.COMPLETED,
+                cost=row.cost + event.cost,
+                usage=row.usage + event.usage,
+                first_token=event.first_token,
+                duration=event.duration,
+                ended=envelope.time,
+                reason="",
+            )
+        case task.Failed():
+            return replace(
+                row,
+                status=Status.FAILED,
+                cost=row.cost + event.cost,
+                usage=row.usage + event.usage,
+                reason=event.failure.message,
+            )
+        case task.Spent():
+            return replace(row, cost=row.cost + event.cost, usage=row.usage + event.usage)
+        case task.Cancelled():
+            return replace(row, status=Status.CANCELLED, reason=event.reason, ended=envelope.time)
+        case task.Expired():
+            return replace(row, status=Status.EXPIRED, reason="deadline passed", ended=envelope.time)
+        case task.DeadLettered():
+            return replace(row, status=Status.DEAD, reason=event.reason, ended=envelope.time)
+        case task.Requeued():
+            return replace(row, status=Status.SUBMITTED, backend=None, reason="requeued", ended=None)
+    return row
+
+
+def _preview(spec: TaskSpec) -> str:
+    if isinstance(spec.input, Blob):
+        return f"({spec.input.size:,} bytes)"
+    text = spec.input if isinstance(spec.input, str) else spec.input[-1].content if spec.input else ""
+    return text[:PREVIEW]
+
+
+TASKS: Final = Projection("tasks", 1, Tasks, apply)
