@@ -70,6 +70,12 @@ class Entities(Generic[S]):
         self._keep = keep
         self._cache: OrderedDict[str, Loaded[S]] = OrderedDict()
 
+    def by(self, source: str) -> "Entities[S]":
+        """The same entities as another actor of this process changes them; what one reads, the other knows."""
+        other = Entities(self._log, self._aggregate, source, keep=self._keep)
+        other._cache = self._cache
+        return other
+
     async def load(self, entity_id: str, *, at_least: int = 0) -> Loaded[S]:
         """The entity, folded at least up to the stream sequence ``at_least``.
 

@@ -100,5 +100,7 @@ class _Scanner:
                 else:
                     self._value(path)
             self._at += 1
-        elif self._past(_STRING) == (start := self._at) or self._text[start - 1] not in "\"'":
-            self._past(_BARE)
+        else:
+            start = self._at
+            if self._past(_STRING) == start:
+                self._past(_BARE)

@@ -20,11 +20,12 @@ from callboard.events.chat import Message, ToolCall, Usage
 from callboard.events.errors import IllegalTransition
 
 
-class Blob(Struct, frozen=True):
-    """A value too large for an event: its SHA-256 (hex) in the blob store and its size in bytes."""
+class Blob(Struct, frozen=True, omit_defaults=True):
+    """A value too large for an event: its SHA-256 (hex) in the blob store, its size in bytes, and what it is."""
 
     sha256: str
     size: int
+    media: str = "text/plain"
 
 
 Text: TypeAlias = str | Blob
@@ -39,6 +40,9 @@ class Needs(Struct, frozen=True, omit_defaults=True):
     data_policy: tuple[str, ...] = ()
 
 
+NO_NEEDS: Final = Needs()
+
+
 class TaskSpec(Struct, frozen=True, omit_defaults=True):
     """What is asked for.
 
@@ -49,7 +53,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
 
     input: Input
     system: str | None = None
-    needs: Needs = Needs()
+    needs: Needs = NO_NEEDS
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None

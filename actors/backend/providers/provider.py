@@ -5,7 +5,7 @@ one ``Answer``, or raises ``ProviderError``. Closing the iterator early (``aclos
 connection, so that the model stops working for us.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -83,7 +83,7 @@ class Answer(Struct, frozen=True):
 class Provider(Protocol):
     """One model endpoint."""
 
-    def stream(self, request: Request) -> AsyncIterator[Delta | Answer]:
+    def stream(self, request: Request) -> AsyncGenerator[Delta | Answer, None]:
         """Call the model. Raises ProviderError; cancelling closes the connection."""
         ...
 

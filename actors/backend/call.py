@@ -1,0 +1,78 @@
+"""One model call: the task's input out to the provider, tokens to whoever listens, the answer and its timing back."""
+
+import time
+from contextlib import aclosing
+
+import msgspec
+from msgspec import Struct
+
+from callboard.actors.backend.providers.provider import Answer, Delta, FailureKind, Provider, ProviderError, Request
+from callboard.actors.claim_check import input_of
+from callboard.bus.log import Bus
+from callboard.bus.subjects import tokens
+from callboard.events.chat import Message, Usage, estimated_tokens
+from callboard.events.task import TaskSpec
+
+
+class TokenNote(Struct, frozen=True):
+    """A piece of text on ``tok.<task>``. ``call`` tells a second try from the first; ``at`` is the text's offset."""
+
+    call: int
+    at: int
+    text: str
+
+
+class Call:
+    """A call under way. ``first_token`` and ``duration`` are ns since it began; ``spent`` an estimate so far."""
+
+    def __init__(self, bus: Bus, provider: Provider, task_id: str, number: int) -> None:
+        self._bus = bus
+        self._provider = provider
+        self._task_id = task_id
+        self._number = number
+        self._began = time.monotonic_ns()
+        self._input_length = 0
+        self._length = 0
+        self.first_token = 0
+
+    @property
+    def duration(self) -> int:
+        """How long it has been going on."""
+        return time.monotonic_ns() - self._began
+
+    @property
+    def spent(self) -> Usage:
+        """What it has used so far, as far as we can tell."""
+        return Usage(estimated_tokens(self._input_length), estimated_tokens(self._length) if self._length else 0)
+
+    async def run(self, spec: TaskSpec, traceparent: str) -> Answer:
+        """Make the call. Raises ProviderError; cancelling it closes the connection."""
+        messages = await self._messages(spec)
+        self._input_length = sum(len(message.content) for message in messages)
+        request = Request(
+            messages=messages,
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
+            seed=spec.seed,
+            stop=spec.stop,
+            schema=spec.schema,
+            call_id=f"{self._task_id}-{self._number}",
+            traceparent=traceparent,
+        )
+        async with aclosing(self._provider.stream(request)) as parts:
+            async for part in parts:
+                self.first_token = self.first_token or self.duration
+                if isinstance(part, Answer):
+                    return part
+                await self._publish(part)
+        raise ProviderError(FailureKind.MALFORMED, "the answer ended before its end")
+
+    async def _messages(self, spec: TaskSpec) -> tuple[Message, ...]:
+        given = await input_of(self._bus, spec)
+        messages = (Message("user", given),) if isinstance(given, str) else given
+        return (Message("system", spec.system), *messages) if spec.system else messages
+
+    async def _publish(self, delta: Delta) -> None:
+        note = TokenNote(self._number, self._length, delta.text)
+        self._length += len(delta.text)
+        await self._bus.signals.publish(tokens(self._task_id), msgspec.json.encode(note))

@@ -1,0 +1,250 @@
+"""A replica of a backend: takes its assignments from the log, calls the model, appends what came of it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import structlog
+
+from callboard.actors.backend.call import Call
+from callboard.actors.backend.health import Admission, Health
+from callboard.actors.backend.pace import Pace
+from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
+from callboard.actors.claim_check import text_aside
+from callboard.actors.loop import Loop
+from callboard.actors.outcome import answer
+from callboard.actors.projector import Projector
+from callboard.bus.entities import Entities, Loaded
+from callboard.bus.log import Bus, Delivery
+from callboard.bus.subjects import parse
+from callboard.events import trace
+from callboard.events.backend import Backend
+from callboard.events.chat import Usage
+from callboard.events.envelope import Envelope, decode
+from callboard.events.errors import IllegalTransition
+from callboard.events.task import (
+    ENDED,
+    Assigned,
+    Cancelled,
+    Completed,
+    DeadLettered,
+    Expired,
+    Failed,
+    Failure,
+    Released,
+    Spent,
+    Started,
+    Status,
+    Task,
+    TaskEvent,
+)
+from callboard.projections.backends import BACKENDS
+
+ACK_WAIT_S: Final = 2.0
+
+Wish: TypeAlias = Callable[[Task], TaskEvent]
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """One replica of the backend called ``name``; ``tasks`` are the tasks as it changes them."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        name: str,
+        source: str,
+        provider: Provider,
+        tasks: Entities[Task],
+        backends: Entities[Backend],
+        projector: Projector,
+    ) -> None:
+        self._bus = bus
+        self._name = name
+        self._source = source
+        self._provider = provider
+        self._tasks = tasks
+        self._projector = projector
+        self._health = Health(name, backends)
+        self._paces: dict[str, tuple[int, Pace]] = {}
+        self._running: dict[str, asyncio.Task[Answer]] = {}
+        self._held: dict[str, asyncio.Future[None]] = {}
+        self._unwanted: set[str] = set()
+        self._loop: Loop | None = None
+        projector.watch(self._watch)
+
+    async def run(self) -> None:
+        """Work until cancelled. Calls under way then are given up, and made again by whoever takes them next."""
+        spec = self._backend().spec
+        if spec is None:
+            raise IllegalTransition(f"backend {self._name} is not registered: register it before its workers start")
+        queue = await self._bus.queue(
+            f"backend-{self._name}",
+            f"evt.*.task.*.assigned.{self._name}",
+            max_in_flight=spec.concurrency,
+            ack_wait_s=ACK_WAIT_S,
+        )
+        self._loop = Loop(self._source, queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
+        await self._loop.run()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more, and finish what is under way within ``grace_s``."""
+        if self._loop:
+            await self._loop.drain(grace_s)
+
+    def retire(self) -> None:
+        """Stop listening to the log; the worker is not run again."""
+        self._projector.unwatch(self._watch)
+
+    def _backend(self) -> Backend:
+        return self._projector.state(BACKENDS).by_id.get(self._name) or Backend(self._name)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        envelopes = decode(delivery.record.data)
+        cause = envelopes[-1]
+        if held := self._held.get(cause.entity):
+            # delivered again although we are still at it: both deliveries end with the work
+            await asyncio.shield(held)
+            return
+        self._tasks.see(delivery.record, envelopes)
+        loaded = await self._tasks.load(cause.entity, at_least=delivery.record.seq)
+        if loaded.state.status in ENDED:
+            await answer(self._bus, loaded)
+            return
+        if isinstance(cause.event, Assigned) and self._is_ours(loaded.state, cause.event):
+            held = self._held[cause.entity] = asyncio.get_running_loop().create_future()
+            try:
+                await self._work(cause, cause.event)
+            finally:
+                del self._held[cause.entity]
+                held.set_result(None)
+
+    def _is_ours(self, task: Task, assigned: Assigned) -> bool:
+        mine = task.backend == self._name and task.attempt == assigned.attempt
+        return mine and task.status in {Status.ASSIGNED, Status.STARTED}
+
+    async def _work(self, cause: Envelope, assigned: Assigned) -> None:
+        backend = self._backend()
+        admission = self._health.admits(backend)
+        if admission is Admission.NO or backend.draining:
+            reason = f"{self._name} is draining" if backend.draining else f"breaker of {self._name} is open"
+            await self._tell_if_ours(cause, assigned, lambda _: Released(reason))
+            return
+        if admission is Admission.PROBE:
+            await self._health.probe(cause)
+        await asyncio.sleep(self._pause(backend, assigned.tokens))
+        started = await self._tell_if_ours(
+            cause, assigned, lambda task: Started(self._name, task.call + 1, self._source)
+        )
+        if started is None:
+            self._health.gave_up()
+            return
+        loaded, envelope = started
+        await self._call(loaded, envelope)
+
+    async def _call(self, loaded: Loaded[Task], started: Envelope) -> None:
+        task, number = loaded.state, loaded.state.call
+        assert task.spec is not None
+        context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
+        call = Call(self._bus, self._provider, task.id, number)
+        running = asyncio.create_task(call.run(task.spec, context.traceparent))
+        self._running[task.id] = running
+        try:
+            result = await running
+        except asyncio.CancelledError:
+            if task.id not in self._unwanted:
+                running.cancel()
+                raise
+            self._health.gave_up()
+            spent = Spent(self._name, number, call.spent, self._cost(call.spent), "stopped: no longer wanted")
+            await self._tell(task.id, started, spent)
+        except ProviderError as error:
+            await self._failed(task.id, started, call, error)
+        except Exception as error:
+            _log.exception("provider failed", backend=self._name, task=task.id)
+            wrapped = ProviderError(FailureKind.UNAVAILABLE, f"{type(error).__name__}: {error}")
+            await self._failed(task.id, started, call, wrapped)
+        else:
+            await self._completed(task.id, number, started, call, result)
+        finally:
+            self._running.pop(task.id, None)
+            self._unwanted.discard(task.id)
+
+    async def _completed(self, task_id: str, number: int, started: Envelope, call: Call, result: Answer) -> None:
+        duration = call.duration
+        completed = Completed(
+            backend=self._name,
+            call=number,
+            output=await text_aside(self._bus, result.text),
+            usage=result.usage,
+            cost=self._cost(result.usage),
+            model=result.model,
+            finish=result.finish,
+            first_token=call.first_token,
+            duration=duration,
+            tool_calls=result.tool_calls,
+            estimated=result.estimated,
+        )
+        await self._tell(task_id, started, completed)
+        await self._health.worked(self._backend(), started)
+
+    async def _failed(self, task_id: str, started: Envelope, call: Call, error: ProviderError) -> None:
+        # first the breaker, so that whoever acts on the failure sees it
+        await self._health.failed(error, started)
+        assert isinstance(started.event, Started)
+        failed = Failed(
+            backend=self._name,
+            call=started.event.call,
+            failure=Failure(error.kind, str(error), error.retry_after_ns),
+            usage=error.usage,
+            cost=self._cost(error.usage),
+            duration=call.duration,
+        )
+        await self._tell(task_id, started, failed)
+
+    async def _tell(self, task_id: str, cause: Envelope, event: TaskEvent) -> None:
+        told = await self._tasks.tell(task_id, lambda _: [event], cause=cause)
+        await answer(self._bus, told.entity)
+
+    async def _tell_if_ours(
+        self, cause: Envelope, assigned: Assigned, event: Wish
+    ) -> tuple[Loaded[Task], Envelope] | None:
+        """Append, unless the task went elsewhere meanwhile."""
+        told = await self._tasks.tell(
+            cause.entity, lambda task: [event(task)] if self._is_ours(task, assigned) else [], cause=cause
+        )
+        return (told.entity, told.appended[-1]) if told.appended else None
+
+    async def _give_up(self, delivery: Delivery, error: Exception) -> None:
+        task_id = parse(delivery.record.subject).id
+        told = await self._tasks.tell(
+            task_id,
+            lambda task: [] if task.status in ENDED else [DeadLettered(f"{self._name} failed on it: {error}")],
+        )
+        await answer(self._bus, told.entity)
+
+    def _cost(self, usage: Usage) -> int:
+        return self._backend().price.cost(usage)
+
+    def _pause(self, backend: Backend, tokens: int) -> float:
+        """Seconds to wait for the backend's limits a minute, each replica keeping its share of them."""
+        assert backend.spec is not None
+        now_ns = time.monotonic_ns()
+        wait = 0
+        for name, limit, units in (("rpm", backend.spec.rpm, 1), ("tpm", backend.spec.tpm, tokens)):
+            if limit is not None:
+                share = max(limit // max(backend.replicas, 1), 1)
+                if name not in self._paces or self._paces[name][0] != share:
+                    self._paces[name] = (share, Pace(share))
+                wait = max(wait, self._paces[name][1].take(units, now_ns))
+        return wait / 1e9
+
+    def _watch(self, _seq: int, envelope: Envelope) -> None:
+        """Stop a call that nobody wants any more."""
+        if isinstance(envelope.event, Cancelled | Expired | DeadLettered) and (
+            running := self._running.get(envelope.entity)
+        ):
+            self._unwanted.add(envelope.entity)
+            running.cancel()

@@ -1,0 +1,234 @@
+"""The client: submit tasks, wait for answers, stream tokens, cancel. What `callboard.connect` gives."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from callboard.actors.backend.call import TokenNote
+from callboard.actors.claim_check import with_input_aside
+from callboard.actors.outcome import Outcome, answer, outcome_of
+from callboard.actors.submission import Submission, parse
+from callboard.bus.clock import new_entity_id, now
+from callboard.bus.entities import BACKEND, TASK, Entities, Loaded
+from callboard.bus.log import Bus, Note
+from callboard.bus.subjects import entity, tokens
+from callboard.events import trace
+from callboard.events.backend import Backend, BackendEvent
+from callboard.events.errors import CallboardError, InvalidInput
+from callboard.events.task import ENDED, Cancelled, Requeued, Status, Submitted, Task
+
+RECHECK_S: Final = 10.0
+
+
+class TaskFailed(CallboardError):
+    """The task ended without an answer; ``outcome`` says how."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"task {outcome.task} {outcome.status}: {outcome.reason}")
+        self.outcome = outcome
+
+
+class Token(str):
+    """A piece of an answer. ``call`` grows when the answer begins anew, because a first try did not end."""
+
+    __slots__ = ("call",)
+    call: int
+
+    @classmethod
+    def of(cls, text: str, call: int) -> Self:
+        """``text`` as part of the answer of the ``call``-th model call."""
+        token = cls(text)
+        token.call = call
+        return token
+
+
+class TaskHandle:
+    """A task on the board."""
+
+    def __init__(self, board: "Board", task_id: str, answered: "asyncio.Future[Outcome] | None" = None) -> None:
+        self._board = board
+        self._answered = answered
+        self.id = task_id
+
+    async def result(self, timeout_s: float | None = None) -> Outcome:
+        """Wait for the answer.
+
+        Raises:
+            TaskFailed: it ended without one.
+            TimeoutError: it has not ended within ``timeout_s``; the task goes on.
+        """
+        async with asyncio.timeout(timeout_s):
+            outcome = await self._board.ended(self.id, self._answered)
+        if outcome.status is not Status.COMPLETED:
+            raise TaskFailed(outcome)
+        return outcome
+
+    async def stream(self) -> AsyncIterator[Token]:
+        """The answer's text as it is written. Raises TaskFailed when the task ends without an answer.
+
+        What was written before we listened comes with the rest at the end.
+        """
+        notes: asyncio.Queue[TokenNote | None] = asyncio.Queue()
+
+        async def hear(note: Note) -> None:
+            notes.put_nowait(msgspec.json.decode(note.data, type=TokenNote))
+
+        stop = await self._board.bus.signals.subscribe(tokens(self.id), hear)
+        ending = asyncio.create_task(self.result())
+        ending.add_done_callback(lambda _: notes.put_nowait(None))
+        call, written = 0, ""
+        try:
+            while (note := await notes.get()) is not None:
+                if note.call > call:
+                    call, written = note.call, ""
+                if note.call == call and note.at == len(written):
+                    written += note.text
+                    yield Token.of(note.text, call)
+            output = str((await ending).output or "")
+            if output != written:
+                rest = output.removeprefix(written)
+                yield Token.of(rest, call if len(rest) < len(output) or not written else call + 1)
+        finally:
+            ending.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await ending
+            await stop()
+
+    async def state(self) -> Task:
+        """The task as the log has it now."""
+        return (await self._board.tasks.load(self.id, at_least=2**63)).state
+
+    async def cancel(self, reason: str = "cancelled by the client") -> Outcome:
+        """End the task unless it has ended; a model call under way is stopped. Returns how it ended."""
+        return await self._board.end(self.id, Cancelled(reason))
+
+    async def requeue(self) -> None:
+        """Try a dead-lettered task again from the beginning."""
+        await self._board.end(self.id, Requeued())
+
+
+class Board:
+    """A connection to the board. Use it as an async context manager, or call `aclose`."""
+
+    def __init__(self, bus: Bus, source: str) -> None:
+        self.bus = bus
+        self.tasks: Entities[Task] = Entities(bus.log, TASK, source)
+        self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
+        self._inbox = bus.signals.inbox()
+        self._listening: asyncio.Task[Any] | None = None
+        self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
+        bus.on_reconnect(self._recheck)
+
+    async def submit(self, input: Any, *, traceparent: str = "", **fields: Any) -> TaskHandle:  # noqa: A002
+        """Publish a task: a text or a list of ``{"role", "content"}`` messages, and any field of `Submission`.
+
+        Returns as soon as it is durably in the log. With a ``key`` that was used before, it is that task.
+
+        Raises:
+            InvalidInput: a field is wrong; the message says which and how to mend it.
+            BusError: the log can't be reached, or is full.
+        """
+        submission = submission_of({"input": input, **fields})
+        task_id = submission.task_id(new_entity_id(submission.parent))
+        answered: asyncio.Future[Outcome] | None = None
+        if submission.reply_to is None:
+            await self._listen()
+            submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
+            answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
+        spec = await with_input_aside(self.bus, submission.spec(now()))
+        correlation = ""
+        if submission.parent:
+            correlation = (await self.tasks.load(submission.parent)).correlation
+        told = await self.tasks.tell(
+            task_id,
+            lambda task: [] if task.spec else [Submitted(spec)],
+            context=trace.parse(traceparent),
+            correlation=correlation,
+        )
+        return TaskHandle(self, task_id, answered if told.appended else None)
+
+    async def task(self, task_id: str) -> TaskHandle:
+        """A task that was submitted before, by anybody. Raises InvalidInput when there is none."""
+        if not (await self.tasks.load(task_id, at_least=2**63)).seq:
+            raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
+        return TaskHandle(self, task_id)
+
+    async def change(self, backend: str, *events: BackendEvent) -> Backend:
+        """Say something of a backend (scaled, drained, …) in the log. Raises IllegalTransition if it can't be."""
+        return (await self._backends.tell(backend, lambda _: events)).entity.state
+
+    async def end(self, task_id: str, event: Cancelled | Requeued) -> Outcome:
+        """Append the end (or new beginning) of a task and answer whoever waits for it."""
+        told = await self.tasks.tell(task_id, lambda task: [] if task.status in ENDED - {Status.DEAD} else [event])
+        if told.appended:
+            await answer(self.bus, told.entity)
+        return await outcome_of(self.bus, told.entity.state)
+
+    async def ended(self, task_id: str, answered: "asyncio.Future[Outcome] | None" = None) -> Outcome:
+        """Wait until a task has ended; ``answered`` is the future of a task that was submitted here."""
+        while answered is not None:
+            # an answer is told once; whoever was cut off at that moment looks it up
+            done, _ = await asyncio.wait([answered], timeout=RECHECK_S)
+            if done:
+                return answered.result()
+            await self._look_up(task_id)
+        loaded = await self.tasks.load(task_id, at_least=2**63)
+        if loaded.state.status not in ENDED:
+            subject = f"{entity('task', task_id)}.>"
+            async for _batch in self.bus.log.follow(subject, after=loaded.seq):
+                loaded = await self.tasks.load(task_id, at_least=2**63)
+                if loaded.state.status in ENDED:
+                    break
+        return await outcome_of(self.bus, loaded.state)
+
+    async def aclose(self) -> None:
+        """Close the connection. Submitted tasks go on."""
+        for future in list(self._waiting.values()):
+            future.cancel()
+        await self.bus.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _listen(self) -> None:
+        if self._listening is None:
+            self._listening = asyncio.ensure_future(self.bus.signals.subscribe(f"{self._inbox}.*", self._hear))
+        await asyncio.shield(self._listening)
+
+    async def _hear(self, note: Note) -> None:
+        outcome = msgspec.json.decode(note.data, type=Outcome)
+        self._resolve(outcome)
+
+    def _resolve(self, outcome: Outcome) -> None:
+        future = self._waiting.get(outcome.task)
+        if future is not None and not future.done() and outcome.status in ENDED:
+            future.set_result(outcome)
+
+    async def _look_up(self, task_id: str) -> None:
+        loaded: Loaded[Task] = await self.tasks.load(task_id, at_least=2**63)
+        if loaded.state.status in ENDED:
+            self._resolve(await outcome_of(self.bus, loaded.state))
+
+    async def _recheck(self) -> None:
+        for task_id, future in list(self._waiting.items()):
+            if not future.done():
+                await self._look_up(task_id)
+
+
+def submission_of(fields: dict[str, Any]) -> Submission:
+    """A submission from Python values. Raises InvalidInput."""
+    try:
+        data = msgspec.json.encode(fields)
+    except TypeError as error:
+        raise InvalidInput(f"not a task: {error}") from None
+    return parse(data)

@@ -1,0 +1,125 @@
+"""Intake: takes in what anybody published to ``submit.task``, and says yes or why not.
+
+The submissions stream keeps every message until it is in the log as ``submitted`` or ``rejected``. JetStream does not
+keep the reply subject of a message, so intake also listens on plain NATS and matches the two by content: messages that
+are equal byte by byte may swap their reply subjects, and nobody can tell.
+"""
+
+import time
+from collections import OrderedDict, deque
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from callboard.actors.claim_check import with_input_aside
+from callboard.actors.loop import Loop
+from callboard.actors.outcome import Outcome, answer
+from callboard.actors.submission import check_reply, id_from, parse
+from callboard.bus.clock import now
+from callboard.bus.entities import Entities
+from callboard.bus.log import Bus, Delivery, Note
+from callboard.bus.subjects import SUBMIT
+from callboard.events.errors import InvalidInput
+from callboard.events.task import Rejected, Status, Submitted, Task
+
+ACK_WAIT_S: Final = 2.0
+REPLY_KEPT_S: Final = 60.0
+
+
+class Intake:
+    """The actor; ``tasks`` are the tasks as it changes them."""
+
+    def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
+        self._bus = bus
+        self._tasks = tasks
+        self._replies = _Replies()
+
+    async def run(self) -> None:
+        """Take submissions until cancelled."""
+        queue = await self._bus.submissions(ack_wait_s=ACK_WAIT_S)
+        stop = await self._bus.signals.subscribe(SUBMIT, self._hear)
+        try:
+            await Loop("intake", queue, self._take, self._refuse, ack_wait_s=ACK_WAIT_S).run()
+        finally:
+            await stop()
+
+    async def _hear(self, note: Note) -> None:
+        if note.reply:
+            self._replies.put(note.data, note.reply)
+
+    async def _take(self, delivery: Delivery) -> None:
+        data = delivery.record.data
+        reply = self._replies.pop(data)
+        fallback = _task_id(delivery)
+        try:
+            submission = parse(data)
+            if submission.reply_to is None and reply:
+                check_reply(reply)
+                submission = msgspec.structs.replace(submission, reply_to=reply)
+            task_id = submission.task_id(fallback)
+            known = (await self._tasks.load(task_id)).state
+            spec = known.spec or await with_input_aside(self._bus, submission.spec(now()))
+        except InvalidInput as error:
+            await self._reject(fallback, data, str(error), reply)
+            return
+        told = await self._tasks.tell(task_id, lambda task: [] if task.spec else [Submitted(spec)])
+        if submission.reply == "accepted" and submission.reply_to:
+            receipt = Outcome(task_id, Status.SUBMITTED)
+            await self._bus.signals.publish(submission.reply_to, msgspec.json.encode(receipt))
+        elif not told.appended:
+            await answer(self._bus, told.entity)
+
+    async def _refuse(self, delivery: Delivery, error: Exception) -> None:
+        data = delivery.record.data
+        await self._reject(_task_id(delivery), data, f"could not be taken in: {error}", self._replies.pop(data))
+
+    async def _reject(self, task_id: str, data: bytes, reason: str, reply: str | None) -> None:
+        rejected = Rejected(reason, data[:2000].decode(errors="replace"))
+        await self._tasks.tell(task_id, lambda task: [rejected] if task.status is Status.NEW else [])
+        if reply := reply or _reply_in(data):
+            outcome = Outcome(task_id, Status.REJECTED, reason=reason)
+            await self._bus.signals.publish(reply, msgspec.json.encode(outcome))
+
+
+class _Replies:
+    """Reply subjects heard on plain NATS, by the content they came with, for a minute."""
+
+    def __init__(self) -> None:
+        self._by_content: OrderedDict[bytes, deque[tuple[float, str]]] = OrderedDict()
+
+    def put(self, data: bytes, reply: str) -> None:
+        digest = sha256(data).digest()
+        self._by_content.setdefault(digest, deque()).append((time.monotonic(), reply))
+        self._forget()
+
+    def pop(self, data: bytes) -> str | None:
+        waiting = self._by_content.get(digest := sha256(data).digest())
+        if not waiting:
+            return None
+        _, reply = waiting.popleft()
+        if not waiting:
+            del self._by_content[digest]
+        return reply
+
+    def _forget(self) -> None:
+        while self._by_content:
+            oldest = next(iter(self._by_content.values()))
+            if time.monotonic() - oldest[0][0] < REPLY_KEPT_S:
+                return
+            self._by_content.popitem(last=False)
+
+
+def _task_id(delivery: Delivery) -> str:
+    """The same for each redelivery of a submission, different for each submission."""
+    return id_from("submission", str(delivery.record.seq), str(delivery.record.time_ns))
+
+
+def _reply_in(data: bytes) -> str | None:
+    """The reply subject in a submission that is otherwise wrong."""
+    try:
+        reply = msgspec.json.decode(data)["reply_to"]
+        check_reply(reply)
+    except (msgspec.MsgspecError, InvalidInput, KeyError, TypeError, UnicodeDecodeError):
+        return None
+    return str(reply)

@@ -1,0 +1,124 @@
+"""Keeps projections at the head of the log: load the snapshots, fold what came since, follow."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+import structlog
+
+from callboard.bus.log import Bus, Record
+from callboard.bus.subjects import entity_of
+from callboard.events.envelope import Envelope, decode
+from callboard.events.errors import Undecodable
+from callboard.projections.projection import Projection, dump, load
+
+S = TypeVar("S")
+Watcher: TypeAlias = Callable[[int, Envelope], None]
+
+SNAPSHOT_EVERY: Final = 50_000
+_log = structlog.get_logger(__name__)
+
+
+class Projector:
+    """Live projections over the log's ``subjects`` (default: all events).
+
+    Projections over fewer subjects than all neither load nor save snapshots: those stand for the whole log.
+    """
+
+    def __init__(self, bus: Bus, *projections: Projection[Any], subjects: Sequence[str] = (), after: int = 0) -> None:
+        self._bus = bus
+        self._projections = projections
+        self._subjects = subjects
+        self._states: dict[str, Any] = {projection.name: projection.initial() for projection in projections}
+        self._watchers: list[Watcher] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._saved = 0
+        self.seq = after
+        self.broken: dict[str, str] = {}
+        """Entities with a message that cannot be read, and why."""
+
+    def state(self, projection: Projection[S]) -> S:
+        """The projection's state as folded up to `seq`."""
+        state: S = self._states[projection.name]
+        return state
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call ``watcher`` with each event, after it was folded; it must not block."""
+        self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """No longer call ``watcher``."""
+        self._watchers.remove(watcher)
+
+    async def catch_up(self) -> None:
+        """Fold everything stored by now, beginning at the newest snapshots."""
+        await self._restore()
+        async for batch in self._bus.log.read_all(*self._subjects, after=self.seq):
+            self._fold(batch)
+        await self._snapshot_if_due()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
+        async for batch in self._bus.log.follow(*self._subjects, after=self.seq):
+            self._fold(batch)
+            await self._snapshot_if_due()
+
+    async def reached(self, seq: int) -> None:
+        """Wait until everything up to ``seq`` is folded: reading one's own writes."""
+        if self.seq < seq:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append((seq, future))
+            await future
+
+    def dump(self, projection: Projection[Any]) -> bytes:
+        """A snapshot of one projection."""
+        return dump(projection, self._states[projection.name], self.seq)
+
+    async def save(self) -> None:
+        """Store snapshots of all projections, so that the next start has less to fold."""
+        if self._subjects:
+            return
+        for projection in self._projections:
+            await self._bus.snapshots.save(projection.name, self.dump(projection))
+        self._saved = self.seq
+
+    async def _restore(self) -> None:
+        if self._subjects or self.seq:
+            return
+        found: dict[str, tuple[Any, int]] = {}
+        for projection in self._projections:
+            data = await self._bus.snapshots.load(projection.name)
+            restored = load(projection, data) if data else None
+            if restored is None:
+                return
+            found[projection.name] = restored
+        sequences = {seq for _, seq in found.values()}
+        if len(sequences) == 1 and max(sequences) <= await self._bus.log.end():
+            self._states = {name: state for name, (state, _) in found.items()}
+            self.seq = self._saved = sequences.pop()
+
+    async def _snapshot_if_due(self) -> None:
+        if self.seq - self._saved >= SNAPSHOT_EVERY:
+            await self.save()
+
+    def _fold(self, batch: Sequence[Record]) -> None:
+        states = self._states
+        for record in batch:
+            try:
+                envelopes = decode(record.data)
+            except Undecodable as error:
+                self.broken[entity_of(record.subject)] = f"message {record.seq}: {error}"
+                _log.exception("an event can't be read; its entity is broken", seq=record.seq)
+                continue
+            for envelope in envelopes:
+                for projection in self._projections:
+                    states[projection.name] = projection.apply(states[projection.name], envelope)
+                for watcher in self._watchers:
+                    watcher(record.seq, envelope)
+        self.seq = batch[-1].seq
+        if self._waiters:
+            ready = [future for seq, future in self._waiters if seq <= self.seq]
+            self._waiters = [waiter for waiter in self._waiters if waiter[0] > self.seq]
+            for future in ready:
+                if not future.done():
+                    future.set_result(None)

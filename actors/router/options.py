@@ -1,0 +1,153 @@
+"""Which backends could do a task, and what each would probably cost and take. Pure: time and seeds are arguments."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from callboard.events.backend import Backend, Breaker
+from callboard.events.chat import Usage, estimated_tokens
+from callboard.events.task import Blob, Candidate, Task, TaskSpec
+from callboard.projections.load import BackendLoad
+
+TIER_QUALITY: Final = {"small": 60, "medium": 75, "frontier": 90}
+"""Quality in percent that a tier is taken to have as long as nothing was measured."""
+
+DEFAULT_OUTPUT: Final = 256
+DEFAULT_PER_TOKEN: Final = 15_000_000
+DEFAULT_FIRST_TOKEN: Final = 300_000_000
+NS_PER_MINUTE: Final = 60_000_000_000
+
+
+class Option(Struct, frozen=True):
+    """A backend that can do the task: predicted ``cost`` (micro-dollars), ``latency`` (ns), ``tokens`` (in and out).
+
+    ``failed`` says that it was the last to fail this very task.
+    """
+
+    backend: str
+    cost: int
+    latency: int
+    tokens: int
+    quality: int
+    failed: bool = False
+
+    @property
+    def candidate(self) -> Candidate:
+        """How the decision records it."""
+        return Candidate(self.backend, self.cost, self.latency)
+
+
+class Survey(Struct, frozen=True):
+    """All backends looked at for one task.
+
+    ``excluded`` are those that can't do it now, of which ``later`` might be able to by and by; ``until`` is the
+    earliest time known for one of them.
+    """
+
+    options: tuple[Option, ...]
+    excluded: tuple[Candidate, ...] = ()
+    later: frozenset[str] = frozenset()
+    until: datetime | None = None
+
+
+def survey(
+    task: Task,
+    backends: Mapping[str, Backend],
+    loads: Mapping[str, BackendLoad],
+    extra: Mapping[str, int],
+    now: datetime,
+) -> Survey:
+    """Look at every backend. ``extra`` are tokens assigned by this router that ``loads`` do not show yet."""
+    spec = task.spec
+    assert spec is not None
+    input_tokens = _input_tokens(spec)
+    options, excluded, later = [], [], set()
+    until: datetime | None = None
+    for name, backend in sorted(backends.items()):
+        load = loads.get(name, _IDLE)
+        refusal = _misfit(task, spec, backend, input_tokens)
+        if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
+            refusal = wait
+            later.add(name)
+            if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
+                until = min(until, backend.until) if until else backend.until
+        option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens)
+        if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
+            refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
+        if refusal is None:
+            options.append(option)
+        else:
+            excluded.append(Candidate(name, excluded=refusal))
+    return Survey(tuple(options), tuple(excluded), frozenset(later), until)
+
+
+_IDLE: Final = BackendLoad()
+
+
+def _misfit(task: Task, spec: TaskSpec, backend: Backend, input_tokens: int) -> str | None:
+    """Why this backend can never do the task, as both are."""
+    offered, needs = backend.spec, spec.needs
+    assert offered is not None
+    if spec.backend is not None and spec.backend != backend.id:
+        return f"the task is pinned to {spec.backend}"
+    if missing := [capability for capability in needs.capabilities if capability not in offered.capabilities]:
+        return f"does not offer {', '.join(missing)}"
+    if missing := [policy for policy in needs.data_policy if policy not in offered.data_policy]:
+        return f"does not promise {', '.join(missing)}"
+    window = max(needs.context or 0, input_tokens + (spec.max_tokens or 0))
+    if window > offered.context:
+        return f"{window} tokens do not fit its window of {offered.context}"
+    if spec.min_quality is not None and TIER_QUALITY[offered.tier] < spec.min_quality:
+        return f"quality {TIER_QUALITY[offered.tier]} % is under {spec.min_quality} %"
+    if backend.id in task.unsuited:
+        return "refused this task as invalid"
+    return None
+
+
+def _not_now(backend: Backend, load: BackendLoad, extra: int, now: datetime) -> str | None:
+    """Why this backend gets no work at the moment."""
+    if backend.draining:
+        return "is draining"
+    if backend.replicas == 0:
+        return "is scaled to 0"
+    if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
+        return f"breaker open until {backend.until.isoformat(timespec='seconds')}: {backend.reason}"
+    if backend.breaker is not Breaker.CLOSED and (load.outstanding or extra):
+        return "breaker half open, a call is trying it"
+    return None
+
+
+def _predict(task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, extra: int, input_tokens: int) -> Option:
+    offered = backend.spec
+    assert offered is not None
+    output = load.output or DEFAULT_OUTPUT
+    if spec.max_tokens:
+        output = min(output, spec.max_tokens)
+    per_token = load.per_token or DEFAULT_PER_TOKEN
+    lanes = max(backend.replicas * offered.concurrency, 1)
+    queued = load.tokens + extra
+    wait = queued * per_token // lanes
+    if offered.tpm:
+        wait = max(wait, queued * NS_PER_MINUTE // offered.tpm)
+    if offered.rpm:
+        wait = max(wait, len(load.outstanding) * NS_PER_MINUTE // offered.rpm)
+    return Option(
+        backend=backend.id,
+        cost=backend.price.cost(Usage(input_tokens, output)),
+        latency=wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_token,
+        tokens=input_tokens + output,
+        quality=TIER_QUALITY[offered.tier],
+        failed=task.failure is not None and task.backend == backend.id,
+    )
+
+
+def _input_tokens(spec: TaskSpec) -> int:
+    if isinstance(spec.input, Blob):
+        length = spec.input.size
+    elif isinstance(spec.input, str):
+        length = len(spec.input)
+    else:
+        length = sum(len(message.content) for message in spec.input)
+    return estimated_tokens(length + len(spec.system or ""))

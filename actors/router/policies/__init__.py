@@ -1,0 +1,1 @@
+"""Routing policies, one small pure class each; `registry` finds them by name."""

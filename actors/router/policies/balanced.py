@@ -1,0 +1,36 @@
+"""Quality, cost and latency in one currency."""
+
+from collections.abc import Sequence
+
+from callboard.actors.router.options import Option
+from callboard.events.task import TaskSpec
+
+NS_PER_S = 1_000_000_000
+
+
+class Balanced:
+    """The best value: what quality is worth, less the cost, less what waiting costs.
+
+    Args:
+        second: micro-dollars that a second of waiting is worth.
+        quality: micro-dollars that a percent of quality is worth.
+    """
+
+    name = "balanced/1"
+
+    def __init__(self, second: int = 500, quality: int = 5) -> None:
+        self._second = second
+        self._quality = quality
+
+    def scores(self, spec: TaskSpec, options: Sequence[Option]) -> Sequence[int]:
+        """Net value in micro-dollars."""
+        return [
+            option.quality * self._quality - option.cost - option.latency * self._second // NS_PER_S
+            for option in options
+        ]
+
+    def reason(self, option: Option) -> str:
+        """All three."""
+        return (
+            f"best value: quality {option.quality} %, about {option.cost} micro-dollars, {option.latency / 1e9:.2f} s"
+        )

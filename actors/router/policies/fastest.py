@@ -1,0 +1,20 @@
+"""The lowest predicted latency, queue included."""
+
+from collections.abc import Sequence
+
+from callboard.actors.router.options import Option
+from callboard.events.task import TaskSpec
+
+
+class Fastest:
+    """Time above all."""
+
+    name = "fastest/1"
+
+    def scores(self, spec: TaskSpec, options: Sequence[Option]) -> Sequence[int]:
+        """Minus the latency in ns."""
+        return [-option.latency for option in options]
+
+    def reason(self, option: Option) -> str:
+        """The latency."""
+        return f"fastest, about {option.latency / 1e9:.2f} s"

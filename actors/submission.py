@@ -1,0 +1,154 @@
+"""What anybody may publish to ``submit.task``: one JSON object, checked here and turned into a task."""
+
+import difflib
+import re
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from callboard.events.errors import InvalidInput
+from callboard.events.ids import checked_id, entity_id, shard_of
+from callboard.events.task import NO_NEEDS, Input, Needs, TaskSpec
+
+MAX_TAGS: Final = 32
+_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.+?)`")
+
+
+class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
+    """`Needs`, with misspelt fields refused."""
+
+
+class Submission(Struct, frozen=True, forbid_unknown_fields=True):
+    """A task as it is asked for. Only ``input`` is needed: a text, or a list of ``{"role", "content"}`` messages.
+
+    ``deadline`` and ``not_before`` are RFC 3339 times; ``timeout_s`` and ``delay_s`` say the same from now on.
+    ``max_cost`` is in micro-dollars. ``reply`` says when the reply subject is answered: when the task is ``done``
+    (with its answer) or as soon as it is ``accepted``. The rest is as in `TaskSpec`.
+    """
+
+    input: Input
+    id: str | None = None
+    system: str | None = None
+    needs: StrictNeeds = StrictNeeds()
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    schema: dict[str, object] | None = None
+    max_cost: int | None = None
+    deadline: datetime | None = None
+    timeout_s: float | None = None
+    not_before: datetime | None = None
+    delay_s: float | None = None
+    priority: int = 0
+    min_quality: int | None = None
+    policy: str | None = None
+    backend: str | None = None
+    tags: tuple[str, ...] = ()
+    budget: str | None = None
+    context: str | None = None
+    owner: str | None = None
+    parent: str | None = None
+    reply_to: str | None = None
+    reply: Literal["done", "accepted"] = "done"
+    key: str | None = None
+
+    def spec(self, now: datetime) -> TaskSpec:
+        """The task that is asked for, at ``now``. Raises InvalidInput naming the field that is wrong."""
+        deadline = self.deadline or _after(now, self.timeout_s, "timeout_s")
+        not_before = self.not_before or _after(now, self.delay_s, "delay_s")
+        self._check(deadline, now)
+        needs = Needs(self.needs.capabilities, self.needs.context, self.needs.data_policy)
+        return TaskSpec(
+            needs=NO_NEEDS if needs == NO_NEEDS else needs,
+            deadline=deadline,
+            not_before=not_before,
+            **{name: getattr(self, name) for name in _SAME},
+        )
+
+    def task_id(self, otherwise: str) -> str:
+        """The task's id: the one asked for, one that follows from ``key``, or ``otherwise``."""
+        if self.id is not None:
+            return checked_id(self.id, "id")
+        if self.key is not None:
+            return id_from("key", self.key, owner=self.parent)
+        return otherwise
+
+    def _check(self, deadline: datetime | None, now: datetime) -> None:
+        if not self.input:
+            raise InvalidInput("input is empty: give a text or at least one message")
+        if deadline is not None:
+            if deadline.tzinfo is None:
+                raise InvalidInput(f"deadline {deadline.isoformat()} has no time zone: add Z or an offset")
+            if deadline <= now:
+                raise InvalidInput(f"deadline {deadline.isoformat()} is in the past (it is {now.isoformat()})")
+        if self.not_before is not None and self.not_before.tzinfo is None:
+            raise InvalidInput(f"not_before {self.not_before.isoformat()} has no time zone: add Z or an offset")
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InvalidInput(f"{name} must be from {low} to {high}, got {value}")
+        for name in ("backend", "budget", "context", "owner", "parent"):
+            if (value := getattr(self, name)) is not None:
+                checked_id(value, name)
+        if len(self.tags) > MAX_TAGS or any(not 0 < len(tag) <= 64 for tag in self.tags):
+            raise InvalidInput(f"tags: at most {MAX_TAGS} of 1 to 64 characters")
+        if not self.needs.capabilities:
+            raise InvalidInput("needs.capabilities is empty: leave it out, or name what the backend must offer")
+        if self.reply_to is not None:
+            check_reply(self.reply_to)
+
+
+_SAME: Final = tuple(
+    set(Submission.__struct_fields__) & set(TaskSpec.__struct_fields__) - {"needs", "deadline", "not_before"}
+)
+_BIG: Final = 2**53
+_RANGES: Final = (
+    ("max_tokens", 1, 10_000_000),
+    ("max_cost", 0, _BIG),
+    ("priority", 0, 9),
+    ("min_quality", 0, 100),
+    ("temperature", 0, 10),
+    ("seed", -_BIG, _BIG),
+)
+
+
+def parse(data: bytes) -> Submission:
+    """Read a submission. Raises InvalidInput that says what is wrong, where, and what was probably meant."""
+    try:
+        return msgspec.json.decode(data, type=Submission)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        if unknown := _UNKNOWN_FIELD.search(message):
+            known = {*Submission.__struct_fields__, *Needs.__struct_fields__}
+            close = difflib.get_close_matches(unknown[1], sorted(known), 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(Submission.__struct_fields__)}"
+            raise InvalidInput(f"unknown field {unknown[1]!r}{hint}") from None
+        raise InvalidInput(f"not a task: {message}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f'not JSON: {error}; send one JSON object such as {{"input": "Say hello"}}') from None
+
+
+def check_reply(subject: str) -> None:
+    """Refuse a reply subject that would reach the log, the server or nobody."""
+    if _RESERVED.fullmatch(subject) or not all(subject.split(".")) or re.search(r"[\s*>]", subject):
+        raise InvalidInput(f"reply_to {subject[:80]!r} is not a subject to reply to: use an inbox of your own")
+
+
+def id_from(*parts: str, owner: str | None = None) -> str:
+    """A task id that depends on ``parts`` alone, in the shard of ``owner`` or in one that follows from them too."""
+    digest = sha256("\x1f".join(parts).encode()).digest()
+    shard = shard_of(owner) if owner else digest[0] & 63
+    return entity_id(shard, int.from_bytes(digest[1:7], "big") * 1_000_000, digest[7:17])
+
+
+def _after(now: datetime, seconds: float | None, name: str) -> datetime | None:
+    if seconds is None:
+        return None
+    if not 0 < seconds <= 10 * 366 * 86_400:
+        raise InvalidInput(f"{name} must be over 0 and at most ten years in seconds, got {seconds}")
+    return now + timedelta(seconds=seconds)

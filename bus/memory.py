@@ -1,0 +1,208 @@
+"""The bus in one process, without a server: the same promises as JetStream, kept for as long as the process lives."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from hashlib import sha256
+from itertools import count
+from typing import Final
+
+from callboard.bus import subjects as names
+from callboard.bus.errors import NotFound, Unavailable
+from callboard.bus.log import Blobs, Log, Note, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.memory_queue import MemoryQueue, WorkQueue
+from callboard.bus.memory_signals import Exchange, MemorySignals
+from callboard.bus.memory_stream import Filter, Stream
+from callboard.bus.memory_timers import MemoryTimers
+
+_CHUNK: Final = 500
+"""Records looked at for one list of `read_all` and `follow`."""
+
+
+class MemoryLog:
+    """One connection's view of the stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._closed = False
+
+    async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
+        """Store one message and return its sequence; see `Log.append`."""
+        return (await self.append_batch([write], timeout_s=timeout_s))[0]
+
+    async def append_batch(self, writes: Sequence[Write], *, timeout_s: float = 30.0) -> list[int]:  # noqa: ARG002
+        """Store all or none of up to 1,000 messages, at most one for each entity."""
+        await asyncio.sleep(0)  # others get their turn, as they would while a server answers
+        self._check_open()
+        return self._stream.store(writes)
+
+    async def read(self, entity: str, *, after: int = 0) -> list[Record]:
+        """All messages of one entity with a sequence over ``after``, in order."""
+        self._check_open()
+        return self._stream.of_entity(entity, after)
+
+    async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+        """Everything stored by now on ``subjects`` after a sequence; ends there."""
+        self._check_open()
+        for found in self._found(Filter(subjects or [names.ALL_EVENTS]), after, self._stream.end):
+            yield found
+
+    async def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+        """Everything stored after a sequence, and then what comes, until the bus is closed."""
+        self._check_open()
+        wanted = Filter(subjects or [names.ALL_EVENTS])
+        while not self._closed:
+            end = self._stream.end
+            for found in self._found(wanted, after, end):
+                yield found
+                if self._closed:
+                    return
+            after = max(after, end)
+            if self._stream.end <= after:
+                await self._stream.bell.wait()
+
+    async def end(self) -> int:
+        """The sequence of the log's last message, 0 when it is empty."""
+        self._check_open()
+        return self._stream.end
+
+    def close(self) -> None:
+        """End the followers."""
+        self._closed = True
+        self._stream.bell.ring()
+
+    def _found(self, wanted: Filter, after: int, end: int) -> Iterator[list[Record]]:
+        for start in range(after, end, _CHUNK):
+            records = self._stream.between(start, min(start + _CHUNK, end))
+            if found := [record for record in records if record.subject in wanted]:
+                yield found
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the bus is closed: nothing was stored or read")
+
+
+class MemoryBlobs:
+    """Large values by the SHA-256 (hex) of their content."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+
+    async def put(self, data: bytes) -> str:
+        """Store ``data`` once and return its hash."""
+        digest = sha256(data).hexdigest()
+        self._values[digest] = bytes(data)
+        return digest
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes with this hash."""
+        if sha256 not in self._values:
+            raise NotFound(f"no blob {sha256!r}")
+        return self._values[sha256]
+
+
+class MemorySnapshots:
+    """The newest snapshot of each projection."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+
+    async def save(self, name: str, data: bytes) -> None:
+        """Replace the snapshot called ``name``."""
+        self._values[name] = bytes(data)
+
+    async def load(self, name: str) -> bytes | None:
+        """The newest snapshot called ``name``, if any."""
+        return self._values.get(name)
+
+
+class _Server:
+    """What outlives a connection."""
+
+    def __init__(self, clock: Callable[[], int], max_bytes: int | None) -> None:
+        self.stream = Stream(clock, max_bytes)
+        self.exchange = Exchange()
+        self.blobs = MemoryBlobs()
+        self.snapshots = MemorySnapshots()
+        self.submissions = WorkQueue()
+        self.fired = WorkQueue()
+        self.timers = MemoryTimers(clock, self.fired)
+        self._queues: dict[str, WorkQueue] = {}
+        seqs = count(1)
+
+        def submit(note: Note) -> None:
+            self.submissions.put(Record(next(seqs), note.subject, note.data, clock()))
+
+        self.exchange.listeners["submissions"] = (Filter([names.SUBMIT]), submit)
+
+    def queue(self, name: str, wanted: Filter) -> WorkQueue:
+        """The queue ``name``, filled from the log's start if it is new."""
+        if name in self._queues:
+            return self._queues[name]
+        work = self._queues[name] = WorkQueue()
+
+        def put(record: Record) -> None:
+            if record.subject in wanted:
+                work.put(record)
+
+        for record in self.stream.between(0, self.stream.end):
+            put(record)
+        self.stream.listeners.append(put)
+        return work
+
+
+class MemoryBus:
+    """A `Bus` for one event loop.
+
+    Args:
+        clock: The wall clock in nanoseconds: stamps records and fires timers.
+        max_bytes: The log refuses to grow over this (subjects and data); None for no limit.
+    """
+
+    def __init__(self, clock: Callable[[], int] = time.time_ns, max_bytes: int | None = None) -> None:
+        self._connect(_Server(clock, max_bytes))
+
+    def join(self) -> "MemoryBus":
+        """Another connection to the same log, queues, timers and blobs, as another process would have."""
+        other = MemoryBus.__new__(MemoryBus)
+        other._connect(self._server)
+        return other
+
+    def _connect(self, server: _Server) -> None:
+        self._server = server
+        self._queues: list[MemoryQueue] = []
+        self._log = MemoryLog(server.stream)
+        self._signals = MemorySignals(server.exchange)
+        self.log: Log = self._log
+        self.blobs: Blobs = server.blobs
+        self.snapshots: Snapshots = server.snapshots
+        self.timers: Timers = server.timers
+        self.signals: Signals = self._signals
+
+    async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
+        """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
+        return self._take(self._server.queue(name, Filter(subjects or [names.ALL_EVENTS])), max_in_flight, ack_wait_s)
+
+    async def submissions(self, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
+        """Join the queue of ``submit.task``."""
+        return self._take(self._server.submissions, max_in_flight, ack_wait_s)
+
+    async def fired(self, *, max_in_flight: int = 64, ack_wait_s: float = 2.0) -> MemoryQueue:
+        """Join the queue of timers that have fired."""
+        return self._take(self._server.fired, max_in_flight, ack_wait_s)
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Nothing to do: this connection is never lost."""
+
+    async def aclose(self) -> None:
+        """End followers, takers and subscriptions of this connection; what was stored stays for others."""
+        self._log.close()
+        for queue in self._queues:
+            await queue.aclose()
+        await self._signals.aclose()
+
+    def _take(self, work: WorkQueue, max_in_flight: int, ack_wait_s: float) -> MemoryQueue:
+        work.ack_wait_s = ack_wait_s
+        queue = MemoryQueue(work, max_in_flight)
+        self._queues.append(queue)
+        return queue

@@ -1,0 +1,136 @@
+"""The log's messages in memory: in order, without gaps from 1, with an expectation for each entity."""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from callboard.bus import subjects
+from callboard.bus.errors import (
+    BATCH_TOO_LARGE,
+    LOG_FULL,
+    MESSAGE_TOO_LARGE,
+    WRONG_LAST_SEQUENCE,
+    Conflict,
+    LogFull,
+    TooLarge,
+)
+from callboard.bus.log import Record, Write
+from callboard.events.errors import InvalidInput
+
+MAX_MESSAGE: Final = 256 * 1024
+MAX_BATCH: Final = 1000
+
+_LITERAL = re.compile(r"evt(\.[^.\s*>]+){4,}")
+
+
+class Bell:
+    """Wakes all who wait whenever something has changed; what, they look up themselves."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def ring(self) -> None:
+        """Wake everyone who waits now."""
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return at the next ring."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+
+
+class Filter:
+    """Which subjects are wanted: NATS wildcards, ``*`` for one token, a last ``>`` for one or more."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._wanted = re.compile("|".join(map(_expression, patterns)))
+
+    def __contains__(self, subject: str) -> bool:
+        return self._wanted.fullmatch(subject) is not None
+
+
+class Stream:
+    """What was appended, and who is told of it. ``listeners`` get each record as it is stored."""
+
+    def __init__(self, clock: Callable[[], int], max_bytes: int | None) -> None:
+        self.bell = Bell()
+        self.listeners: list[Callable[[Record], None]] = []
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._records: list[Record] = []
+        self._by_entity: defaultdict[str, list[Record]] = defaultdict(list)
+
+    @property
+    def end(self) -> int:
+        """The last sequence, 0 when there is none."""
+        return len(self._records)
+
+    def store(self, writes: Sequence[Write]) -> list[int]:
+        """Store all of ``writes`` or, when anything is wrong with one of them, none."""
+        self._check(writes)
+        for write in writes:
+            record = Record(self.end + 1, write.subject, write.data, self._clock())
+            self._records.append(record)
+            self._by_entity[subjects.entity_of(write.subject)].append(record)
+            self._bytes += _size(write)
+            for listener in self.listeners:
+                listener(record)
+        self.bell.ring()
+        return list(range(self.end - len(writes) + 1, self.end + 1))
+
+    def of_entity(self, entity: str, after: int) -> list[Record]:
+        """One entity's records with a sequence over ``after``."""
+        return [record for record in self._by_entity.get(entity, ()) if record.seq > after]
+
+    def between(self, after: int, upto: int) -> list[Record]:
+        """The records with a sequence over ``after``, up to and with ``upto``."""
+        return self._records[after:upto]
+
+    def _check(self, writes: Sequence[Write]) -> None:
+        if len(writes) > MAX_BATCH:
+            raise TooLarge(f"a batch of {len(writes)} messages: split it, {MAX_BATCH} is the most", BATCH_TOO_LARGE)
+        seen: set[str] = set()
+        for write in writes:
+            if not _LITERAL.fullmatch(write.subject):
+                raise InvalidInput(f"{write.subject!r} is no event's subject: evt.<shard>.<kind>.<id>.<type> is")
+            if len(write.data) > MAX_MESSAGE:
+                raise TooLarge(
+                    f"{write.subject}: {len(write.data)} bytes, {MAX_MESSAGE} is the most: put the value in a blob",
+                    MESSAGE_TOO_LARGE,
+                )
+            entity = subjects.entity_of(write.subject)
+            if entity in seen:
+                raise InvalidInput(f"two messages for {entity} in one batch: put both events in one message")
+            seen.add(entity)
+        for write in writes:
+            entity = subjects.entity_of(write.subject)
+            last = records[-1].seq if (records := self._by_entity.get(entity)) else 0
+            if last != write.expected:
+                raise Conflict(
+                    f"{entity}: its last sequence is {last}, not {write.expected}: read it and decide again",
+                    WRONG_LAST_SEQUENCE,
+                )
+        size = sum(map(_size, writes))
+        if self._max_bytes is not None and self._bytes + size > self._max_bytes:
+            raise LogFull(
+                f"the log is full: {self._bytes} of {self._max_bytes} bytes; {size} more do not fit: nothing stored",
+                LOG_FULL,
+            )
+
+
+def _size(write: Write) -> int:
+    return len(write.subject) + len(write.data)
+
+
+def _expression(pattern: str) -> str:
+    front, tail = (pattern[:-1], ".+") if pattern == ">" or pattern.endswith(".>") else (pattern, "")
+    return r"\.".join(r"[^.]+" if part == "*" else re.escape(part) for part in front.split(".")) + tail

@@ -1,0 +1,1 @@
+"""Real language models on a bare machine: small open weights, and a local server for each. Imported on demand."""

@@ -1,0 +1,181 @@
+"""A node: a connection to NATS (or its own embedded server) and the actors that run in this process."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from callboard.actors.backend.providers.provider import Provider
+from callboard.actors.backend.worker import Worker
+from callboard.actors.board import Board
+from callboard.actors.intake import Intake
+from callboard.actors.projector import Projector
+from callboard.actors.router.policies.balanced import Balanced
+from callboard.actors.router.policies.registry import policies
+from callboard.actors.router.route import Rules
+from callboard.actors.router.router import Router
+from callboard.actors.timekeeper import Timekeeper
+from callboard.bus import jetstream
+from callboard.bus.entities import BACKEND, TASK, Entities
+from callboard.bus.log import Bus
+from callboard.bus.server import EmbeddedServer
+from callboard.deploy.fleet import provider_of, register, remove
+from callboard.deploy.replicas import Replicas
+from callboard.deploy.settings import Settings
+from callboard.deploy.supervision import supervise
+from callboard.events.backend import Backend
+from callboard.events.errors import InvalidInput
+from callboard.events.task import Task
+from callboard.projections.backends import BACKENDS
+from callboard.projections.cost import COST
+from callboard.projections.load import LOAD
+from callboard.projections.tasks import TASKS
+
+ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces")
+
+_log = structlog.get_logger(__name__)
+
+
+class Node:
+    """The actors of one process.
+
+    Args:
+        settings: Everything that can be set; with no ``nats.url`` the node runs its own server in the data folder.
+        roles: Which actors to run here: any of `ROLES`, or ``backend:NAME`` for the workers of one backend.
+        environ: Where API keys are looked up.
+    """
+
+    def __init__(
+        self, settings: Settings, *, roles: tuple[str, ...] = ROLES, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._settings = settings
+        self._roles = _checked(roles, settings)
+        self._environ = environ
+        self._epoch = secrets.token_hex(4)
+        self._server: EmbeddedServer | None = None
+        self._providers: dict[str, Provider] = {}
+        self._running: list[asyncio.Task[None]] = []
+        self._replicas: Replicas | None = None
+        self.url = settings.nats.url
+        self.bus: Bus
+        self.projector: Projector
+        self.board: Board
+
+    async def start(self) -> None:
+        """Bring everything up: server, streams, backends, projections, actors. Ready when it returns."""
+        nats = self._settings.nats
+        if not nats.url:
+            self._server = EmbeddedServer(self._settings.data_folder, port=nats.port, fsync=nats.fsync)
+            await self._server.start()
+            self.url = self._server.url
+        try:
+            self.bus = await jetstream.connect(
+                self.url, name=f"callboard-{self._epoch}", fsync=nats.fsync, max_bytes=nats.max_bytes
+            )
+            await self._start_actors()
+        except BaseException:
+            await self.stop(0.0)
+            raise
+
+    async def stop(self, grace_s: float = 10.0) -> None:
+        """Finish what is under way within ``grace_s``, then end; the rest is taken up at the next start."""
+        if self._replicas:
+            await self._replicas.stop(grace_s)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._running.clear()
+        for provider in self._providers.values():
+            await provider.aclose()
+        if hasattr(self, "projector"):
+            await self.projector.save()
+        if hasattr(self, "bus"):
+            await self.bus.aclose()
+        if self._server:
+            await self._server.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _start_actors(self) -> None:
+        tasks: Entities[Task] = Entities(self.bus.log, TASK, self._source("node"))
+        backends: Entities[Backend] = Entities(self.bus.log, BACKEND, self._source("node"))
+        self.board = Board(self.bus, self._source("node"))
+        self.projector = Projector(self.bus, BACKENDS, LOAD, TASKS, COST)
+        await self.projector.catch_up()
+        self._run("projector", self.projector.run)
+        if "backends" in self._roles:
+            await self._register(backends)
+        if "router" in self._roles:
+            router = self._settings.router
+            rules = Rules(
+                policies(Balanced(second=router.latency_price_micros_per_s)), router.policy, router.max_attempts
+            )
+            self._run("router", Router(self.bus, tasks.by(self._source("router")), self.projector, rules).run)
+        if "timekeeper" in self._roles:
+            self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
+        self._start_backends(tasks, backends)
+        if "intake" in self._roles:
+            self._run("intake", Intake(self.bus, tasks.by(self._source("intake"))).run)
+
+    async def _register(self, backends: Entities[Backend]) -> None:
+        """Announce the configured backends; with a server of our own, the settings are the whole truth."""
+        known = self.projector.state(BACKENDS).by_id
+        await register(self._settings.backends, backends, known)
+        if self._server:
+            await remove(set(known) - set(self._settings.backends), backends)
+        await self.projector.reached(await self.bus.log.end())
+
+    def _start_backends(self, tasks: Entities[Task], backends: Entities[Backend]) -> None:
+        names = _backend_names(self._roles, self._settings)
+        if not names:
+            return
+        for name in names:
+            self._providers[name] = provider_of(name, self._settings.backends[name], self._environ)
+
+        def worker(name: str, number: int) -> Worker:
+            source = self._source(f"backend/{name}/{number}")
+            return Worker(
+                self.bus,
+                name,
+                source,
+                self._providers[name],
+                tasks.by(source),
+                backends.by(source),
+                self.projector,
+            )
+
+        self._replicas = Replicas(names, self.projector, worker)
+        self._run("replicas", self._replicas.run)
+
+    def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        self._running.append(asyncio.create_task(supervise(name, run), name=name))
+
+    def _source(self, actor: str) -> str:
+        return f"{actor}#{self._epoch}"
+
+
+def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    for role in roles:
+        kind, _, name = role.partition(":")
+        if role not in ROLES and (kind != "backend" or name not in settings.backends):
+            raise InvalidInput(
+                f"unknown role {role!r}: use {', '.join(ROLES)}, or backend:NAME with a configured backend"
+            )
+    return roles
+
+
+def _backend_names(roles: tuple[str, ...], settings: Settings) -> set[str]:
+    if "backends" in roles:
+        return set(settings.backends)
+    return {role.partition(":")[2] for role in roles if role.startswith("backend:")}

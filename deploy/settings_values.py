@@ -1,0 +1,209 @@
+"""How each key of a settings file is read: from the TOML value to what the structs of ``settings`` hold.
+
+A reader takes the value and the key's full name, and raises InvalidInput with a whole sentence that begins with it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLevel, ProviderName, Tier, Traces
+from callboard.deploy.units import duration_ns, shown, size_bytes, usd_micros
+from callboard.events.errors import InvalidInput
+
+Reader = Callable[[object, str], Any]
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]*")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_GO_UNIT = re.compile(r"[0-9.]+(?:ms|s|m|h)")
+_NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that ``word`` is most likely a misspelling of."""
+    from difflib import get_close_matches  # noqa: PLC0415  only a mistake needs it
+
+    plain = word.casefold().replace("-", "_")
+    return next(iter(get_close_matches(plain, list(known), n=1)), None)
+
+
+def text(value: object, what: str) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInput(f"{what} must be a text that is not empty, got {shown(value)}")
+    return value
+
+
+def table(value: object, what: str) -> dict[str, Any]:
+    """A table."""
+    if isinstance(value, list):  # may hold whole tables with keys in them, so it is not shown
+        raise InvalidInput(f"{what} must be a table, got an array; write [{what}] with single brackets")
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{what} must be a table, got {shown(value)}")
+    return value
+
+
+def one_of(choices: tuple[str, ...]) -> Reader:
+    """A reader of one of a few words."""
+
+    def read(value: object, what: str) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        guess = did_you_mean(value, choices) if isinstance(value, str) else None
+        hint = f'; did you mean "{guess}"?' if guess else ""
+        names = ", ".join(f'"{choice}"' for choice in choices)
+        raise InvalidInput(f"{what} must be one of {names}, got {shown(value)}{hint}")
+
+    return read
+
+
+def whole(least: int, most: int | None = None) -> Reader:
+    """A reader of a whole number within bounds."""
+
+    def read(value: object, what: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InvalidInput(f"{what} must be a whole number >= {least}, got {shown(value)}")
+        if most is not None and value > most:
+            raise InvalidInput(f"{what} must be at most {most}, got {shown(value)}")
+        return value
+
+    return read
+
+
+def labels(value: object, what: str) -> tuple[str, ...]:
+    """A list of words such as ``chat`` or ``region:eu``."""
+    if not isinstance(value, list):
+        raise InvalidInput(f'{what} must be a list of words such as ["chat"] or ["region:eu"], got {shown(value)}')
+    for item in value:
+        if not isinstance(item, str) or not _LABEL.fullmatch(item):
+            raise InvalidInput(f'{what} must hold words such as "chat" or "region:eu", got {shown(item)}')
+    return tuple(dict.fromkeys(value))
+
+
+def capabilities(value: object, what: str) -> tuple[str, ...]:
+    """Labels, at least one: a backend that can do nothing is never chosen."""
+    found = labels(value, what)
+    if not found:
+        raise InvalidInput(f'{what} must name at least one, such as "chat"')
+    return found
+
+
+def http_url(value: object, what: str) -> str:
+    """An http or https address without a user name, and without a slash at its end."""
+    scheme, host, has_user = _address(value)
+    if has_user:
+        raise InvalidInput(f"{what} must not hold a user name or a key; name the key's variable in api_key_env")
+    if scheme not in ("http", "https") or not host:
+        raise InvalidInput(f"{what} must be an address that begins with http:// or https://, got {shown(value)}")
+    return str(value).rstrip("/")
+
+
+def nats_url(value: object, what: str) -> str:
+    """``""`` for the embedded server, or NATS addresses joined by commas."""
+    if value == "":
+        return ""
+    for part in value.split(",") if isinstance(value, str) else [value]:
+        scheme, host, has_user = _address(part.strip() if isinstance(part, str) else part)
+        if scheme not in _NATS_SCHEMES or not host:
+            got = "an address with a user name" if has_user else shown(part)
+            raise InvalidInput(f'{what} must be like "nats://host:4222" (or "" for the embedded server), got {got}')
+    return str(value)
+
+
+def _address(value: object) -> tuple[str, str, bool]:
+    """Scheme, host and whether there is a user name; the first two are empty for what is no address."""
+    if not isinstance(value, str) or re.search(r"\s", value):
+        return "", "", False
+    try:
+        parts = urlsplit(value)
+        port_is_right = parts.port != 0
+    except ValueError:
+        return "", "", "@" in value
+    return parts.scheme if port_is_right else "", parts.hostname or "", "@" in parts.netloc
+
+
+def variable_name(value: object, what: str) -> str:
+    """The name of an environment variable. What may be a key is not repeated in the message."""
+    if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
+        raise InvalidInput(
+            f'{what} must name an environment variable such as "OPENAI_API_KEY" (capitals, digits, _);'
+            " the key itself must not stand in this file"
+        )
+    return value
+
+
+def function_name(value: object, what: str) -> str:
+    """``module:name`` of a Python function."""
+    if not isinstance(value, str) or not _FUNCTION.fullmatch(value):
+        raise InvalidInput(f'{what} must be like "package.module:function", got {shown(value)}')
+    return value
+
+
+def fsync(value: object, what: str) -> str:
+    """``always``, or an interval in a form that the NATS server reads as well."""
+    if value == "always":
+        return "always"
+    try:
+        duration_ns(value, what)
+    except InvalidInput:
+        in_go = False
+    else:
+        in_go = bool(_GO_UNIT.fullmatch(str(value)))
+    if not in_go:
+        raise InvalidInput(f'{what} must be "always" or an interval such as "100ms", got {shown(value)}')
+    return str(value)
+
+
+def policy(value: object, what: str) -> str:
+    """A policy of Callboard's own, or one that an installed package offers."""
+    if isinstance(value, str) and value in POLICIES:
+        return value
+    from importlib.metadata import entry_points  # noqa: PLC0415  reads every installed package
+
+    offered = {entry.name for entry in entry_points(group=POLICY_ENTRY_POINTS)}
+    return str(one_of((*POLICIES, *sorted(offered - {*POLICIES})))(value, what))
+
+
+SETTINGS: Mapping[str, Reader] = {
+    "data": text,
+    "nats": table,
+    "router": table,
+    "telemetry": table,
+    "backends": table,
+}
+NATS: Mapping[str, Reader] = {"url": nats_url, "fsync": fsync, "max_bytes": size_bytes, "port": whole(0, 65535)}
+ROUTER: Mapping[str, Reader] = {
+    "policy": policy,
+    "max_attempts": whole(1),
+    "latency_price_usd_per_s": usd_micros,
+}
+TELEMETRY: Mapping[str, Reader] = {"traces": one_of(get_args(Traces)), "log_level": one_of(get_args(LogLevel))}
+BACKEND: Mapping[str, Reader] = {
+    "provider": one_of(get_args(ProviderName)),
+    "model": text,
+    "url": http_url,
+    "api": one_of(get_args(Api)),
+    "api_key_env": variable_name,
+    "function": function_name,
+    "capabilities": capabilities,
+    "context": whole(1),
+    "data_policy": labels,
+    "tier": one_of(get_args(Tier)),
+    "price": table,
+    "concurrency": whole(1),
+    "rpm": whole(1),
+    "tpm": whole(1),
+    "replicas": whole(1),
+    "first_token_timeout": duration_ns,
+    "timeout": duration_ns,
+}
+PRICE: Mapping[str, Reader] = {"input": usd_micros, "output": usd_micros, "cached": usd_micros}
+
+ATTRIBUTES: Mapping[str, str] = {
+    "latency_price_usd_per_s": "latency_price_micros_per_s",
+    "first_token_timeout": "first_token_timeout_ns",
+    "timeout": "timeout_ns",
+}
+"""Keys whose value is held in another unit: the struct's attribute names that unit."""
