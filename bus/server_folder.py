@@ -23,6 +23,7 @@ _CONFIG: Final = "nats-server.conf"
 _LOG: Final = "nats-server.log"
 _ERRORS: Final = "nats-server.err"
 _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
+_STAMP = re.compile(r"^\[\d+\] \S+ \S+ ")
 _ORPHAN_S: Final = 10.0
 """How long the server of a process that was killed may take to go."""
 
@@ -109,14 +110,16 @@ class Folder:
             self._log_start = self._log.stat().st_size if self._log.exists() else 0
         return server_name
 
-    def log_tail(self, lines: int = 5) -> str:
-        """What the server said last since it was configured, in one line."""
-        said = ""
+    def log_tail(self, lines: int = 3) -> str:
+        """What the server complained of last since it was configured, or else said last, in one line."""
+        said: list[str] = []
         for file, start in ((self.errors, 0), (self._log, self._log_start)):
             if file.exists():
                 content = file.read_bytes()
-                said += content[start if start <= len(content) else 0 :].decode(errors="replace")
-        return " | ".join(line.strip() for line in said.splitlines()[-lines:]) or "it said nothing"
+                text = content[start if start <= len(content) else 0 :].decode(errors="replace")
+                said += [_STAMP.sub("", line).strip() for line in text.splitlines()]
+        complaints = [line for line in said if not line.startswith("[INF]")]
+        return " | ".join((complaints or said)[-lines:]) or "it said nothing"
 
     async def _wait_for_lock(self) -> None:
         deadline = asyncio.get_running_loop().time() + _ORPHAN_S

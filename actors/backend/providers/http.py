@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ ANSWER_LIMIT: Final = 32 << 20
 CONNECT_TIMEOUT_S: Final = 10.0
 
 _REFUSAL_LIMIT = 64 << 10
-_JSON_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
+_UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
+_SHORTEST_SECRET = 8
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -39,11 +40,12 @@ class Deadlines:
         self._began = time.monotonic()
         self._whole_s = whole_s
         self._limit_s = min(first_token_s, whole_s)
-        self._missing = "no token" if first_token_s < whole_s else "no whole answer"
+        self._awaits_token = first_token_s < whole_s
 
     def token_came(self) -> None:
         """From now on only the whole answer has a deadline."""
-        self._limit_s, self._missing = self._whole_s, "no whole answer"
+        if self._awaits_token:
+            self._limit_s, self._awaits_token = self._whole_s, False
 
     def shorten(self, seconds: float) -> None:
         """End the call within ``seconds``, if it would not end before."""
@@ -57,8 +59,9 @@ class Deadlines:
             async with asyncio.timeout(left):
                 yield
         except TimeoutError:
+            missing = "no token" if self._awaits_token else "no whole answer"
             raise ProviderError(
-                FailureKind.TIMEOUT, f"sent {self._missing} within {self._limit_s:g} s; raise the timeout if it is slow"
+                FailureKind.TIMEOUT, f"sent {missing} within {self._limit_s:g} s; raise the timeout if it is just slow"
             ) from None
 
 
@@ -73,19 +76,19 @@ class Reply:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives. Raises ProviderError: timeout, or malformed if it is cut or beyond ANSWER_LIMIT."""
         size = 0
-        async with aclosing(_pieces(self._response)) as pieces:
-            while True:
-                try:
-                    async with self._deadlines.guard():
-                        chunk = await anext(pieces, None)
-                except httpx.HTTPError as error:
-                    raise ProviderError(FailureKind.MALFORMED, f"broke off in mid-answer: {_reason(error)}") from error
-                if chunk is None:
-                    return
-                size += len(chunk)
-                if size > ANSWER_LIMIT:
-                    raise ProviderError(FailureKind.MALFORMED, f"sent an answer of more than {ANSWER_LIMIT >> 20} MiB")
-                yield chunk
+        pieces = self._response.aiter_bytes()
+        while True:
+            try:
+                async with self._deadlines.guard():
+                    chunk = await anext(pieces, None)
+            except httpx.HTTPError as error:
+                raise ProviderError(FailureKind.MALFORMED, f"broke off in mid-answer: {_reason(error)}") from error
+            if chunk is None:
+                return
+            size += len(chunk)
+            if size > ANSWER_LIMIT:
+                raise ProviderError(FailureKind.MALFORMED, f"sent an answer of more than {ANSWER_LIMIT >> 20} MiB")
+            yield chunk
 
 
 class Endpoint:
@@ -135,14 +138,22 @@ class Endpoint:
         parent = _propagator.extract({"traceparent": request.traceparent}) if request.traceparent else None
         tracer = trace.get_tracer("callboard.providers")
         span = tracer.start_span("POST", parent, SpanKind.CLIENT, attributes=self._attributes())
+        wrong: str | None = None
         try:
-            async with self._answered(body, request, deadlines, span) as reply:
-                yield reply
+            response = await self._sent(body, _headers(request, span), deadlines)
+            try:
+                span.set_attribute("http.response.status_code", response.status_code)
+                if response.status_code != httpx.codes.OK:
+                    wrong = str(response.status_code)
+                    raise await _refusal(response, deadlines)
+                yield Reply(response, deadlines)
+            finally:
+                await response.aclose()
         except ProviderError as error:
             told = ProviderError(
                 error.kind, self._told(str(error)), retry_after_ns=error.retry_after_ns, usage=error.usage
             )
-            span.set_attribute("error.type", error.kind)
+            span.set_attribute("error.type", wrong or error.kind)
             span.set_status(StatusCode.ERROR, str(told))
             raise told from error.__cause__
         except (asyncio.CancelledError, GeneratorExit):
@@ -151,19 +162,17 @@ class Endpoint:
         finally:
             span.end()
 
-    @asynccontextmanager
-    async def _answered(
-        self, body: Mapping[str, Any], request: Request, deadlines: Deadlines, span: Span
-    ) -> AsyncIterator[Reply]:
+    async def _sent(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], deadlines: Deadlines
+    ) -> httpx.Response:
         try:
             content = msgspec.json.encode(body)
-        except _JSON_ERRORS as error:
-            raise ProviderError(FailureKind.INVALID, f"was sent nothing: the request is not JSON: {error}") from error
-        headers = {"content-type": "application/json", **_headers(request, span)}
+            request = self._client.build_request("POST", self._url, content=content, headers=headers)
+        except _UNSENDABLE as error:
+            raise ProviderError(FailureKind.INVALID, f"was sent nothing: the request can't be written: {error}") from error
         try:
-            sent = self._client.build_request("POST", self._url, content=content, headers=headers)
             async with deadlines.guard():
-                response = await self._client.send(sent, stream=True)
+                return await self._client.send(request, stream=True)
         except httpx.LocalProtocolError as error:
             raise ProviderError(FailureKind.INVALID, f"was sent nothing: {error}") from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
@@ -172,13 +181,6 @@ class Endpoint:
             ) from error
         except httpx.HTTPError as error:
             raise ProviderError(FailureKind.UNAVAILABLE, f"gave no answer: {_reason(error)}") from error
-        try:
-            span.set_attribute("http.response.status_code", response.status_code)
-            if response.status_code != httpx.codes.OK:
-                raise await _refusal(response, deadlines)
-            yield Reply(response, deadlines)
-        finally:
-            await response.aclose()
 
     def _attributes(self) -> dict[str, str | int]:
         return {
@@ -190,7 +192,8 @@ class Endpoint:
 
     def _told(self, message: str) -> str:
         text = f"{self.address} {message}"
-        return text.replace(self._api_key, "***") if self._api_key else text
+        key = self._api_key or ""
+        return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
 
 
 def _headers(request: Request, span: Span) -> dict[str, str]:
@@ -204,16 +207,11 @@ def _headers(request: Request, span: Span) -> dict[str, str]:
     return headers
 
 
-async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    async for piece in response.aiter_bytes():
-        yield piece
-
-
 async def _refusal(response: httpx.Response, deadlines: Deadlines) -> ProviderError:
     body = b""
     with suppress(httpx.HTTPError, ProviderError):
-        async with aclosing(_pieces(response)) as pieces, deadlines.guard():
-            async for piece in pieces:
+        async with deadlines.guard():
+            async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > _REFUSAL_LIMIT:
                     break

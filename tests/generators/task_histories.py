@@ -1,0 +1,79 @@
+"""Random histories of tasks, made by the task's own rules: any wish, kept only if `decide` allows it."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from callboard.events import task
+from callboard.events.chat import Usage
+from callboard.events.envelope import Envelope
+from callboard.events.errors import IllegalTransition
+
+BACKENDS = ("small", "large")
+START = datetime(2026, 11, 23, tzinfo=UTC)
+SPEC = task.TaskSpec(input="hello", tags=("a", "b"))
+
+usages = st.builds(Usage, input=st.integers(0, 1000), output=st.integers(0, 1000), cached=st.integers(0, 10))
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> object:
+    """Something an actor might want to say of a task; ``attempt`` and ``call`` are filled in from its state."""
+    backend = draw(st.sampled_from(BACKENDS))
+    usage, cost = draw(usages), draw(st.integers(0, 10_000))
+    call = draw(st.integers(-1, 0))
+    kind = draw(st.sampled_from(["invalid", "rate_limited", "unavailable"]))
+    return draw(
+        st.sampled_from(
+            [
+                lambda t: task.Submitted(SPEC),
+                lambda t: task.Rejected("no"),
+                lambda t: task.Parked("later"),
+                lambda t: task.Assigned(backend, t.attempt + 1, 100, task.Decision("p", "r", 0)),
+                lambda t: task.Assigned(backend, t.attempt + 1, 100, task.Decision("p", "r", 0)),
+                lambda t: task.Released("back"),
+                lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
+                lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
+                lambda t: task.Completed(t.backend or backend, t.call + call, "out", usage, cost, "m", duration=1000),
+                lambda t: task.Failed(t.backend or backend, t.call + call, task.Failure(kind, "x"), usage, cost),
+                lambda t: task.Spent(t.backend or backend, t.call + call, usage, cost, "late"),
+                lambda t: task.Cancelled(),
+                lambda t: task.Expired(START),
+                lambda t: task.DeadLettered("enough"),
+                lambda t: task.Requeued(),
+            ]
+        )
+    )
+
+
+def grow(task_ids: tuple[str, ...], steps: list[tuple[int, object]]) -> list[Envelope]:
+    """The events that come of ``steps`` (which task, which wish), in one order, with dense versions."""
+    states = {task_id: task.Task(task_id) for task_id in task_ids}
+    versions = dict.fromkeys(task_ids, 0)
+    history: list[Envelope] = []
+    for which, wish in steps:
+        task_id = task_ids[which % len(task_ids)]
+        state = states[task_id]
+        try:
+            events = task.decide(state, wish(state))
+        except IllegalTransition:
+            continue
+        for event in events:
+            states[task_id] = task.evolve(states[task_id], event)
+            versions[task_id] += 1
+            moment = START + timedelta(milliseconds=len(history))
+            history.append(
+                Envelope(
+                    f"e{len(history)}", "test", f"task/{task_id}", moment, event, versions[task_id],
+                    correlationid=task_id, traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+                )
+            )
+    return history
+
+
+def histories(tasks: int = 3, steps: int = 60) -> st.SearchStrategy[list[Envelope]]:
+    """Interleaved legal histories of a few tasks, in the log's order."""
+    ids = tuple(f"0{n}-task" for n in range(tasks))
+    opening = [(n, lambda _: task.Submitted(SPEC)) for n in range(tasks)]
+    step = st.tuples(st.integers(0, tasks - 1), wishes())
+    return st.lists(step, max_size=steps).map(lambda drawn: grow(ids, [*opening, *drawn]))

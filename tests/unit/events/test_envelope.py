@@ -1,0 +1,139 @@
+"""The bytes of events: golden for every released type, old ones lifted, unknown ones kept."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from callboard.events import backend, budget, task
+from callboard.events.chat import Message, ToolCall, Usage
+from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
+from callboard.events.errors import Undecodable
+from callboard.events.money import Price
+from generators.task_histories import histories
+from hypothesis import given
+
+GOLDEN = Path(__file__).parent / "golden"
+MOMENT = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+
+EXAMPLES: list[object] = [
+    task.Submitted(
+        task.TaskSpec(
+            input=(Message("user", "Wie geht's?"), Message("assistant", "", (ToolCall("1", "f", "{}"),))),
+            system="Be brief.",
+            needs=task.Needs(("chat", "vision"), 4000, ("region:eu",)),
+            max_tokens=10,
+            temperature=0.5,
+            deadline=MOMENT,
+            tags=("x",),
+            max_cost=5,
+            schema={"type": "object"},
+        )
+    ),
+    task.Rejected("unknown field", "{"),
+    task.Parked("breaker open", MOMENT),
+    task.Assigned(
+        "a",
+        1,
+        99,
+        task.Decision("balanced/1", "best value", 7, (task.Candidate("a", 5, 6), task.Candidate("b", excluded="no")), 3),
+    ),
+    task.Released("draining"),
+    task.Started("a", 1, "backend/a/0#ff"),
+    task.Interrupted("a", 1),
+    task.Completed("a", 2, task.Blob("ab" * 32, 70_000), Usage(9, 8, 7), 6, "m", "length", 5, 4, (), estimated=True),
+    task.Failed("a", 1, task.Failure("rate_limited", "slow down", 1_000_000_000), Usage(1), 2, 3),
+    task.Spent("a", 1, Usage(1, 2), 3, "task is cancelled"),
+    task.Cancelled("changed my mind"),
+    task.Expired(MOMENT),
+    task.DeadLettered("gave up"),
+    task.Requeued(),
+    backend.Registered(backend.BackendSpec("openai", "m", "http://127.0.0.1:1/v1", rpm=60)),
+    backend.Priced(Price(150_000, 600_000, 75_000)),
+    backend.Scaled(3, "by hand"),
+    backend.Drained("upgrade"),
+    backend.Resumed(),
+    backend.Opened("5 failures", MOMENT),
+    backend.HalfOpened(),
+    backend.Closed(),
+    backend.Removed(),
+    budget.Granted(1_000_000, "tenant", "ask"),
+    budget.Reserved("call-1", 10),
+    budget.Settled("call-1", 9),
+    budget.Refunded("call-2"),
+]
+
+
+def enveloped(event: object) -> Envelope:
+    kind = event.type.split(".")[1]
+    return Envelope(
+        "id-1", "router#1", f"{kind}/e-1", MOMENT, event, 3, "cause", "root", f"00-{'a' * 32}-{'b' * 16}-01", "c" * 64
+    )
+
+
+def test_every_event_type_has_an_example():
+    """A new event must be added here, and so gets golden bytes."""
+    assert {type(event) for event in EXAMPLES} == set(EVENT_TYPES.values())
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.type)
+def test_golden_bytes(event):
+    """What was written once is written the same way, and read back the same, for ever."""
+    path = GOLDEN / f"{event.type}.json"
+    data = encode([enveloped(event)])
+    if not path.exists():
+        path.write_bytes(data)
+        pytest.fail(f"{path.name} is new: look at it and commit it")
+    assert data == path.read_bytes()
+    assert decode(data) == [enveloped(event)]
+
+
+def test_an_old_price_is_lifted():
+    """Version 0 of `priced` held dollars per thousand tokens."""
+    (envelope,) = decode((GOLDEN / "callboard.backend.priced.v0.json").read_bytes())
+    assert envelope.event == backend.Priced(Price(150_000, 600_000))
+
+
+def test_a_message_is_valid_cloudevents():
+    """Required attributes are there, and extension names are lower-case letters and digits."""
+    wire = msgspec.json.decode(encode([enveloped(task.Requeued())]))
+    assert wire["specversion"] == "1.0"
+    assert {"id", "type", "source", "subject", "time", "data"} <= set(wire)
+    assert all(name.isalnum() and name == name.lower() for name in wire)
+
+
+def test_unknown_types_are_kept_as_they_are():
+    """An event of tomorrow is read, not understood, and written back byte by byte."""
+    data = encode([enveloped(task.Requeued())]).replace(b"requeued.v1", b"praised.v9")
+    (envelope,) = decode(data)
+    assert isinstance(envelope.event, Unknown)
+    assert encode([envelope]) == data
+
+
+def test_unknown_fields_are_tolerated():
+    """A newer minor version may add fields."""
+    data = encode([enveloped(task.Cancelled("x"))]).replace(b'"reason"', b'"mood":"fine","reason"')
+    assert decode(data)[0].event == task.Cancelled("x")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]x", b"null", b'{"id":"x"}', b"\xff\xfe", b'"text"'])
+def test_garbage_is_undecodable(data):
+    """It raises one error that shows how the bytes begin."""
+    with pytest.raises(Undecodable, match="not an event"):
+        decode(data)
+
+
+def test_data_that_does_not_fit_its_type_is_undecodable():
+    """A known type with the wrong data is broken, not unknown."""
+    data = encode([enveloped(backend.Scaled(1))]).replace(b'"replicas":1', b'"replicas":"one"')
+    with pytest.raises(Undecodable, match="Expected `int`"):
+        decode(data)
+
+
+@given(histories())
+def test_messages_of_several_events_round_trip(history):
+    """One message may hold any number of events."""
+    if history:
+        data = encode(history)
+        assert decode(data) == history
+        assert len(message_hash(data)) == 64

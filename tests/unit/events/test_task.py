@@ -1,0 +1,107 @@
+"""The rules of a task."""
+
+from generators.task_histories import SPEC, START, histories
+from hypothesis import given
+
+import pytest
+from callboard.events import task
+from callboard.events.chat import Usage
+from callboard.events.errors import IllegalTransition
+from callboard.events.task import Status, Task
+
+DECISION = task.Decision("p", "r", 0)
+
+
+def after(*events: task.TaskEvent) -> Task:
+    state = Task("t")
+    for event in events:
+        state = task.evolve(state, event)
+    return state
+
+
+STARTED = (task.Submitted(SPEC), task.Assigned("a", 1, 9, DECISION), task.Started("a", 1, "w1"))
+
+
+def completed(call: int, cost: int = 7) -> task.Completed:
+    return task.Completed("a", call, "out", Usage(3, 4), cost, "m")
+
+
+def test_a_second_start_marks_the_first_call_as_interrupted():
+    """Whoever takes over a started task says in the same message that the first call's end is unknown."""
+    events = task.decide(after(*STARTED), task.Started("a", 2, "w2"))
+    assert events == [task.Interrupted("a", 1), task.Started("a", 2, "w2")]
+
+
+def test_a_late_answer_is_booked_but_not_used():
+    """The answer of an overtaken call ends as money spent, and the task stays with the newer call."""
+    state = after(*STARTED, task.Interrupted("a", 1), task.Started("a", 2, "w2"))
+    (event,) = task.decide(state, completed(1))
+    assert event == task.Spent("a", 1, Usage(3, 4), 7, "overtaken by call 2")
+    assert task.decide(task.evolve(state, event), completed(1)) == []
+
+
+def test_an_answer_after_the_cancellation_is_booked_once():
+    """A cancelled task stays cancelled, and what its running call cost is booked once."""
+    state = after(*STARTED, task.Cancelled("enough"))
+    (event,) = task.decide(state, completed(1))
+    assert isinstance(event, task.Spent)
+    state = task.evolve(state, event)
+    assert (state.status, state.cost, state.unsettled) == (Status.CANCELLED, 7, ())
+    assert task.decide(state, completed(1)) == []
+
+
+def test_the_same_answer_twice_says_nothing_new():
+    """A redelivered completion appends nothing."""
+    assert task.decide(after(*STARTED, completed(1)), completed(1)) == []
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [task.Submitted(SPEC), task.Assigned("a", 2, 9, DECISION), task.Released("x"), task.Requeued()],
+    ids=lambda wish: type(wish).__name__,
+)
+def test_what_may_not_follow_is_refused(wish: task.TaskEvent):
+    """An illegal wish raises, names the task and its state, and changes nothing."""
+    with pytest.raises(IllegalTransition, match="task t is completed"):
+        task.decide(after(*STARTED, completed(1)), wish)
+
+
+def test_only_failures_that_tell_something_count_as_tries():
+    """Being rate limited is not a try; a backend that calls the task invalid is not asked again."""
+    failed = task.Failed("a", 1, task.Failure("rate_limited", "slow down"))
+    assert after(*STARTED, failed).tries == 0
+    failed = task.Failed("a", 1, task.Failure("invalid", "too long"))
+    state = after(*STARTED, failed)
+    assert (state.tries, state.unsuited) == (1, {"a"})
+
+
+@given(histories())
+def test_every_task_ends_once(history):
+    """In any legal history a task is ended by one event, unless a person requeues its dead letter."""
+    ends: dict[str, int] = {}
+    for envelope in history:
+        if isinstance(envelope.event, task.Completed | task.Cancelled | task.Expired | task.Rejected | task.DeadLettered):
+            ends[envelope.entity] = ends.get(envelope.entity, 0) + 1
+        if isinstance(envelope.event, task.Requeued):
+            ends[envelope.entity] -= 1
+    assert all(count <= 1 for count in ends.values())
+
+
+@given(histories())
+def test_every_call_is_booked_at_most_once(history):
+    """No call is settled twice, and none that was not started."""
+    started, booked = set(), set()
+    for envelope in history:
+        event = envelope.event
+        if isinstance(event, task.Started):
+            started.add((envelope.entity, event.call))
+        if isinstance(event, task.Completed | task.Failed | task.Spent):
+            key = (envelope.entity, event.call)
+            assert key not in booked
+            booked.add(key)
+    assert booked <= started
+
+
+def test_deadline_passes_once():
+    """Expiring an expired task says nothing new."""
+    assert task.decide(after(task.Submitted(SPEC), task.Expired(START)), task.Expired(START)) == []
