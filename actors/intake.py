@@ -14,7 +14,7 @@ import msgspec
 
 from callboard.actors.claim_check import with_input_aside
 from callboard.actors.loop import Loop
-from callboard.actors.outcome import Outcome, answer
+from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import check_reply, id_from, parse
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
@@ -64,11 +64,9 @@ class Intake:
             await self._reject(fallback, data, str(error), reply)
             return
         told = await self._tasks.tell(task_id, lambda task: [] if task.spec else [Submitted(spec)])
-        if submission.reply == "accepted" and submission.reply_to:
-            receipt = Outcome(task_id, Status.SUBMITTED)
+        if submission.reply_to and (submission.reply == "accepted" or not told.appended):
+            receipt = await outcome_of(self._bus, told.entity.state)
             await self._bus.signals.publish(submission.reply_to, msgspec.json.encode(receipt))
-        elif not told.appended:
-            await answer(self._bus, told.entity)
 
     async def _refuse(self, delivery: Delivery, error: Exception) -> None:
         data = delivery.record.data

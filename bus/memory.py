@@ -30,7 +30,7 @@ class MemoryLog:
         """Store one message and return its sequence; see `Log.append`."""
         return (await self.append_batch([write], timeout_s=timeout_s))[0]
 
-    async def append_batch(self, writes: Sequence[Write], *, timeout_s: float = 30.0) -> list[int]:  # noqa: ARG002
+    async def append_batch(self, writes: Sequence[Write], *, timeout_s: float = 30.0) -> list[int]:
         """Store all or none of up to 1,000 messages, at most one for each entity."""
         await asyncio.sleep(0)  # others get their turn, as they would while a server answers
         self._check_open()
@@ -127,7 +127,7 @@ class _Server:
         self.submissions = WorkQueue()
         self.fired = WorkQueue()
         self.timers = MemoryTimers(clock, self.fired)
-        self._queues: dict[str, WorkQueue] = {}
+        self._queues: dict[str, tuple[WorkQueue, Filter]] = {}
         seqs = count(1)
 
         def submit(note: Note) -> None:
@@ -136,18 +136,18 @@ class _Server:
         self.exchange.listeners["submissions"] = (Filter([names.SUBMIT]), submit)
 
     def queue(self, name: str, wanted: Filter) -> WorkQueue:
-        """The queue ``name``, filled from the log's start if it is new."""
-        if name in self._queues:
-            return self._queues[name]
-        work = self._queues[name] = WorkQueue()
+        """The queue ``name``, filled from the log's start if it is new; else ``wanted`` counts for what comes."""
+        new = name not in self._queues
+        work, _ = self._queues[name] = (WorkQueue() if new else self._queues[name][0], wanted)
 
         def put(record: Record) -> None:
-            if record.subject in wanted:
+            if record.subject in self._queues[name][1]:
                 work.put(record)
 
-        for record in self.stream.between(0, self.stream.end):
-            put(record)
-        self.stream.listeners.append(put)
+        if new:
+            for record in self.stream.between(0, self.stream.end):
+                put(record)
+            self.stream.listeners.append(put)
         return work
 
 

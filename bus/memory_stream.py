@@ -4,25 +4,10 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
-from callboard.bus import subjects
-from callboard.bus.errors import (
-    BATCH_TOO_LARGE,
-    LOG_FULL,
-    MESSAGE_TOO_LARGE,
-    WRONG_LAST_SEQUENCE,
-    Conflict,
-    LogFull,
-    TooLarge,
-)
+from callboard.bus import limits, subjects
+from callboard.bus.errors import LOG_FULL, WRONG_LAST_SEQUENCE, Conflict, LogFull
 from callboard.bus.log import Record, Write
-from callboard.events.errors import InvalidInput
-
-MAX_MESSAGE: Final = 256 * 1024
-MAX_BATCH: Final = 1000
-
-_LITERAL = re.compile(r"evt(\.[^.\s*>]+){4,}")
 
 
 class Bell:
@@ -96,21 +81,7 @@ class Stream:
         return self._records[after:upto]
 
     def _check(self, writes: Sequence[Write]) -> None:
-        if len(writes) > MAX_BATCH:
-            raise TooLarge(f"a batch of {len(writes)} messages: split it, {MAX_BATCH} is the most", BATCH_TOO_LARGE)
-        seen: set[str] = set()
-        for write in writes:
-            if not _LITERAL.fullmatch(write.subject):
-                raise InvalidInput(f"{write.subject!r} is no event's subject: evt.<shard>.<kind>.<id>.<type> is")
-            if len(write.data) > MAX_MESSAGE:
-                raise TooLarge(
-                    f"{write.subject}: {len(write.data)} bytes, {MAX_MESSAGE} is the most: put the value in a blob",
-                    MESSAGE_TOO_LARGE,
-                )
-            entity = subjects.entity_of(write.subject)
-            if entity in seen:
-                raise InvalidInput(f"two messages for {entity} in one batch: put both events in one message")
-            seen.add(entity)
+        limits.check_batch(writes)
         for write in writes:
             entity = subjects.entity_of(write.subject)
             last = records[-1].seq if (records := self._by_entity.get(entity)) else 0

@@ -8,6 +8,7 @@ Private parts of nats-py 2.16 that this file relies on are all in `_Client` and 
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ MIN_VERSION: Final = (2, 15)
 _MAX_UNSENT: Final = 2 * 1024 * 1024
 _RECONNECT_WAIT_S: Final = 0.1
 _PING_INTERVAL_S: Final = 5
+_FLUSH_S: Final = 2
 _UNSAFE = re.compile(r"[\s\0]|^$")
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +38,12 @@ class Reply(NamedTuple):
 
     headers: bytes
     data: bytes
+
+
+class _Request(NamedTuple):
+    last: Callable[[Reply], bool]
+    replies: list[Reply]
+    complete: "asyncio.Future[None]"
 
 
 class _Parser(Parser):
@@ -71,7 +79,7 @@ class _Client(Client):
             self._writes_soon = True
             self._loop.call_soon(self._write)
 
-    async def _flush_pending(self, force_flush: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+    async def _flush_pending(self, force_flush: bool = False) -> None:
         if not self._writes_soon:
             self._writes_soon = True
             self._loop.call_soon(self._write)
@@ -81,6 +89,10 @@ class _Client(Client):
         if self._pending and self.is_connected and self._transport:
             frames, self._pending, self._pending_data_size = self._pending, [], 0
             self._transport.write(b"".join(frames))
+
+    async def flush_all(self, timeout_s: int) -> None:
+        self._write()
+        await self.flush(timeout_s)
 
     def receiver_failed(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a receiver of NATS messages failed", "exception": error})
@@ -96,7 +108,7 @@ class Wire:
         self._client = client
         self._up = asyncio.Event()
         self._inbox = client.new_inbox()
-        self._requests: dict[bytes, asyncio.Future[Reply]] = {}
+        self._requests: dict[bytes, _Request] = {}
         self._next_request = 0
 
     @property
@@ -143,35 +155,47 @@ class Wire:
 
         def stop() -> None:
             if self._client.receivers.pop(key, None) and not self._client.is_closed:
-                self._client._remove_sub(int(key))  # noqa: SLF001
+                self._client._remove_sub(int(key))
                 self._client.send(b"UNSUB " + key + b"\r\n")
 
         return stop
+
+    async def flush(self) -> None:
+        """Return when the server has seen all that was sent; at once without a connection."""
+        if self.connected:
+            with suppress(NatsError):
+                await self._client.flush_all(_FLUSH_S)
 
     def inbox(self) -> str:
         """A fresh subject for replies."""
         return self._client.new_inbox()
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float, headers: bytes = b"") -> Reply:
-        """Send a message and return the answer to it.
+        """Send a message and return the answer to it; errors as in `request_many`."""
+        return (await self.request_many(subject, data, _any, timeout_s=timeout_s, headers=headers))[0]
+
+    async def request_many(
+        self, subject: str, data: bytes, last: Callable[[Reply], bool], *, timeout_s: float, headers: bytes = b""
+    ) -> list[Reply]:
+        """Send a message and return all answers, up to the one that ``last`` knows to be the last.
 
         Raises:
-            Unavailable: no answer in time, nobody there to answer, or the connection was lost meanwhile.
+            Unavailable: not all answers in time, nobody there to answer, or the connection was lost meanwhile.
         """
         self._next_request += 1
         token = b"%x" % self._next_request
-        answer = self._requests[token] = asyncio.get_running_loop().create_future()
+        request = self._requests[token] = _Request(last, [], asyncio.get_running_loop().create_future())
         try:
             self.publish(subject, data, reply=f"{self._inbox}.{token.decode()}", headers=headers)
             async with asyncio.timeout(timeout_s):
-                reply = await answer
+                await request.complete
         except TimeoutError:
-            raise Unavailable(f"no answer from {subject} at {self.url} within {timeout_s:g} s") from None
+            raise Unavailable(f"no answer from {subject} at {_shown(self.url)} within {timeout_s:.3g} s") from None
         finally:
             del self._requests[token]
-        if reply.headers and status(reply.headers) == NO_RESPONDERS:
-            raise Unavailable(f"nobody answers {subject} at {self.url}: is JetStream enabled there?")
-        return reply
+        if (final := request.replies[-1].headers) and status(final) == NO_RESPONDERS:
+            raise Unavailable(f"nobody answers {subject} at {_shown(self.url)}: is JetStream enabled there?")
+        return request.replies
 
     async def until_connected(self) -> None:
         """Return when there is a connection. Raises Unavailable if it is closed for good."""
@@ -218,9 +242,12 @@ class Wire:
             )
 
     def _answer(self, subject: bytes, _reply: bytes, headers: bytes, data: bytes) -> None:
-        answer = self._requests.get(subject[len(self._inbox) + 1 :])
-        if answer and not answer.done():
-            answer.set_result(Reply(headers, data))
+        request = self._requests.get(subject[len(self._inbox) + 1 :])
+        if request and not request.complete.done():
+            reply = Reply(headers, data)
+            request.replies.append(reply)
+            if request.last(reply) or status(headers) == NO_RESPONDERS:
+                request.complete.set_result(None)
 
     async def _lost(self) -> None:
         if self.closed:
@@ -228,9 +255,9 @@ class Wire:
         else:
             self._up.clear()
             _log.warning("connection to NATS lost", url=_shown(self.url))
-        for answer in self._requests.values():
-            if not answer.done():
-                answer.set_exception(Unavailable(f"the connection to NATS at {_shown(self.url)} was lost"))
+        for request in self._requests.values():
+            if not request.complete.done():
+                request.complete.set_exception(Unavailable(f"the connection to NATS at {_shown(self.url)} was lost"))
         for callback in self.on_lost:
             callback()
 
@@ -285,8 +312,12 @@ async def _until_listening(url: str, deadline: float) -> None:
         await asyncio.sleep(0.02)
 
 
+def _any(_reply: Reply) -> bool:
+    return True
+
+
 def _number(subscription: Subscription) -> Any:
-    return subscription._id  # noqa: SLF001
+    return subscription._id
 
 
 def _shown(url: str) -> str:

@@ -57,8 +57,8 @@ class LlamaServer:
             model: what is served; answers carry its name.
             weights: the GGUF file, as `fetch` returned it.
             log: file that the server's own messages are appended to.
-            threads: cores it may use.
-            slots: requests that are answered at a time; more wait.
+            threads: cores it may use; all servers together should not have more than the machine, or all crawl.
+            slots: requests that are answered at a time; more wait. They share its threads.
             context: tokens a request may take, prompt and answer together.
             port: on 127.0.0.1; 0 is any free one.
             ready_within: seconds it may take to load and answer.

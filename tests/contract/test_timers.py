@@ -64,6 +64,21 @@ async def test_cancel(bus, fired):
     assert await following(fired) == b"again"
 
 
+async def test_cancel_shortly_before(bus, fired, silent):
+    """A timer that is cancelled or set anew just before its time doesn't fire for what it was set to before."""
+    at = soon(0.6)
+    await bus.timers.set("k1", at, b"cancelled")
+    await bus.timers.set("k2", at, b"old")
+    waiting = await silent(fired)
+    await asyncio.sleep(max(0.0, (at - time.time_ns()) / 1e9 - 0.1))
+    await bus.timers.cancel("k1")
+    await bus.timers.set("k2", soon(0.5), b"new")
+    async with asyncio.timeout(5):
+        delivery = await waiting
+    assert delivery.record.data == b"new"
+    await delivery.ack()
+
+
 async def test_an_unacknowledged_timer_comes_again(connect):
     """A fired timer is work like any other: it outlives the connection that set it, and is redelivered."""
     first = await connect()

@@ -23,17 +23,22 @@ _SHOWN = 200
 
 
 class Assembler(Protocol):
-    """Builds one answer from the events of one API. Every method may raise ProviderError, without the address.
+    """Builds one answer from the events of one API. Every method may raise ProviderError, without the address."""
 
-    Attributes:
-        begun: a token came, be it text, thought or part of a tool call.
-        finished: the server told why the answer ends; at most the usage is missing.
-        ended: the server said that nothing follows.
-    """
+    @property
+    def begun(self) -> bool:
+        """A token came, be it text, thought or part of a tool call."""
+        ...
 
-    begun: bool
-    finished: bool
-    ended: bool
+    @property
+    def finished(self) -> bool:
+        """The server told why the answer ends; at most the usage is missing."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """The server said that nothing follows."""
+        ...
 
     def take(self, event: Event) -> str:
         """Take in one event of a stream; returns the text it adds."""

@@ -72,7 +72,7 @@ def of_status(status: int, reason: str, headers: Mapping[str, str], body: bytes)
 
 
 def of_error(error: Any) -> ProviderError:
-    """The failure that an error object within a stream tells: a dict with ``message``, ``type``, ``code``, or a text."""
+    """The failure that an error object within a stream tells: a dict of ``message``, ``type``, ``code``, or a text."""
     code = error.get("code") if isinstance(error, dict) else None
     kind = _word_kind(error)
     if isinstance(code, int) and 400 <= code < 600:
@@ -90,7 +90,7 @@ def message_of(error: Any) -> str:
 
 
 def retry_after_ns(headers: Mapping[str, str], kind: FailureKind) -> int | None:
-    """How long the server asks to wait, in ns: ``retry-after-ms``, ``retry-after``, else when a used-up limit resets."""
+    """Nanoseconds the server asks to wait: ``retry-after-ms``, ``retry-after``, else when a used-up limit resets."""
     if _NUMBER.fullmatch(millis := headers.get("retry-after-ms", "")):
         return _capped(float(millis) / 1_000)
     if wait := headers.get("retry-after", "").strip():
@@ -119,6 +119,8 @@ def _error_object(body: bytes) -> Any:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    if isinstance(found, list) and found:  # Gemini's compatible address wraps it once more
+        found = found[0]
     return found.get("error", found) if isinstance(found, dict) else None
 
 

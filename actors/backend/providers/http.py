@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
+from socket import gaierror
+from ssl import SSLError
 from typing import Any, Final
 
 import httpx
@@ -162,14 +164,14 @@ class Endpoint:
         finally:
             span.end()
 
-    async def _sent(
-        self, body: Mapping[str, Any], headers: Mapping[str, str], deadlines: Deadlines
-    ) -> httpx.Response:
+    async def _sent(self, body: Mapping[str, Any], headers: Mapping[str, str], deadlines: Deadlines) -> httpx.Response:
         try:
             content = msgspec.json.encode(body)
             request = self._client.build_request("POST", self._url, content=content, headers=headers)
         except _UNSENDABLE as error:
-            raise ProviderError(FailureKind.INVALID, f"was sent nothing: the request can't be written: {error}") from error
+            raise ProviderError(
+                FailureKind.INVALID, f"was sent nothing: the request can't be written: {error}"
+            ) from error
         try:
             async with deadlines.guard():
                 return await self._client.send(request, stream=True)
@@ -177,7 +179,7 @@ class Endpoint:
             raise ProviderError(FailureKind.INVALID, f"was sent nothing: {error}") from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise ProviderError(
-                FailureKind.UNAVAILABLE, f"can't be reached: {_reason(error)}; is the server up?"
+                FailureKind.UNAVAILABLE, f"can't reach {self.address}: {_reason(error)}; is the server up?"
             ) from error
         except httpx.HTTPError as error:
             raise ProviderError(FailureKind.UNAVAILABLE, f"gave no answer: {_reason(error)}") from error
@@ -191,7 +193,7 @@ class Endpoint:
         }
 
     def _told(self, message: str) -> str:
-        text = f"{self.address} {message}"
+        text = message if self.address in message else f"{self.address} {message}"
         key = self._api_key or ""
         return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
 
@@ -243,10 +245,10 @@ def _reason(error: BaseException) -> str:
     while deepest is not None:
         if isinstance(deepest, BaseExceptionGroup):
             deepest = deepest.exceptions[0]
-        if isinstance(deepest, ConnectionError) and deepest.errno:
-            return os.strerror(deepest.errno).lower()
-        if isinstance(deepest, OSError) and deepest.strerror:
+        if isinstance(deepest, gaierror | SSLError) and deepest.strerror:
             return deepest.strerror
+        if isinstance(deepest, OSError) and deepest.errno:
+            return os.strerror(deepest.errno).lower()
         deepest = deepest.__cause__ or deepest.__context__
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT_S:g} s"

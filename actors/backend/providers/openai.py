@@ -20,10 +20,11 @@ class OpenAICompatible:
     What servers disagree on is learnt from their refusals, once: ``stream_options`` is left out, and ``max_tokens`` is
     called ``max_completion_tokens``, for a server that says so.
 
-    With ``api="completions"``, for models without a chat template, the prompt is text. A single message is the prompt as
-    it stands. Several become paragraphs, system texts bare, the others as ``User: …``, ``Assistant: …``, ``Tool: …``,
-    and a last line ``Assistant:``; the answer then also stops where the model would speak for the user. A schema is
-    sent by both of its names, ``response_format`` (vLLM) and ``json_schema`` (llama.cpp). Tools can't be offered.
+    With ``api="completions"``, for models without a chat template, the prompt is text. A single message is the prompt
+    as it stands. Several become paragraphs, system texts bare, the others as ``User: …``, ``Assistant: …``,
+    ``Tool: …``, and a last line ``Assistant:``; the answer then also stops where the model would speak for the user. A
+    schema is sent by both of its names, ``response_format`` (vLLM) and ``json_schema`` (llama.cpp). Tools can't be
+    offered.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class OpenAICompatible:
             InvalidInput: the URL or the key can't be used.
         """
         headers = {"accept": "text/event-stream, application/json"}
-        self._endpoint = Endpoint(url, _PATHS[api], headers, bearer=api_key)
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
+        self._endpoint = Endpoint(url, _PATHS[api], headers, api_key)
         self._model = model
         self._api = api
         self._timeouts = (first_token_timeout_s, timeout_s)
@@ -67,10 +70,11 @@ class OpenAICompatible:
                 async with aclosing(stream_answer(self._endpoint, body, request, answer, deadlines)) as parts:
                     async for part in parts:
                         yield part
-                return
             except ProviderError as error:
                 if not self._learnt(error, body):
                     raise
+            else:
+                return
 
     async def aclose(self) -> None:
         """Close the pooled connections."""
@@ -89,46 +93,38 @@ class OpenAICompatible:
         return False
 
     def _body(self, request: Request) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self._model, "stream": True}
-        stop = list(request.stop)
-        if self._api == "chat":
-            body["messages"] = [_message(message) for message in request.messages]
-            if request.tools:
-                body["tools"] = [
-                    {
-                        "type": "function",
-                        "function": {
-                            "name": tool.name,
-                            "description": tool.description,
-                            "parameters": tool.parameters,
-                        },
-                    }
-                    for tool in request.tools
-                ]
-        else:
-            if request.tools:
-                raise ProviderError(
-                    FailureKind.INVALID,
-                    f"{self._endpoint.address} can't offer tools to model {self._model}: its backend has api = "
-                    '"completions"; use "chat"',
-                )
-            body["prompt"] = _prompt(request.messages)
-            if len(request.messages) > 1:
-                stop.append("\nUser:")
+        body = self._chat(request) if self._api == "chat" else self._completion(request)
+        body |= {"model": self._model, "stream": True}
         if self._asks_usage:
             body["stream_options"] = {"include_usage": True}
         if request.schema is not None:
             wanted = {"name": "answer", "schema": request.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}
-            if self._api == "completions":
-                body["json_schema"] = request.schema
-        given = {
-            self._limit_name: request.max_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
-            "stop": stop or None,
-        }
+        given = {self._limit_name: request.max_tokens, "temperature": request.temperature, "seed": request.seed}
         return body | {name: value for name, value in given.items() if value is not None}
+
+    def _chat(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {"messages": [_message(message) for message in request.messages]}
+        if request.tools:
+            body["tools"] = [{"type": "function", "function": tool} for tool in request.tools]
+        if request.stop:
+            body["stop"] = request.stop
+        return body
+
+    def _completion(self, request: Request) -> dict[str, Any]:
+        if request.tools:
+            raise ProviderError(
+                FailureKind.INVALID,
+                f"model {self._model} at {self._endpoint.address} can't be offered tools, as its api is completions; "
+                "set it to chat",
+            )
+        body: dict[str, Any] = {"prompt": _prompt(request.messages)}
+        stop = request.stop if len(request.messages) == 1 else (*request.stop, "\nUser:")
+        if stop:
+            body["stop"] = stop
+        if request.schema is not None:
+            body["json_schema"] = request.schema
+        return body
 
 
 def _message(message: Message) -> dict[str, Any]:

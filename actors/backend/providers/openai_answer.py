@@ -122,7 +122,8 @@ class OpenAIAnswer:
         text = "".join(self._texts)
         if not self.finished:
             raise ProviderError(
-                FailureKind.MALFORMED, f"sent half an answer: it ended without a finish reason after {len(text)} characters"
+                FailureKind.MALFORMED,
+                f"sent half an answer: it ended without a finish reason after {len(text)} characters",
             )
         if not self._answering:
             raise ProviderError(FailureKind.MALFORMED, "sent an answer without a choice")

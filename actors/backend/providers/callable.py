@@ -1,0 +1,93 @@
+"""A Python function as a model: for rules that need none, for demonstrations and for tests."""
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from importlib import import_module
+from operator import attrgetter
+from typing import cast
+
+from callboard.actors.backend.providers.estimate import estimated_usage
+from callboard.actors.backend.providers.provider import Answer, Delta, FailureKind, ProviderError, Request
+from callboard.events.errors import InvalidInput
+
+ModelFunction = Callable[[Request], str | Awaitable[str] | AsyncIterator[str]]
+"""What can stand for a model: it returns the text, awaits it, or yields it in pieces."""
+
+
+class CallableProvider:
+    """Answers with what ``function`` returns.
+
+    A plain function runs on the event loop, so it must be quick: nothing else moves until it returns. One that waits is
+    to be ``async``. Any exception of it is told as ``unavailable``; it may raise ProviderError to tell more. Token
+    counts are estimates. ``max_tokens``, ``stop`` and the like are for the function to heed.
+    """
+
+    def __init__(self, function: ModelFunction, *, model: str = "callable") -> None:
+        self._function = function
+        self._model = model
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta | Answer, None]:
+        """Call the function. Raises ProviderError; cancelling cancels the function, ``aclose`` closes its iterator."""
+        texts: list[str] = []
+        pieces = self._pieces(request)
+        try:
+            async for piece in pieces:
+                if not isinstance(piece, str):
+                    raise self._failure(FailureKind.MALFORMED, f"gave {type(piece).__name__}, not str", request, texts)
+                if piece:
+                    texts.append(piece)
+                    yield Delta(piece)
+        except ProviderError:
+            raise
+        except Exception as error:
+            raise self._failure(
+                FailureKind.UNAVAILABLE, f"raised {type(error).__name__}: {error}", request, texts
+            ) from error
+        finally:
+            await pieces.aclose()
+        text = "".join(texts)
+        yield Answer(text, estimated_usage(request, len(text)), "stop", self._model, estimated=True)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+    async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
+        result = self._function(request)
+        if isinstance(result, AsyncIterator):
+            try:
+                async for piece in result:
+                    yield piece
+            finally:
+                if isinstance(result, AsyncGenerator):
+                    await result.aclose()
+        else:
+            yield await result if inspect.isawaitable(result) else result
+
+    def _failure(self, kind: FailureKind, what: str, request: Request, texts: list[str]) -> ProviderError:
+        name = getattr(self._function, "__qualname__", repr(self._function))
+        usage = estimated_usage(request, sum(map(len, texts))) if texts else None
+        return ProviderError(kind, f"function {name} {what}", usage=usage)
+
+
+def load(reference: str) -> ModelFunction:
+    """The function that ``package.module:function`` names; ``module:Class.method`` works too.
+
+    Raises:
+        InvalidInput: there is no such module or function, or the module fails when it is imported.
+    """
+    module_name, _, name = reference.partition(":")
+    if not module_name or not name:
+        raise InvalidInput(f"callable {reference!r} is not valid: write it as package.module:function")
+    try:
+        module = import_module(module_name)
+    except Exception as error:
+        raise InvalidInput(
+            f"callable {reference!r}: module {module_name} can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    try:
+        function = attrgetter(name)(module)
+    except AttributeError:
+        raise InvalidInput(f"callable {reference!r}: module {module_name} has no {name}") from None
+    if not callable(function):
+        raise InvalidInput(f"callable {reference!r}: {name} is {type(function).__name__}, which can't be called")
+    return cast("ModelFunction", function)

@@ -1,0 +1,196 @@
+"""JetStream's own requests: JSON in, typed answers out, one error for each refusal, patience over a restart."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from callboard.bus.errors import BusError, Conflict, LogFull, TooLarge, Unavailable
+from callboard.bus.frames import header, status
+from callboard.bus.log import Record
+from callboard.bus.wire import Reply, Wire
+
+WRONG_LAST: Final = frozenset({10071, 10201})
+"""The expectation failed; in a batch 10201 also says so of a message that is stored already."""
+
+TOO_LARGE: Final = frozenset({10054, 10199})
+FULL: Final = frozenset({10023, 10028, 10047, 10077})
+"""Insufficient resources, memory or storage exceeded, store failed (size limit or disk full)."""
+
+BUSY: Final = frozenset({10176, 10210, 10211})
+"""A batch that the server dropped half-way, or too many of them at once."""
+
+NOT_FOUND: Final = 404
+UNAVAILABLE: Final = 503
+MESSAGE_NOT_FOUND: Final = 10037
+CONSUMER_NOT_FOUND: Final = 10014
+STREAM_NOT_FOUND: Final = 10059
+
+_RETRY_S: Final = 0.05
+_ATTEMPT_S: Final = 5.0
+
+
+class Fault(msgspec.Struct):
+    """Why the server refused. ``code`` is like HTTP's, ``err_code`` JetStream's."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class Answer(msgspec.Struct):
+    """What every answer may hold."""
+
+    error: Fault | None = None
+
+
+class Stored(Answer):
+    """The acknowledgement of a message, or of a batch: then ``seq`` is its last message's."""
+
+    seq: int = 0
+
+
+class _Message(msgspec.Struct):
+    subject: str
+    seq: int
+    time: str
+    data: bytes = b""
+
+
+class _Found(Answer):
+    message: _Message | None = None
+
+
+A = TypeVar("A", bound=Answer)
+
+_stored = msgspec.json.Decoder(Stored)
+
+
+def decode_stored(data: bytes) -> Stored:
+    """Decode an acknowledgement."""
+    return _stored.decode(data)
+
+
+def refusal(fault: Fault, what: str) -> BusError:
+    """The error that stands for a refusal of ``what``, with JetStream's code."""
+    code, said = fault.err_code, fault.description
+    if code in WRONG_LAST:
+        return Conflict(f"{what}: another writer was first ({said}): read it and decide again", code)
+    if code in TOO_LARGE:
+        return TooLarge(f"{what}: {said}: put the value in a blob", code)
+    if code in FULL:
+        return LogFull(f"{what}: the log takes no more ({said}): archive, or raise max_bytes; nothing was stored", code)
+    return BusError(f"{what}: the server refuses: {said} (code {code})", code)
+
+
+class Api:
+    """Requests to JetStream over one connection.
+
+    Every request here may be repeated without harm, and is, over lost connections and while JetStream starts, until
+    ``timeout_s`` is over.
+    """
+
+    def __init__(self, wire: Wire, timeout_s: float) -> None:
+        self.wire = wire
+        self._timeout_s = timeout_s
+
+    async def call(self, verb: str, arguments: object, shape: type[A]) -> A:
+        """One request of ``$JS.API``; a refusal is in the answer's ``error``.
+
+        Raises:
+            Unavailable: no answer in time.
+        """
+        data = msgspec.json.encode(arguments) if arguments is not None else b""
+        reply = await self.request(f"$JS.API.{verb}", data)
+        return msgspec.json.decode(reply.data, type=shape)
+
+    async def store(self, subject: str, data: bytes, *, headers: bytes = b"") -> int:
+        """Publish to a stream where a second copy does no harm, and return the sequence. Raises BusError's kinds."""
+        self.wire.check(subject, data)
+        stored = decode_stored((await self.request(subject, data, headers=headers)).data)
+        if stored.error:
+            raise refusal(stored.error, subject)
+        return stored.seq
+
+    async def last(self, stream: str, subject: str) -> bytes | None:
+        """The payload of the last message on ``subject``, None if there is none; ``allow_direct`` must be on."""
+        reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+        return None if status(reply.headers) == NOT_FOUND else reply.data
+
+    async def first_after(self, stream: str, seq: int, subject: str) -> Record | None:
+        """The first message with a sequence over ``seq`` on ``subject``, read from the leader."""
+        return await self._message(stream, subject, {"seq": seq + 1, "next_by_subj": subject})
+
+    async def last_of(self, stream: str, subject: str) -> Record | None:
+        """The last message on ``subject``, read from the leader."""
+        return await self._message(stream, subject, {"last_by_subj": subject})
+
+    async def _message(self, stream: str, subject: str, which: dict[str, Any]) -> Record | None:
+        found = await self.call(f"STREAM.MSG.GET.{stream}", which, _Found)
+        if found.message:
+            return Record(found.message.seq, found.message.subject, found.message.data, time_ns(found.message.time))
+        if found.error and found.error.err_code != MESSAGE_NOT_FOUND:
+            raise refusal(found.error, f"{stream}: reading {subject}")
+        return None
+
+    async def request(self, subject: str, data: bytes, *, headers: bytes = b"") -> Reply:
+        """Ask until there is an answer that isn't "not now"."""
+        return (await self.request_many(subject, data, _any, headers=headers))[0]
+
+    async def request_many(
+        self, subject: str, data: bytes, last: Callable[[Reply], bool], *, headers: bytes = b""
+    ) -> list[Reply]:
+        """Ask until all answers are there, up to the one that ``last`` knows to be the last."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_s
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self.wire.until_connected()
+                left_s = max(_RETRY_S, min(deadline - loop.time(), _ATTEMPT_S))
+                replies = await self.wire.request_many(subject, data, last, timeout_s=left_s, headers=headers)
+            except Unavailable:
+                if self.wire.closed or deadline - loop.time() < _RETRY_S:
+                    raise
+            except TimeoutError:
+                raise Unavailable(f"no connection to NATS within {self._timeout_s:g} s: {subject} not asked") from None
+            else:
+                if not _retry(replies[-1]) or deadline - loop.time() < _RETRY_S:
+                    return replies
+            await asyncio.sleep(_RETRY_S)
+
+
+def record_of(reply: Reply) -> Record:
+    """The message in the answer to a direct get."""
+    headers = reply.headers
+    return Record(
+        int(header(headers, b"Nats-Sequence")),
+        header(headers, b"Nats-Subject").decode(),
+        reply.data,
+        time_ns(header(headers, b"Nats-Time-Stamp").decode()),
+    )
+
+
+def time_ns(stamp: str) -> int:
+    """Nanoseconds since the epoch of an RFC 3339 time in UTC with up to nine decimals."""
+    whole, _, decimals = stamp.rstrip("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(decimals.ljust(9, "0"))
+
+
+def not_now(fault: Fault) -> bool:
+    """Whether the same request may succeed in a moment: JetStream has no leader yet, or is busy."""
+    return fault.err_code in BUSY or (fault.code == UNAVAILABLE and fault.err_code not in FULL)
+
+
+def _any(_reply: Reply) -> bool:
+    return True
+
+
+def _retry(reply: Reply) -> bool:
+    if reply.headers or b'"code":503' not in reply.data[:200]:
+        return False
+    fault = msgspec.json.decode(reply.data, type=Answer).error
+    return fault is not None and not_now(fault)

@@ -1,0 +1,70 @@
+"""Large values by the hash of their content, and the newest snapshot of each projection."""
+
+from hashlib import sha256 as _sha256
+from typing import Final
+
+from callboard.bus.api import Api
+from callboard.bus.chunks import Chunks
+from callboard.bus.errors import NotFound
+from callboard.bus.streams import BLOBS, SNAPSHOTS
+from callboard.bus.token import token
+
+_HASH_LENGTH: Final = 64
+
+
+class JetStreamBlobs:
+    """Values in the stream BLOBS; see `Blobs`."""
+
+    def __init__(self, api: Api) -> None:
+        self._chunks = Chunks(api, BLOBS)
+
+    async def put(self, data: bytes) -> str:
+        """Store ``data`` once and return its hash."""
+        digest = _sha256(data).hexdigest()
+        if not await self._chunks.has(f"blob.{digest}"):
+            await self._chunks.put(f"blob.{digest}", data)
+        return digest
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes with this hash, verified. Raises NotFound."""
+        data = await self._chunks.get(f"blob.{token(sha256)}")
+        if data is None:
+            raise NotFound(f"no blob {sha256!r}")
+        if _sha256(data).hexdigest() != sha256:
+            raise NotFound(f"blob {sha256!r} is damaged: its bytes have another hash; restore it from a backup")
+        return data
+
+
+class JetStreamSnapshots:
+    """Values in the stream SNAPSHOTS: under each name the hash of the newest one, which is stored under both."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._chunks = Chunks(api, SNAPSHOTS)
+
+    async def save(self, name: str, data: bytes) -> None:
+        """Replace the snapshot called ``name``."""
+        pointer = f"snapshot.name.{token(name)}"
+        old = await self._api.last(SNAPSHOTS, pointer)
+        new = _sha256(data).hexdigest().encode()
+        if new != old:
+            await self._chunks.put(_key(name, new), data)
+            await self._api.store(pointer, new)
+            if old:
+                await self._chunks.remove(_key(name, old))
+
+    async def load(self, name: str) -> bytes | None:
+        """The newest snapshot called ``name``, if any."""
+        seen = None
+        while True:
+            digest = await self._api.last(SNAPSHOTS, f"snapshot.name.{token(name)}")
+            if digest is None or digest == seen:
+                return None
+            data = await self._chunks.get(_key(name, digest))
+            if data is not None and _sha256(data).hexdigest().encode() == digest:
+                return data
+            seen = digest  # replaced while we read it, or damaged
+
+
+def _key(name: str, digest: bytes) -> str:
+    return f"snapshot.data.{token(name)}.{digest.decode()}"

@@ -1,0 +1,177 @@
+"""Reading the log in order, none twice, none left out.
+
+An ephemeral consumer without acknowledgements, pulled from with two requests overlapping. Its messages are numbered:
+a gap, a silence, a lost connection or any trouble with it has one answer, a new consumer that starts after the last
+message seen.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final
+
+from callboard.bus import consumer
+from callboard.bus.api import Api
+from callboard.bus.errors import Unavailable
+from callboard.bus.frames import header, status
+from callboard.bus.log import Record
+
+_BATCH: Final = 1000
+_MAX_BYTES: Final = 8 * 1024 * 1024
+_MAX_HELD: Final = 4 * _BATCH
+_EXPIRES_S: Final = 10.0
+_HEARTBEAT_S: Final = 0.5
+_SILENCE_S: Final = 1.5
+_INACTIVE_S: Final = 30
+_RETRY_S: Final = 0.1
+
+
+class Follower:
+    """Reads ``stream`` on ``subjects`` after the sequence ``after``; take lists of records from `batches`."""
+
+    def __init__(self, api: Api, stream: str, subjects: Sequence[str], after: int) -> None:
+        self._api = api
+        self._stream = stream
+        self._subjects = tuple(subjects)
+        self._seen = after
+        self._loop = asyncio.get_running_loop()
+        self._held: list[Record] = []
+        self._wake = asyncio.Event()
+        self._name = ""
+        self._inbox = ""
+        self._stop_listening: Callable[[], None] | None = None
+        self._consumer_seq = 0
+        self._asked = 0
+        self._heard_at = 0.0
+        self._all_read = False
+        self._broken = True
+        self._closed = False
+
+    async def batches(self, upto: int | None = None) -> AsyncGenerator[list[Record], None]:
+        """Lists of records as they come; with ``upto``, end after the last one up to that sequence."""
+        self._api.wire.on_lost.append(self._break)
+        watch = self._loop.create_task(self._watch())
+        try:
+            while not self._closed:
+                if self._broken:
+                    await self._begin()
+                if self._held:
+                    records, self._held = self._held, []
+                    self._ask()
+                    if upto is not None and records[-1].seq >= upto:
+                        if inside := [record for record in records if record.seq <= upto]:
+                            yield inside
+                        return
+                    yield records
+                elif upto is not None and self._all_read:
+                    return
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        finally:
+            watch.cancel()
+            self._api.wire.on_lost.remove(self._break)
+            self._end()
+
+    def close(self) -> None:
+        """End `batches`."""
+        self._closed = True
+        self._wake.set()
+
+    async def _begin(self) -> None:
+        """Make a new consumer that starts after the last message seen."""
+        self._end()
+        self._name = f"follow-{secrets.token_hex(8)}"
+        self._inbox = self._api.wire.inbox()
+        config = consumer.Config(
+            name=self._name,
+            filter_subjects=self._subjects,
+            deliver_policy="by_start_sequence",
+            opt_start_seq=self._seen + 1,
+            ack_policy="none",
+            inactive_threshold=_INACTIVE_S * 1_000_000_000,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        try:
+            self._stop_listening = await self._api.wire.subscribe(self._inbox, self._received)
+            state = await consumer.create(self._api, self._stream, config)
+        except Unavailable:
+            if self._api.wire.closed:
+                self._closed = True
+            return
+        self._broken = False
+        self._consumer_seq = 0
+        self._asked = 0
+        self._all_read = state.num_pending == 0
+        self._heard_at = self._loop.time()
+        self._ask()
+
+    def _end(self) -> None:
+        if self._stop_listening:
+            self._stop_listening()
+            self._stop_listening = None
+            if self._api.wire.connected:
+                self._api.wire.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
+
+    def _ask(self) -> None:
+        """Keep one to two requests' worth of messages on their way, while those held are not too many."""
+        if (
+            not self._broken
+            and self._asked <= _BATCH
+            and len(self._held) + self._asked < _MAX_HELD
+            and self._api.wire.connected
+        ):
+            consumer.pull(
+                self._api,
+                self._stream,
+                self._name,
+                self._inbox,
+                batch=_BATCH,
+                expires_s=_EXPIRES_S,
+                heartbeat_s=_HEARTBEAT_S,
+                max_bytes=_MAX_BYTES,
+            )
+            self._asked += _BATCH
+
+    def _received(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
+        self._heard_at = self._loop.time()
+        if not reply:
+            self._told(headers)
+            return
+        place = consumer.place(subject, reply, data)
+        if self._broken:
+            return
+        if place.consumer_seq != self._consumer_seq + 1:
+            self._break()
+            return
+        self._consumer_seq = place.consumer_seq
+        self._seen = place.record.seq
+        self._all_read = place.pending == 0
+        self._held.append(place.record)
+        self._wake.set()
+        self._asked -= 1
+        self._ask()
+
+    def _told(self, headers: bytes) -> None:
+        """A status: a heartbeat, the end of a request, or trouble."""
+        code = status(headers)
+        if code == consumer.HEARTBEAT:
+            return
+        unmet = header(headers, b"Nats-Pending-Messages")
+        if unmet and code in {consumer.TIMED_OUT, consumer.CONFLICT}:
+            self._asked -= int(unmet)
+            self._ask()
+        else:
+            self._break()
+
+    def _break(self) -> None:
+        self._broken = True
+        self._wake.set()
+
+    async def _watch(self) -> None:
+        """Notice a consumer that has gone silent."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT_S)
+            if self._asked and self._loop.time() - self._heard_at > _SILENCE_S and self._api.wire.connected:
+                self._break()

@@ -1,0 +1,187 @@
+"""The bus on NATS JetStream."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final
+
+from callboard.bus import limits, streams
+from callboard.bus.api import Api
+from callboard.bus.appender import Appender
+from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
+from callboard.bus.follower import Follower
+from callboard.bus.log import Blobs, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.queue import JetStreamQueue
+from callboard.bus.reader import end, read_entity
+from callboard.bus.signals import JetStreamSignals
+from callboard.bus.subjects import ALL_EVENTS, SUBMIT, TIMER_FIRED
+from callboard.bus.timers import FiredQueue, JetStreamTimers
+from callboard.bus.wire import Wire
+from callboard.bus.wire import connect as connect_wire
+from callboard.events.errors import InvalidInput
+
+_FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
+_MAX_BYTES: Final = 10 * 2**30
+
+
+class JetStreamLog:
+    """The stream EVENTS over one connection; see `Log`."""
+
+    def __init__(self, api: Api, appender: Appender) -> None:
+        self._api = api
+        self._appender = appender
+        self._followers: set[Follower] = set()
+
+    async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
+        """Store one message durably and return its sequence."""
+        limits.check(write)
+        return await self._appender.append((write,), timeout_s)
+
+    async def append_batch(self, writes: Sequence[Write], *, timeout_s: float = 30.0) -> list[int]:
+        """Store all or none of up to 1,000 messages, at most one for each entity."""
+        limits.check_batch(writes)
+        if not writes:
+            return []
+        first = await self._appender.append(tuple(writes), timeout_s)
+        return list(range(first, first + len(writes)))
+
+    async def read(self, entity: str, *, after: int = 0) -> list[Record]:
+        """All messages of one entity with a sequence over ``after``, in order."""
+        return await read_entity(self._api, streams.EVENTS, entity, after)
+
+    async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+        """Everything stored by now on ``subjects`` after a sequence."""
+        upto = await self.end()
+        if upto > after:
+            async for records in self._follow(subjects, after, upto):
+                yield records
+
+    async def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+        """Everything stored after a sequence, and then what comes, until the bus is closed."""
+        async for records in self._follow(subjects, after, None):
+            yield records
+
+    async def end(self) -> int:
+        """The sequence of the log's last message, 0 when it is empty."""
+        return await end(self._api, streams.EVENTS)
+
+    def close(self) -> None:
+        """End what waits for an append or for records."""
+        self._appender.close()
+        for follower in self._followers:
+            follower.close()
+
+    async def _follow(self, subjects: Sequence[str], after: int, upto: int | None) -> AsyncIterator[list[Record]]:
+        follower = Follower(self._api, streams.EVENTS, subjects or (ALL_EVENTS,), after)
+        self._followers.add(follower)
+        batches = follower.batches(upto)
+        try:
+            async for records in batches:
+                yield records
+        finally:
+            self._followers.discard(follower)
+            await batches.aclose()
+
+
+class JetStreamBus:
+    """One connection to the bus; see `Bus`. Made by `connect`."""
+
+    def __init__(self, wire: Wire, api: Api, appender: Appender) -> None:
+        self._wire = wire
+        self._api = api
+        self._log = JetStreamLog(api, appender)
+        self.log: Log = self._log
+        self.blobs: Blobs = JetStreamBlobs(api)
+        self.snapshots: Snapshots = JetStreamSnapshots(api)
+        self.timers: Timers = JetStreamTimers(api)
+        self._signals = JetStreamSignals(wire)
+        self.signals: Signals = self._signals
+        self._queues: list[JetStreamQueue] = []
+
+    async def queue(
+        self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0
+    ) -> JetStreamQueue:
+        """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
+        return await self._take(
+            JetStreamQueue(
+                self._api,
+                streams.EVENTS,
+                name,
+                subjects or (ALL_EVENTS,),
+                max_in_flight=max_in_flight,
+                ack_wait_s=ack_wait_s,
+            )
+        )
+
+    async def submissions(self, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> JetStreamQueue:
+        """Join the queue of ``submit.task``."""
+        return await self._take(
+            JetStreamQueue(
+                self._api,
+                streams.SUBMISSIONS,
+                "intake",
+                (SUBMIT,),
+                max_in_flight=max_in_flight,
+                ack_wait_s=ack_wait_s,
+            )
+        )
+
+    async def fired(self, *, max_in_flight: int = 64, ack_wait_s: float = 2.0) -> JetStreamQueue:
+        """Join the queue of timers that have fired."""
+        return await self._take(
+            FiredQueue(
+                self._api,
+                streams.TIMERS,
+                "fired",
+                (TIMER_FIRED,),
+                max_in_flight=max_in_flight,
+                ack_wait_s=ack_wait_s,
+            )
+        )
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call ``callback`` after every re-established connection."""
+        self._signals.on_reconnect(callback)
+
+    async def aclose(self) -> None:
+        """Close the connection; what was appended stays, what was not acknowledged is delivered again."""
+        self._log.close()
+        for queue in self._queues:
+            await queue.aclose()
+        await self._signals.aclose()
+        await self._wire.aclose()
+
+    async def _take(self, queue: JetStreamQueue) -> JetStreamQueue:
+        await queue.create()
+        self._queues.append(queue)
+        return queue
+
+
+async def connect(
+    url: str, *, name: str = "callboard", fsync: str = "always", max_bytes: int = _MAX_BYTES, timeout_s: float = 10.0
+) -> JetStreamBus:
+    """Connect to the bus at ``url`` and make its streams if they are missing.
+
+    Args:
+        url: ``nats://[user:password@]host:port``, or several with commas between.
+        name: what NATS's monitoring calls this connection.
+        fsync: how the server syncs, as it was told: ``always`` or an interval such as ``100ms``. Appends are grouped
+            for the former.
+        max_bytes: the size at which the log refuses to grow.
+        timeout_s: how long to try, also for every later request.
+
+    Raises:
+        Unavailable: nothing answers at ``url``.
+        BusError: the server is too old, or its streams are somebody else's.
+    """
+    if not _FSYNC.fullmatch(fsync):
+        raise InvalidInput(f"fsync {fsync!r} is not valid: use 'always' or an interval such as '100ms'")
+    wire = await connect_wire(url, name=name, timeout_s=timeout_s)
+    try:
+        api = Api(wire, timeout_s)
+        await streams.create(api, max_bytes)
+        appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
+        await appender.start()
+    except BaseException:
+        await wire.aclose()
+        raise
+    return JetStreamBus(wire, api, appender)

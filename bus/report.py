@@ -1,0 +1,94 @@
+"""How full the streams are, and who reads them: for people who look after a board."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from callboard.bus.api import Answer, Api, refusal
+from callboard.bus.streams import BLOBS, EVENTS, SNAPSHOTS, SUBMISSIONS, TIMERS
+
+
+class ConsumerReport(NamedTuple):
+    """A durable consumer: messages not delivered yet, delivered but not acknowledged, and how many pulls wait."""
+
+    name: str
+    pending: int
+    unacknowledged: int
+    waiting: int
+
+
+class StreamReport(NamedTuple):
+    """A stream. ``max_bytes`` is -1 where there is no limit; ``last_seq`` is that of its newest message."""
+
+    name: str
+    messages: int
+    bytes: int
+    max_bytes: int
+    last_seq: int
+    consumers: tuple[ConsumerReport, ...]
+
+
+class _StreamState(msgspec.Struct):
+    messages: int = 0
+    bytes: int = 0
+    last_seq: int = 0
+
+
+class _StreamConfig(msgspec.Struct):
+    max_bytes: int = -1
+
+
+class _Stream(Answer):
+    state: _StreamState = msgspec.field(default_factory=_StreamState)
+    config: _StreamConfig = msgspec.field(default_factory=_StreamConfig)
+
+
+class _ConsumerConfig(msgspec.Struct):
+    durable_name: str = ""
+
+
+class _Consumer(msgspec.Struct):
+    name: str
+    config: _ConsumerConfig
+    num_pending: int = 0
+    num_ack_pending: int = 0
+    num_waiting: int = 0
+
+
+class _Consumers(Answer):
+    total: int = 0
+    limit: int = 0
+    consumers: list[_Consumer] = []
+
+
+async def report(api: Api) -> list[StreamReport]:
+    """All of Callboard's streams with their durable consumers. Raises BusError when one can't be looked at."""
+    return [await _stream(api, name) for name in (EVENTS, SUBMISSIONS, TIMERS, BLOBS, SNAPSHOTS)]
+
+
+async def _stream(api: Api, name: str) -> StreamReport:
+    found = await _ask(api, f"STREAM.INFO.{name}", None, _Stream)
+    state = found.state
+    consumers = await _consumers(api, name)
+    return StreamReport(name, state.messages, state.bytes, found.config.max_bytes, state.last_seq, consumers)
+
+
+async def _consumers(api: Api, stream: str) -> tuple[ConsumerReport, ...]:
+    durable: list[ConsumerReport] = []
+    offset, total = 0, 1
+    while offset < total:
+        page = await _ask(api, f"CONSUMER.LIST.{stream}", {"offset": offset}, _Consumers)
+        durable += [
+            ConsumerReport(each.name, each.num_pending, each.num_ack_pending, each.num_waiting)
+            for each in page.consumers
+            if each.config.durable_name
+        ]
+        offset, total = offset + max(len(page.consumers), 1), page.total
+    return tuple(sorted(durable))
+
+
+async def _ask(api: Api, verb: str, arguments: object, shape: type[Any]) -> Any:
+    answer = await api.call(verb, arguments, shape)
+    if answer.error:
+        raise refusal(answer.error, verb)
+    return answer

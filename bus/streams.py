@@ -1,0 +1,99 @@
+"""The streams, made when they are missing. Each holds one kind of durability; none belongs to one entity."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from callboard.bus.api import Answer, Api
+from callboard.bus.errors import BusError
+from callboard.bus.limits import MAX_MESSAGE
+from callboard.bus.subjects import ALL_EVENTS, SUBMIT
+
+EVENTS: Final = "EVENTS"
+SUBMISSIONS: Final = "SUBMISSIONS"
+TIMERS: Final = "TIMERS"
+BLOBS: Final = "BLOBS"
+SNAPSHOTS: Final = "SNAPSHOTS"
+
+_IN_USE: Final = 10058
+_HEADERS: Final = 4 * 1024
+
+
+def _settings(max_bytes: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": EVENTS,
+            "subjects": [ALL_EVENTS],
+            "storage": "file",
+            "compression": "s2",
+            "discard": "new",  # a full log must refuse, never evict
+            "deny_delete": True,
+            "allow_direct": True,
+            "allow_atomic": True,
+            "max_msg_size": MAX_MESSAGE + _HEADERS,
+            "max_consumers": 100_000,  # else 1,000
+            "max_bytes": max_bytes,
+        },
+        {
+            "name": SUBMISSIONS,
+            "subjects": [SUBMIT],
+            "storage": "file",
+            "compression": "s2",
+            "retention": "workqueue",
+            "discard": "new",
+            "no_ack": True,  # intake answers whoever asks
+            "max_msg_size": 1024 * 1024,
+            "max_bytes": max_bytes,
+            "max_consumers": 1000,
+        },
+        {
+            "name": TIMERS,
+            "subjects": ["timer.>"],
+            "storage": "file",
+            "retention": "workqueue",
+            "allow_msg_schedules": True,
+            "allow_msg_ttl": True,
+            "max_consumers": 1000,
+        },
+        {
+            "name": BLOBS,
+            "subjects": ["blob.>"],
+            "storage": "file",
+            "compression": "s2",
+            "discard": "new",
+            "allow_direct": True,
+            "max_msgs_per_subject": 1,
+            "max_bytes": max_bytes,
+        },
+        {
+            "name": SNAPSHOTS,
+            "subjects": ["snapshot.>"],
+            "storage": "file",
+            "compression": "s2",
+            "allow_direct": True,
+            "max_msgs_per_subject": 1,
+            "max_bytes": max_bytes,
+        },
+    ]
+
+
+async def create(api: Api, max_bytes: int) -> None:
+    """Make the streams that are missing, and change those that are set otherwise; ``max_bytes`` is for each.
+
+    Raises:
+        BusError: a stream of that name has settings that can't be changed.
+    """
+    for settings in _settings(max_bytes):
+        await _create(api, settings)
+
+
+async def _create(api: Api, settings: Mapping[str, Any]) -> None:
+    name = settings["name"]
+    made = await api.call(f"STREAM.CREATE.{name}", settings, Answer)
+    if made.error and made.error.err_code == _IN_USE:
+        made = await api.call(f"STREAM.UPDATE.{name}", settings, Answer)
+    if made.error:
+        raise BusError(
+            f"stream {name} of this server can't be set up as Callboard needs it: {made.error.description}: "
+            "use a server or account of its own, or remove that stream",
+            made.error.err_code,
+        )

@@ -1,0 +1,119 @@
+"""`callboard backends`."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from callboard.deploy.cli.options import Where, as_json, where
+
+if TYPE_CHECKING:
+    from callboard.events.backend import Backend, BackendSpec
+    from callboard.events.money import Price
+    from callboard.projections.load import BackendLoad
+
+
+@click.command()
+@where
+@as_json
+def backends(where: Where, as_json: bool) -> None:
+    """List backends: what they are, how many replicas they have, what they have to do and how well they do it.
+
+    --json prints [{backend, spec, price {input, output, cached}, replicas, draining, breaker, until, reason,
+    outstanding, tokens, per_token, first_token, duration, answered, failures}]: outstanding tasks and their predicted
+    tokens, averages in ns, answered calls, and failures in a row. Prices are micro-dollars per million tokens.
+    """
+    from callboard.deploy.cli.session import run
+
+    run(_backends(where, as_json=as_json))
+
+
+async def _backends(where: Where, *, as_json: bool) -> None:
+    from callboard.deploy.cli.printing import print_json
+    from callboard.deploy.cli.session import session_at
+    from callboard.projections.backends import BACKENDS
+    from callboard.projections.load import LOAD, BackendLoad
+
+    async with session_at(where) as session:
+        loads = session.projector.state(LOAD).backends
+        known = sorted(session.projector.state(BACKENDS).by_id.values(), key=lambda backend: backend.id)
+    pairs = [(backend, loads.get(backend.id, BackendLoad())) for backend in known]
+    if as_json:
+        print_json([_document(backend, load) for backend, load in pairs])
+    elif pairs:
+        _print(pairs)
+    else:
+        click.echo("no backends: name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY")
+
+
+def _document(backend: "Backend", load: "BackendLoad") -> dict[str, Any]:
+    return {
+        "backend": backend.id,
+        "spec": backend.spec,
+        "price": backend.price,
+        "replicas": backend.replicas,
+        "draining": backend.draining,
+        "breaker": backend.breaker,
+        "until": backend.until,
+        "reason": backend.reason,
+        "outstanding": len(load.outstanding),
+        "tokens": load.tokens,
+        "per_token": load.per_token,
+        "first_token": load.first_token,
+        "duration": load.duration,
+        "answered": load.answered,
+        "failures": load.failures,
+    }
+
+
+def _print(pairs: list[tuple["Backend", "BackendLoad"]]) -> None:
+    from callboard.deploy.cli.printing import one_line, print_table, took
+
+    numbers = ("replicas", "tasks", "tokens", "first token", "tokens/s", "answered", "failed in a row")
+    print_table(
+        ("backend", "what", "offers", "price in / out", "state", *numbers),
+        (
+            (
+                backend.id,
+                what(backend.spec),
+                " ".join(backend.spec.capabilities) if backend.spec else "",
+                price(backend.price),
+                one_line(_state(backend), 120),
+                str(backend.replicas),
+                str(len(load.outstanding)),
+                str(load.tokens),
+                took(load.first_token),
+                f"{1e9 / load.per_token:.0f}" if load.per_token else "",
+                str(load.answered),
+                str(load.failures or ""),
+            )
+            for backend, load in pairs
+        ),
+        right=numbers,
+    )
+
+
+def what(spec: "BackendSpec | None") -> str:
+    """What answers: provider and model; a function is never shown as a model."""
+    if spec is None:
+        return ""
+    return f"callable {spec.model} (not a model)" if spec.provider == "callable" else f"{spec.provider} {spec.model}"
+
+
+def price(price: "Price") -> str:
+    """Both prices per million tokens."""
+    from callboard.deploy.cli.printing import usd
+
+    return f"{usd(price.input)} / {usd(price.output)}" if price.input or price.output else "free"
+
+
+def _state(backend: "Backend") -> str:
+    from callboard.deploy.cli.printing import clock
+    from callboard.events.backend import Breaker
+
+    draining = f"draining: {backend.reason}" if backend.draining else ""
+    if backend.breaker is Breaker.OPEN:
+        until = f" until {clock(backend.until)}" if backend.until else ""
+        return f"breaker open{until}: {backend.reason}" + (", draining" if draining else "")
+    if backend.breaker is Breaker.HALF_OPEN:
+        return "breaker half open: one call tries it" + (", draining" if draining else "")
+    return draining or "ok"

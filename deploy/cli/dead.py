@@ -1,0 +1,108 @@
+"""`callboard dead`."""
+
+import click
+
+from callboard.deploy.cli.options import Where, as_json, where
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def dead(ctx: click.Context) -> None:
+    """List, show and requeue dead letters: tasks that were given up after all that could be tried."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(dead_list, data=None, url=None, config=None, as_json=False)
+
+
+@dead.command("list")
+@where
+@as_json
+def dead_list(where: Where, as_json: bool) -> None:
+    """List dead letters, newest first, with the reason.
+
+    --json prints [{id, submitted, preview, tags, status, backend, why, calls, cost, usage, first_token, duration,
+    ended, parked_until, reason}].
+    """
+    from callboard.deploy.cli.session import run
+
+    run(_list(where, as_json=as_json))
+
+
+@dead.command("show")
+@click.argument("task")
+@where
+@as_json
+def dead_show(task: str, where: Where, as_json: bool) -> None:
+    """Show one dead letter, as `callboard show` does."""
+    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.show import print_task
+
+    run(print_task(task, where, as_json=as_json))
+
+
+@dead.command("requeue")
+@click.argument("task", required=False)
+@click.option("--all", "every", is_flag=True, help="All of them.")
+@where
+@as_json
+def dead_requeue(task: str | None, every: bool, where: Where, as_json: bool) -> None:
+    """Try TASK again from the beginning.
+
+    --json prints {requeued [id]}.
+    """
+    from callboard.deploy.cli.session import run
+
+    if (task is None) != every:
+        raise click.UsageError("name one TASK, or give --all")
+    run(_requeue(task, where, as_json=as_json))
+
+
+async def _list(where: Where, *, as_json: bool) -> None:
+    from callboard.deploy.cli.printing import clock, one_line, print_json, print_table
+    from callboard.deploy.cli.session import dead_letters, session_at
+
+    async with session_at(where) as session:
+        rows = dead_letters(session.projector)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(
+            ("task", "given up", "calls", "why", "what"),
+            (
+                (
+                    row.id,
+                    clock(row.ended) if row.ended else "",
+                    str(row.calls),
+                    one_line(row.reason, 120),
+                    one_line(row.preview, 60),
+                )
+                for row in rows
+            ),
+            right=("calls",),
+        )
+        click.echo("try again with `callboard dead requeue TASK`, or --all")
+    else:
+        click.echo("no dead letters")
+
+
+async def _requeue(meant: str | None, where: Where, *, as_json: bool) -> None:
+    from callboard.actors.board import TaskHandle
+    from callboard.deploy.cli.printing import print_json
+    from callboard.deploy.cli.session import board_at, dead_letters, projections, task_id, warn_if_alone
+    from callboard.events.errors import IllegalTransition
+    from callboard.events.task import Status
+
+    async with board_at(where) as place:
+        ids = [await task_id(place, meant)] if meant else [row.id for row in dead_letters(await projections(place))]
+        for each in ids:
+            handle = TaskHandle(place.board, each)
+            status = (await handle.state()).status
+            if status is Status.DEAD:
+                await handle.requeue()
+            elif meant:
+                raise IllegalTransition(f"task {each} is {status}: only a dead one can be requeued")
+        if ids:
+            warn_if_alone(place, "nothing works on it")
+    if as_json:
+        print_json({"requeued": ids})
+    else:
+        click.echo("\n".join(f"task {each} is queued again" for each in ids) or "no dead letters")

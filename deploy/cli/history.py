@@ -1,0 +1,182 @@
+"""A task's events, told for a person: what happened, in which calls, and how each decision turned out. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from callboard.deploy.cli.printing import clock, one_line, took, usd
+from callboard.events import task
+from callboard.events.chat import Usage
+from callboard.events.envelope import Envelope, Unknown, short_type
+from callboard.events.task import Blob, Decision
+
+
+class Step(Struct, frozen=True):
+    """One event. ``actor`` is who appended it, ``cost`` in micro-dollars."""
+
+    time: datetime
+    version: int
+    event: str
+    actor: str
+    told: str
+    cost: int
+
+
+class Call(Struct):
+    """One model call. ``duration`` and ``first_token`` in ns; ``state`` is running, or how it ended."""
+
+    call: int
+    backend: str
+    worker: str
+    began: datetime
+    state: str = "running"
+    ended: datetime | None = None
+    model: str = ""
+    usage: Usage = Usage()
+    cost: int = 0
+    first_token: int = 0
+    duration: int = 0
+    why: str = ""
+
+
+class Choice(Struct):
+    """One assignment. ``latency`` is ns from the decision to the end of its last call, None before that."""
+
+    time: datetime
+    version: int
+    attempt: int
+    backend: str
+    tokens: int
+    decision: Decision
+    calls: list[Call]
+    latency: int | None = None
+
+    @property
+    def cost(self) -> int:
+        """What its calls cost, in micro-dollars."""
+        return sum(call.cost for call in self.calls)
+
+
+class Refusal(Struct, frozen=True):
+    """A decision against any backend, for now or for good."""
+
+    time: datetime
+    version: int
+    event: str
+    reason: str
+
+
+def steps(envelopes: Sequence[Envelope]) -> list[Step]:
+    """A line for each event."""
+    return [
+        Step(
+            time=envelope.time,
+            version=envelope.version,
+            event=short_type(envelope.event),
+            actor=envelope.source,
+            told=_told(envelope.event),
+            cost=getattr(envelope.event, "cost", 0),
+        )
+        for envelope in envelopes
+    ]
+
+
+def choices(envelopes: Sequence[Envelope]) -> tuple[list[Choice], list[Refusal]]:
+    """Every assignment with the calls it led to, and every decision to assign to nobody."""
+    made: list[Choice] = []
+    refused: list[Refusal] = []
+    for envelope in envelopes:
+        event = envelope.event
+        match event:
+            case task.Assigned():
+                made.append(
+                    Choice(
+                        envelope.time,
+                        envelope.version,
+                        event.attempt,
+                        event.backend,
+                        event.tokens,
+                        event.decision,
+                        [],
+                    )
+                )
+            case task.Parked() | task.Rejected() | task.DeadLettered():
+                refused.append(Refusal(envelope.time, envelope.version, short_type(event), event.reason))
+        for choice in made:
+            _follow(choice, envelope, newest=choice is made[-1])
+    return made, refused
+
+
+def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
+    """Fold one event into the choice whose call it is about."""
+    event, time = envelope.event, envelope.time
+    if isinstance(event, task.Started) and newest:
+        choice.calls.append(Call(event.call, event.backend, event.worker, time))
+        return
+    for call in choice.calls:
+        match event:
+            case task.Completed() | task.Failed() if event.call == call.call:
+                call.state, call.ended = short_type(event), time
+                call.usage, call.cost, call.duration = event.usage, event.cost, event.duration
+                choice.latency = (time - choice.time) // timedelta(microseconds=1) * 1000
+                if isinstance(event, task.Completed):
+                    call.model, call.first_token = event.model, event.first_token
+                else:
+                    call.why = f"{event.failure.kind}: {event.failure.message}"
+            case task.Interrupted() if event.call == call.call:
+                call.state, call.ended, call.why = "interrupted", time, "its worker went away"
+            case task.Spent() if event.call == call.call:
+                call.state, call.ended = "wasted", call.ended or time
+                call.usage, call.cost, call.why = event.usage, event.cost, event.reason
+            case task.Cancelled() | task.Expired() | task.DeadLettered() if call.state == "running":
+                call.state, call.ended, call.why = "stopped", time, "its cost is not known yet"
+
+
+def _told(event: task.TaskEvent | object) -> str:
+    match event:
+        case task.Submitted():
+            return _asked(event.spec)
+        case task.Assigned():
+            return f"to {event.backend}, try {event.attempt}: {event.decision.reason}"
+        case task.Started():
+            return f"call {event.call} on {event.backend}"
+        case task.Completed():
+            usage = event.usage
+            speed = f"first token after {took(event.first_token)}, " if event.first_token else ""
+            return (
+                f"by {event.backend} ({event.model}), {usage.input} tokens in, {usage.output} out, {speed}"
+                f"{took(event.duration)} in all"
+            )
+        case task.Failed():
+            return f"call {event.call} on {event.backend}, {event.failure.kind}: {event.failure.message}"
+        case task.Interrupted():
+            return f"call {event.call} on {event.backend}: its worker went away"
+        case task.Spent():
+            return f"call {event.call} on {event.backend}, not used: {event.reason}"
+        case task.Parked():
+            return event.reason + (f" (until {clock(event.until)})" if event.until else "")
+        case task.Expired():
+            return f"not done by {clock(event.deadline)}"
+        case task.Rejected() | task.Released() | task.Cancelled() | task.DeadLettered():
+            return event.reason
+        case Unknown():
+            return "of a type that only a newer version knows"
+    return ""
+
+
+def _asked(spec: task.TaskSpec) -> str:
+    if isinstance(spec.input, Blob):
+        asked = f"{spec.input.size:,} bytes"
+    else:
+        asked = spec.input if isinstance(spec.input, str) else spec.input[-1].content if spec.input else ""
+    terms = [
+        f"needs {' '.join(spec.needs.capabilities)}" if spec.needs != task.NO_NEEDS else "",
+        f"at most {usd(spec.max_cost)}" if spec.max_cost is not None else "",
+        f"by {clock(spec.deadline)}" if spec.deadline else "",
+        f"not before {clock(spec.not_before)}" if spec.not_before else "",
+        f"policy {spec.policy}" if spec.policy else "",
+        f"on {spec.backend}" if spec.backend else "",
+        f"tags {' '.join(spec.tags)}" if spec.tags else "",
+    ]
+    return "; ".join([f"“{one_line(asked, 60)}”", *filter(None, terms)])

@@ -1,0 +1,104 @@
+"""Options that commands share, and the types of their values."""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from callboard.deploy.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Where(NamedTuple):
+    """Which board is meant, as the command line says."""
+
+    data: str | None = None
+    url: str | None = None
+    config: Path | None = None
+
+    def settings(self) -> "Settings":
+        """The settings file, with what the command line and the environment say instead. Raises InvalidSettings."""
+        from msgspec.structs import replace
+
+        from callboard.deploy.connect import URL_VARIABLE
+        from callboard.deploy.settings_file import load
+
+        settings = load(self.config)
+        if url := self.url or os.environ.get(URL_VARIABLE):
+            settings = replace(settings, nats=replace(settings.nats, url=url))
+        return replace(settings, data=self.data) if self.data else settings
+
+    def address(self) -> tuple[str | None, str]:
+        """Server address, if one is meant, and data folder: what was asked for counts before what is configured."""
+        settings = self.settings()
+        if self.data and not self.url:
+            return None, self.data
+        return settings.nats.url or None, settings.data
+
+
+def where(command: F) -> F:
+    """Give a command ``where``, from --data, --url and --config."""
+
+    @click.option("--data", metavar="FOLDER", help="Data folder of a node on this machine.  [default: .callboard]")
+    @click.option("--url", metavar="URL", help="NATS server, as nats://host:4222.  [env: CALLBOARD_NATS_URL]")
+    @click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Settings file.  [default: callboard.toml, if there is one]",
+    )
+    @wraps(command)
+    def located(*args: Any, data: str | None, url: str | None, config: Path | None, **kwargs: Any) -> Any:
+        return command(*args, where=Where(data, url, config), **kwargs)
+
+    return located  # type: ignore[return-value]
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Usd(click.ParamType):
+    """An amount in US dollars, as whole micro-dollars."""
+
+    name = "USD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Exactly, without floats."""
+        from decimal import Decimal, InvalidOperation
+
+        from callboard.deploy.units import usd_micros
+        from callboard.events.errors import InvalidInput
+
+        try:
+            return usd_micros(Decimal(str(value)), "an amount in USD")
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+        except InvalidOperation:
+            self.fail(f"{value!r} is not an amount in USD such as 0.05", param, ctx)
+
+
+class Duration(click.ParamType):
+    """A duration such as ``30s``, in seconds."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """In seconds."""
+        from callboard.deploy.units import duration_ns
+        from callboard.events.errors import InvalidInput
+
+        if isinstance(value, float):
+            return value
+        try:
+            return duration_ns(value, "it") / 1e9
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+
+
+USD = Usd()
+DURATION = Duration()

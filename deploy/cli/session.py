@@ -1,0 +1,105 @@
+"""What most commands begin with: an open board, its projections caught up, the task that is meant."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from callboard.actors.projector import Projector
+from callboard.bus.subjects import entity
+from callboard.deploy import logs
+from callboard.deploy.cli.options import Where
+from callboard.deploy.cli.printing import warn, working
+from callboard.deploy.connect import Place, opened
+from callboard.events.envelope import Envelope, decode
+from callboard.events.errors import InvalidInput
+from callboard.events.task import Blob, Status, Text
+from callboard.projections.backends import BACKENDS
+from callboard.projections.cost import COST
+from callboard.projections.load import LOAD
+from callboard.projections.tasks import TASKS, TaskRow
+
+T = TypeVar("T")
+
+SHORTEST: int = 4
+"""Characters of an abbreviated task id, at least."""
+
+
+class Session(NamedTuple):
+    """An open board and what is true there now."""
+
+    place: Place
+    projector: Projector
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine, with warnings and worse on standard error."""
+    logs.configure("warning")
+    return asyncio.run(main)
+
+
+@asynccontextmanager
+async def board_at(where: Where) -> AsyncIterator[Place]:
+    """The board that the command line means. Raises NoNode or Unavailable."""
+    url, data = where.address()
+    with working("Connecting"):
+        stack = opened(url, data=data)
+        place = await stack.__aenter__()
+    try:
+        yield place
+    finally:
+        await stack.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def session_at(where: Where) -> AsyncIterator[Session]:
+    """The board with its projections at the end of the log."""
+    async with board_at(where) as place:
+        yield Session(place, await projections(place))
+
+
+async def projections(place: Place) -> Projector:
+    """Everything that is true now; all four together, since their snapshots are only good together."""
+    projector = Projector(place.bus, BACKENDS, LOAD, TASKS, COST)
+    with working("Reading the log"):
+        await projector.catch_up()
+    return projector
+
+
+async def task_id(place: Place, meant: str) -> str:
+    """The id of the task that ``meant`` is the id, or a unique beginning or end of it. Raises InvalidInput."""
+    if await place.bus.log.read(entity("task", meant)):
+        return meant
+    tasks = (await projections(place)).state(TASKS)
+    part = meant.lower()
+    known = [*tasks.open, *tasks.ended] if len(part) >= SHORTEST else []
+    found = [each for each in known if each.lower().startswith(part) or each.lower().endswith(part)]
+    if len(found) > 1:
+        raise InvalidInput(f"task {meant!r} could be {', '.join(sorted(found)[:4])}: write more of it")
+    if not found:
+        raise InvalidInput(f"no task {meant!r}: see `callboard tasks`")
+    return found[0]
+
+
+async def history_of(place: Place, meant: str) -> tuple[str, list[Envelope]]:
+    """The id and all events of the task that is meant, see `task_id`. Raises InvalidInput or Undecodable."""
+    found = await task_id(place, meant)
+    records = await place.bus.log.read(entity("task", found))
+    return found, [envelope for record in records for envelope in decode(record.data)]
+
+
+def dead_letters(projector: Projector) -> list[TaskRow]:
+    """The rows of the dead letters, newest first."""
+    rows = [row for row in projector.state(TASKS).ended.values() if row.status is Status.DEAD]
+    return sorted(rows, key=lambda row: (row.ended or row.submitted, row.id), reverse=True)
+
+
+def warn_if_alone(place: Place, what: str) -> None:
+    """Say that nothing will come of it yet, when no node runs."""
+    if place.alone:
+        warn(f"no node runs here: {what} until `callboard up` runs")
+
+
+async def whole_text(place: Place, text: Text) -> str:
+    """The text, fetched if it lies in the blob store."""
+    return (await place.bus.blobs.get(text.sha256)).decode() if isinstance(text, Blob) else text

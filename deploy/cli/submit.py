@@ -1,0 +1,176 @@
+"""`callboard submit`."""
+
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from callboard.deploy.cli.options import DURATION, USD, Where, as_json, where
+
+if TYPE_CHECKING:
+    from callboard.actors.board import TaskHandle
+    from callboard.actors.outcome import Outcome
+    from callboard.deploy.connect import Place
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("-f", "--file", type=click.File("rb"), help="Read the text from a file; - is standard input.")
+@click.option("--watch", is_flag=True, help="Print the answer as it is written.")
+@click.option("--wait/--no-wait", default=True, help="Wait for the answer, or print the task's id at once.")
+@click.option("--system", metavar="TEXT", help="Instructions to the model.")
+@click.option("--schema", type=click.File("rb"), help="JSON Schema that the answer must fit.")
+@click.option("--needs", metavar="CAP", multiple=True, help="What the backend must offer, as chat; several times.")
+@click.option("--max-cost", type=USD, help="The most it may cost.")
+@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer.")
+@click.option("--timeout", type=DURATION, help="Give up after this long, as 30s.")
+@click.option("--deadline", metavar="TIME", help="Give up then, as 2030-01-31T12:00:00Z.")
+@click.option("--delay", type=DURATION, help="Don't begin for this long, as 10s.")
+@click.option("--policy", metavar="NAME", help="How to choose the backend, as cheapest.")
+@click.option("--backend", metavar="NAME", help="The one backend that may do it.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="For `callboard costs --by tag`; several times.")
+@click.option("--priority", type=click.IntRange(0, 9), default=0, help="9 is first.")
+@click.option("--key", metavar="KEY", help="The same key is the same task: safe to submit again.")
+@where
+@as_json
+def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) -> None:
+    """Submit TEXT as a task (- reads standard input), wait for the answer and print it.
+
+    With no node running the task is kept, and done when `callboard up` runs.
+
+    --json prints {task, status, output, tool_calls, backend, model, finish, usage {input, output, cached}, cost,
+    first_token, duration, calls, reason}; with --no-wait {task, status}; with --watch first a line {token, call} for
+    each piece of text.
+    """
+    from callboard.deploy.cli.session import run
+
+    wait, watch, as_json = (given.pop(name) for name in ("wait", "watch", "as_json"))
+    if watch and not wait:
+        raise click.UsageError("--watch waits for the answer: leave out --no-wait")
+    fields = {"input": _input(text, file), **_fields(given)}
+    run(_submit(where, fields, wait=wait, watch=watch, as_json=as_json))
+
+
+async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bool, as_json: bool) -> None:
+    from callboard.deploy.cli.printing import print_json, warn, working
+    from callboard.deploy.cli.session import board_at
+
+    async with board_at(where) as place:
+        handle = await place.board.submit(**fields)
+        if place.alone:
+            warn(f"task {handle.id} is kept, but no node runs here: nothing works on it until `callboard up` runs")
+        if not wait or place.alone:
+            if as_json:
+                print_json({"task": handle.id, "status": (await handle.state()).status})
+            else:
+                click.echo(handle.id)
+        elif watch:
+            await _watch(place, handle, as_json=as_json)
+        else:
+            with working(f"Task {handle.id} is under way"):
+                outcome = await _ended(handle)
+            await _print_end(place, outcome, as_json=as_json)
+    if place.alone and wait:
+        raise click.exceptions.Exit(3)
+
+
+async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None:
+    from callboard.actors.board import TaskFailed
+    from callboard.deploy.cli.printing import harmless, print_json, warn
+
+    call, shown = 0, False
+    try:
+        async for token in handle.stream():
+            if shown and token.call > call:
+                click.echo()
+                warn("that try did not end; the answer begins anew")
+            call, shown = token.call, True
+            if as_json:
+                print_json({"token": token, "call": token.call})
+            else:
+                click.echo(harmless(token) if sys.stdout.isatty() else token, nl=False)
+    except TaskFailed as failed:
+        if shown and not as_json:
+            click.echo()
+        await _print_end(place, failed.outcome, as_json=as_json)
+        return
+    if as_json:
+        await _print_end(place, await handle.result(), as_json=True)
+    else:
+        click.echo()
+
+
+async def _ended(handle: "TaskHandle") -> "Outcome":
+    from callboard.actors.board import TaskFailed
+
+    try:
+        return await handle.result()
+    except TaskFailed as failed:
+        return failed.outcome
+
+
+async def _print_end(place: "Place", outcome: "Outcome", *, as_json: bool) -> None:
+    """Print how it ended. Raises TaskFailed when that is without an answer."""
+    from callboard.actors.board import TaskFailed
+    from callboard.deploy.cli.printing import print_json, print_text
+    from callboard.deploy.cli.session import whole_text
+    from callboard.events.task import Status
+
+    if as_json:
+        print_json(outcome)
+    elif outcome.status is Status.COMPLETED:
+        if outcome.output or not outcome.tool_calls:
+            print_text(await whole_text(place, outcome.output or ""))
+        for call in outcome.tool_calls:
+            print_text(f"{call.name}({call.arguments})")
+    if outcome.status is not Status.COMPLETED:
+        raise TaskFailed(outcome)
+
+
+def _input(text: str | None, file: BinaryIO | None) -> str:
+    if text is not None and file is not None:
+        raise click.UsageError("give either TEXT or --file, not both")
+    if text is not None and text != "-":
+        return text
+    if text is None and file is None and sys.stdin.isatty():
+        raise click.UsageError('nothing to submit: give TEXT, as in callboard submit "Say hello", or --file')
+    stored = (file or sys.stdin.buffer).read()
+    try:
+        return stored.decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the text is not UTF-8: {error}") from None
+
+
+def _fields(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a submission, without those that were not asked for."""
+    needs, schema = given.pop("needs"), given.pop("schema")
+    renamed = {"timeout": "timeout_s", "delay": "delay_s"}
+    fields = {renamed.get(name, name): value for name, value in given.items() if value is not None}
+    if needs:
+        fields["needs"] = {"capabilities": needs}
+    if schema:
+        fields["schema"] = _schema(schema)
+    if "deadline" in fields:
+        fields["deadline"] = _time(fields["deadline"])
+    return fields
+
+
+def _schema(file: BinaryIO) -> dict[str, Any]:
+    import json
+
+    try:
+        schema = json.load(file)
+    except ValueError as error:
+        raise click.UsageError(f"--schema {file.name}: not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise click.UsageError(f'--schema {file.name}: a JSON Schema is an object, such as {{"type": "string"}}')
+    return schema
+
+
+def _time(text: str) -> Any:
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--deadline {text!r} is not a time such as 2030-01-31T12:00:00Z") from None

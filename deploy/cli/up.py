@@ -1,0 +1,153 @@
+"""`callboard up`."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from callboard.deploy.cli.options import Where, as_json, where
+
+if TYPE_CHECKING:
+    from callboard.deploy.node import Node
+    from callboard.deploy.settings import Backend, Settings
+
+
+@click.command()
+@click.option("--role", "roles", metavar="ROLE", multiple=True, help="Run only this; several times.  [default: all]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the NATS server inside; 0 is a free one.")
+@where
+@as_json
+def up(roles: tuple[str, ...], port: int | None, where: Where, as_json: bool) -> None:
+    """Run a node until SIGINT or SIGTERM: its own NATS server, or a connection to the one at --url, and the actors.
+
+    ROLE is intake, router, timekeeper, backends or traces, or backend:NAME for the workers of one backend. The first
+    signal lets calls under way finish for ten seconds; a second one ends the node at once. Without backends in the
+    settings file, those that the environment offers are used: API keys, Ollama, llama.cpp.
+
+    Functions of callable backends are looked for beside the settings file.
+
+    --json prints one line when the node is ready: {url, data, fsync, pid, roles, backends [{backend, provider, model,
+    url, callable, price, replicas}], left_out {backend: variable}}. Log lines go to standard error.
+    """
+    import asyncio
+    import os
+
+    from msgspec.structs import replace
+
+    from callboard.deploy import logs
+    from callboard.deploy.cli.modules import importable
+
+    settings = where.settings()
+    if port is not None:
+        if settings.nats.url:
+            raise click.UsageError("--port is for the NATS server inside: leave it out, or the url")
+        settings = replace(settings, nats=replace(settings.nats, port=port))
+    logs.configure(settings.telemetry.log_level)
+    importable(where.config)
+    asyncio.run(_up(settings, roles, os.environ, as_json=as_json))
+
+
+async def _up(settings: "Settings", roles: tuple[str, ...], environ: Any, *, as_json: bool) -> None:
+    from callboard.deploy.cli.printing import warn, working
+    from callboard.deploy.cli.signals import Signals
+    from callboard.deploy.connect import visitors_gone
+    from callboard.deploy.node import ROLES, Node
+
+    signals = Signals()
+    settings, left_out = await _with_backends(settings, roles, environ)
+    for name, variable in left_out.items():
+        warn(f"backend {name} is left out: the environment has no {variable}")
+    node = Node(settings, roles=roles or ROLES, environ=environ)
+    with working("Starting"):
+        if not settings.nats.url:
+            await visitors_gone(settings.data_folder)
+        if not await signals.unless_asked(node.start()):
+            return
+    try:
+        _announce(node, settings, roles or ROLES, left_out, as_json=as_json)
+        await signals.asked.wait()
+        if not as_json:
+            warn("stopping: calls under way may finish; a second signal ends it at once")
+    finally:
+        await node.stop()
+
+
+async def _with_backends(
+    settings: "Settings", roles: tuple[str, ...], environ: Any
+) -> tuple["Settings", dict[str, str]]:
+    """The settings with the backends that can run here, and the others with the variable they lack."""
+    from msgspec.structs import replace
+
+    from callboard.deploy.discovery import discover
+    from callboard.deploy.settings import missing_keys
+
+    if not settings.backends:
+        return replace(settings, backends=await discover(environ)), {}
+    named = {role.removeprefix("backend:") for role in roles}
+    left_out = {name: key for name, key in missing_keys(settings, environ).items() if name not in named}
+    backends = {name: backend for name, backend in settings.backends.items() if name not in left_out}
+    return replace(settings, backends=backends), left_out
+
+
+def _announce(
+    node: "Node", settings: "Settings", roles: tuple[str, ...], left_out: dict[str, str], *, as_json: bool
+) -> None:
+    import os
+
+    from callboard.deploy.cli.printing import print_json
+    from callboard.deploy.doctor import meaning_of
+
+    if as_json:
+        ready = {
+            "url": node.url,
+            "data": settings.data,
+            "fsync": settings.nats.fsync,
+            "pid": os.getpid(),
+            "roles": roles,
+            "backends": [_document(name, backend) for name, backend in settings.backends.items()],
+            "left_out": left_out,
+        }
+        print_json(ready)
+        return
+    click.echo(f"Callboard is up at {node.url}, data in {settings.data_folder.absolute()}")
+    if settings.nats.url:
+        click.echo("fsync is that server's own setting: what a power cut may take is decided there")
+    else:
+        click.echo(f"fsync {meaning_of(settings.nats.fsync)}")
+    for name, backend in settings.backends.items():
+        click.echo(f"  {name}: {_what(backend)}, {_price(backend)}, replicas {backend.replicas}")
+    if not settings.backends:
+        click.echo("no backends: tasks wait. Name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY")
+    place = "" if settings.data == ".callboard" else f" --data {settings.data}"
+    if settings.nats.url:
+        place = f" --url {settings.nats.url}"
+    click.echo(f'submit with: callboard submit{place} "Say hello"')
+
+
+def _what(backend: "Backend") -> str:
+    if backend.provider == "callable":
+        return f"callable {backend.function} (not a model)"
+    return f"{backend.provider} {backend.model} at {backend.url}"
+
+
+def _price(backend: "Backend") -> str:
+    from callboard.deploy.cli.printing import usd
+
+    price, known = backend.price_or_lookup()
+    if not known:
+        return "free" if backend.provider == "callable" else "price not known, counted as free: set price"
+    if not price.input and not price.output:
+        return "free"
+    return f"{usd(price.input)} in, {usd(price.output)} out for a million tokens"
+
+
+def _document(name: str, backend: "Backend") -> dict[str, Any]:
+    price, known = backend.price_or_lookup()
+    return {
+        "backend": name,
+        "provider": backend.provider,
+        "model": backend.model or backend.function,
+        "url": backend.url,
+        "callable": backend.provider == "callable",
+        "price": price if known else None,
+        "replicas": backend.replicas,
+    }

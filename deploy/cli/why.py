@@ -1,0 +1,111 @@
+"""`callboard why`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from callboard.deploy.cli.options import Where, as_json, where
+
+if TYPE_CHECKING:
+    from callboard.deploy.cli.history import Choice, Refusal
+
+
+@click.command()
+@click.argument("task")
+@where
+@as_json
+def why(task: str, where: Where, as_json: bool) -> None:
+    """Explain each routing decision about TASK: what was known, who could have done it, and how it turned out.
+
+    --json prints {task, assignments [{time, version, attempt, backend, policy, reason, seen, seed, propensity,
+    candidates [{backend, cost, latency, excluded}], predicted {cost, latency, tokens}, actual {cost, latency, calls
+    [state]}}], refusals [{time, version, event, reason}]}; seen is the log position, propensity parts per million.
+    """
+    from callboard.deploy.cli.session import run
+
+    run(_why(task, where, as_json=as_json))
+
+
+async def _why(meant: str, where: Where, *, as_json: bool) -> None:
+    from callboard.deploy.cli.history import choices
+    from callboard.deploy.cli.printing import clock, one_line, print_json
+    from callboard.deploy.cli.session import board_at, history_of
+
+    async with board_at(where) as place:
+        task_id, envelopes = await history_of(place, meant)
+    made, refused = choices(envelopes)
+    if as_json:
+        print_json({"task": task_id, "assignments": [_document(choice) for choice in made], "refusals": refused})
+        return
+    for decision in sorted([*made, *refused], key=lambda decision: decision.version):
+        _print(decision)
+    if not made and not refused:
+        last = envelopes[-1]
+        click.echo(f"task {task_id}: no decision yet, {one_line(last.type)} at {clock(last.time)}")
+
+
+def _predicted(choice: "Choice") -> dict[str, int]:
+    chosen = next((c for c in choice.decision.candidates if c.backend == choice.backend), None)
+    return {
+        "cost": chosen.cost if chosen else 0,
+        "latency": chosen.latency if chosen else 0,
+        "tokens": choice.tokens,
+    }
+
+
+def _document(choice: "Choice") -> dict[str, Any]:
+    decision = choice.decision
+    return {
+        "time": choice.time,
+        "version": choice.version,
+        "attempt": choice.attempt,
+        "backend": choice.backend,
+        "policy": decision.policy,
+        "reason": decision.reason,
+        "seen": decision.seen,
+        "seed": decision.seed,
+        "propensity": decision.propensity,
+        "candidates": decision.candidates,
+        "predicted": _predicted(choice),
+        "actual": {"cost": choice.cost, "latency": choice.latency, "calls": [call.state for call in choice.calls]},
+    }
+
+
+def _print(decided: "Choice | Refusal") -> None:
+    from callboard.deploy.cli.history import Refusal
+    from callboard.deploy.cli.printing import clock, one_line, print_table, took, usd
+
+    if isinstance(decided, Refusal):
+        click.echo(f"{clock(decided.time)} {decided.event}: {one_line(decided.reason, 300)}\n")
+        return
+    decision, predicted = decided.decision, _predicted(decided)
+    by_lot = f", by lot ({decision.propensity / 10_000:g} %)" if decision.propensity < 1_000_000 else ""
+    click.echo(
+        f"{clock(decided.time)} assigned to {decided.backend} by {decision.policy}{by_lot}: "
+        f"{one_line(decision.reason, 200)}\n  decided on the log up to {decision.seen}"
+    )
+    print_table(
+        ("", "backend", "cost", "latency", "left out because"),
+        (
+            (
+                "→" if candidate.backend == decided.backend else "",
+                candidate.backend,
+                usd(candidate.cost) if candidate.excluded is None else "",
+                took(candidate.latency),
+                one_line(candidate.excluded or "", 160),
+            )
+            for candidate in decision.candidates
+        ),
+        right=("cost", "latency"),
+    )
+    click.echo(f"  predicted {usd(predicted['cost'])} and {took(predicted['latency'])}; {_actual(decided)}\n")
+
+
+def _actual(choice: "Choice") -> str:
+    from callboard.deploy.cli.printing import took, usd
+
+    states: Sequence[str] = [call.state for call in choice.calls]
+    if choice.latency is None:
+        return "not ended: " + (", ".join(states) or "no call yet")
+    return f"it was {usd(choice.cost)} and {took(choice.latency)} ({', '.join(states)})"

@@ -1,0 +1,126 @@
+"""Finding the board: at an address, by the data folder its server holds, or, when no node runs, by opening the folder.
+
+Whoever opens the folder of an ended node is a visitor: its server is named so, and others wait until it is gone.
+"""
+
+import asyncio
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from callboard.actors.board import Board
+from callboard.bus import jetstream
+from callboard.bus.errors import ServerError
+from callboard.bus.jetstream import JetStreamBus
+from callboard.bus.server import EmbeddedServer, running
+from callboard.events.errors import CallboardError
+
+URL_VARIABLE: Final = "CALLBOARD_NATS_URL"
+DEFAULT_DATA: Final = ".callboard"
+
+_VISITOR: Final = "callboard-visitor"
+_VISITING = re.compile(rf'^server_name: "{_VISITOR}-', re.MULTILINE)
+_WAIT_S: Final = 10.0
+_PAUSE_S: Final = 0.05
+
+_log = structlog.get_logger(__name__)
+
+
+class NoNode(CallboardError):
+    """No node runs where we looked, and there is no log to read."""
+
+
+class Place(NamedTuple):
+    """An open board. ``alone`` says that no node works there: the server runs only as long as we look."""
+
+    board: Board
+    bus: JetStreamBus
+    url: str
+    alone: bool
+
+
+@asynccontextmanager
+async def connect(url: str | None = None, *, data: str | None = None) -> AsyncIterator[Board]:
+    """Open the board: ``async with callboard.connect() as board: ...``.
+
+    Args:
+        url: The NATS server, as ``nats://host:4222``.
+        data: The data folder of a node on this machine.
+
+    Without either, the environment's CALLBOARD_NATS_URL counts, and else the folder ``.callboard``. When no node runs
+    on the folder, it is opened all the same: what is submitted then is kept, and waits for `callboard up`.
+
+    Raises:
+        NoNode: there is neither a node nor a data folder.
+        Unavailable: nothing answers at the address.
+    """
+    async with opened(url, data=data) as place:
+        if place.alone:
+            _log.warning("no node runs here: tasks wait until `callboard up`", data=data or DEFAULT_DATA)
+        yield place.board
+
+
+@asynccontextmanager
+async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIterator[Place]:
+    """As `connect`, with what else there is to know."""
+    async with AsyncExitStack() as stack:
+        address, alone = url or (None if data else os.environ.get(URL_VARIABLE)), False
+        if not address:
+            address, alone = await _server_of(Path(data or DEFAULT_DATA).expanduser(), stack)
+        epoch = secrets.token_hex(4)
+        bus = await jetstream.connect(address, name=f"callboard-client-{epoch}")
+        board = await stack.enter_async_context(Board(bus, f"client#{epoch}"))
+        yield Place(board, bus, address, alone)
+
+
+async def visitors_gone(folder: Path) -> None:
+    """Wait a while for visitors of a data folder to leave; whoever stays is told of by the folder's lock."""
+    async with _patience():
+        while _visited(folder):
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def _server_of(folder: Path, stack: AsyncExitStack) -> tuple[str, bool]:
+    """Where the folder's server listens, and whether it was started here; ``stack`` ends it then."""
+    if not (folder / "jetstream").is_dir() and not running(folder):
+        shown = folder if folder.is_absolute() else f"./{folder}"
+        raise NoNode(f"no node runs here and {shown} holds nothing: start one with `callboard up`")
+    await visitors_gone(folder)
+    deadline = asyncio.get_running_loop().time() + _WAIT_S
+    while True:
+        if url := running(folder):
+            return url, False
+        try:
+            server = await stack.enter_async_context(EmbeddedServer(folder, name=_VISITOR))
+        except ServerError:
+            # a node that is starting holds the folder before it can be reached
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return server.url, True
+
+
+def _visited(folder: Path) -> bool:
+    """Whether the server that holds the folder is a visitor's."""
+    if not running(folder):
+        return False
+    try:
+        return bool(_VISITING.search((folder / "nats-server.conf").read_text(encoding="utf-8")))
+    except OSError:
+        return False
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            yield
+    except TimeoutError:
+        return

@@ -1,0 +1,180 @@
+"""Checks of a board and of the settings: each finding says what is, whether that is well, and how to mend it."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from callboard.actors.backend.providers.callable import load
+from callboard.actors.projector import Projector
+from callboard.bus.report import StreamReport
+from callboard.bus.subjects import ALL_EVENTS
+from callboard.deploy.connect import Place
+from callboard.deploy.settings import Backend, Settings, missing_keys
+from callboard.events.backend import Backend as BackendState
+from callboard.events.backend import Breaker
+from callboard.events.errors import InvalidInput
+from callboard.events.task import Status
+from callboard.projections.backends import BACKENDS
+from callboard.projections.cost import COST
+from callboard.projections.load import LOAD
+from callboard.projections.tasks import TASKS
+
+Level: TypeAlias = Literal["ok", "warn", "fail"]
+
+PROBE_S: Final = 3.0
+NEARLY_FULL: Final = 0.8
+_SYNC = re.compile(r"sync_interval: (\w+)")
+
+
+class Finding(NamedTuple):
+    """One check. ``mend`` is empty when all is well."""
+
+    level: Level
+    check: str
+    told: str
+    mend: str = ""
+
+
+def of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+    """What can be told of the settings alone."""
+    found = [Finding("ok", "settings", f"{len(settings.backends)} backends are configured")]
+    missing = missing_keys(settings, environ)
+    for name, variable in missing.items():
+        found.append(Finding("warn", f"key of {name}", f"{variable} is not set: `up` leaves it out", f"set {variable}"))
+    for name, backend in settings.backends.items():
+        if backend.provider == "callable":
+            try:
+                load(backend.function)
+            except InvalidInput as error:
+                found.append(Finding("fail", f"function of {name}", str(error), "mend function in the settings file"))
+        elif name not in missing and not backend.price_or_lookup()[1]:
+            mend = f"add price = {{ input = …, output = … }} to [backends.{name}]"
+            found.append(Finding("warn", f"price of {name}", "not known: its calls count as free", mend))
+    return found
+
+
+async def of_endpoints(backends: Mapping[str, Backend]) -> list[Finding]:
+    """Whether something listens where each configured model is said to be; no call is made."""
+    places = {name: backend.url for name, backend in backends.items() if backend.url}
+    return list(await asyncio.gather(*(_reach(name, url) for name, url in places.items())))
+
+
+async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding]:
+    """Everything that the log and its server tell. The whole log is read."""
+    projector = Projector(place.bus, BACKENDS, LOAD, TASKS, COST, subjects=(ALL_EVENTS,))
+    await projector.catch_up()
+    streams = await place.bus.report()
+    return [
+        _node(place, streams),
+        _fsync(settings, data),
+        *(_stream(stream) for stream in streams),
+        *(finding for stream in streams for finding in _consumers(stream)),
+        _read(projector, streams[0].last_seq),
+        *(Finding("fail", entity, why, "look at it with nats tools") for entity, why in projector.broken.items()),
+        *(_backend(backend) for _, backend in sorted(projector.state(BACKENDS).by_id.items())),
+        *_tasks(projector),
+    ]
+
+
+def _node(place: Place, streams: list[StreamReport]) -> Finding:
+    server = f"nats-server {place.bus.server_version} at {place.url}"
+    if place.alone:
+        return Finding("warn", "node", "none runs on this data folder", "start one with `callboard up`")
+    workers = [consumer for stream in streams for consumer in stream.consumers if consumer.waiting]
+    if not workers:
+        return Finding("warn", "node", f"{server}, but nobody takes work from it", "start a node with `callboard up`")
+    return Finding("ok", "node", server)
+
+
+def _fsync(settings: Settings, data: Path) -> Finding:
+    if settings.nats.url:
+        told = "is the server's own: what a power cut takes is set there"
+        return Finding("ok", "fsync", told)
+    try:
+        found = _SYNC.search((data / "nats-server.conf").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    runs, wanted = found[1] if found else "unknown", settings.nats.fsync
+    if runs != wanted:
+        return Finding("warn", "fsync", f"is {runs}, the settings say {wanted}", "restart `callboard up`")
+    return Finding("ok", "fsync", meaning_of(runs))
+
+
+def meaning_of(fsync: str) -> str:
+    """What an ``fsync`` setting promises, in a sentence."""
+    if fsync == "always":
+        return "always: what is acknowledged is on this disk"
+    number, unit = re.fullmatch(r"([0-9.]+)([a-z]+)", fsync).groups()  # type: ignore[union-attr]  # settings checked it
+    return f"{fsync}: a power cut may take the last {number} {unit}"
+
+
+def _stream(stream: StreamReport) -> Finding:
+    used = f"{stream.messages:,} messages, {stream.bytes:,} bytes"
+    if stream.max_bytes <= 0:
+        return Finding("ok", f"stream {stream.name}", used)
+    share = stream.bytes / stream.max_bytes
+    told = f"{used}, {share:.1%} of {stream.max_bytes:,}"
+    if share < NEARLY_FULL:
+        return Finding("ok", f"stream {stream.name}", told)
+    level: Level = "fail" if share >= 1 else "warn"
+    return Finding(level, f"stream {stream.name}", told, "raise max_bytes under [nats] and restart the node")
+
+
+def _consumers(stream: StreamReport) -> list[Finding]:
+    found = []
+    for consumer in stream.consumers:
+        told = f"{consumer.pending} pending, {consumer.unacknowledged} under way"
+        stuck = consumer.pending and not consumer.waiting and not consumer.unacknowledged
+        level: Level = "warn" if stuck else "ok"
+        mend = "start a node that does this with `callboard up`" if stuck else ""
+        found.append(Finding(level, f"queue {consumer.name}", told + (", nobody takes them" if stuck else ""), mend))
+    return found
+
+
+def _read(projector: Projector, end: int) -> Finding:
+    return Finding("ok", "log", f"read to {projector.seq} of {end}, {len(projector.broken)} entities are broken")
+
+
+def _backend(backend: BackendState) -> Finding:
+    check = f"backend {backend.id}"
+    if backend.breaker is Breaker.OPEN:
+        return Finding("warn", check, f"breaker open: {backend.reason}", "see to its endpoint; it is tried again")
+    if backend.breaker is Breaker.HALF_OPEN:
+        return Finding("warn", check, "breaker half open", "the next call shows whether it is well")
+    if backend.draining:
+        return Finding("warn", check, f"draining: {backend.reason}", f"callboard drain {backend.id} --undo")
+    if not backend.replicas:
+        return Finding("warn", check, "scaled to 0", f"callboard scale {backend.id} 1")
+    return Finding("ok", check, f"{backend.replicas} replicas, breaker closed")
+
+
+def _tasks(projector: Projector) -> list[Finding]:
+    counts, unknown = projector.state(TASKS).counts, Counter(projector.state(COST).unknown.values())
+    found = []
+    if not projector.state(BACKENDS).by_id:
+        mend = "name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
+        found.append(Finding("warn", "backends", "none are registered: every task waits", mend))
+    if dead := counts.get(Status.DEAD, 0):
+        found.append(Finding("warn", "dead letters", f"{dead} tasks were given up", "callboard dead"))
+    if unknown:
+        told = ", ".join(f"{number} of {backend}" for backend, number in sorted(unknown.items()))
+        mend = "their cost is in no sum: compare with the provider's bill"
+        found.append(Finding("warn", "unsettled calls", f"nobody told the end of {told}", mend))
+    return found
+
+
+async def _reach(name: str, url: str) -> Finding:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(PROBE_S):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+    except (OSError, TimeoutError) as error:
+        told = f"nothing answers at {parts.hostname}:{port}: {str(error) or 'timed out'}"
+        return Finding("fail", f"endpoint of {name}", told, "start it, or mend url in the settings file")
+    writer.close()
+    return Finding("ok", f"endpoint of {name}", f"{parts.hostname}:{port} answers")

@@ -1,0 +1,69 @@
+"""Spans in a file: one OTLP JSON request a line, so any OpenTelemetry collector can read it."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from callboard.deploy.tracing_json import encode
+
+MAX_BYTES: Final = 256 << 20
+
+
+class SpanFile(SpanExporter):
+    """Appends to ``path``; a file over ``max_bytes`` is put aside as ``<name>.1`` in place of the one before.
+
+    Spans that leave that way are not lost: the event log can tell them again.
+    """
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write one line and hand it to the system. Raises OSError when it can't be written whole."""
+        line = encode(spans) + b"\n"
+        with self._lock:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._put_aside()
+            with self._path.open("ab", buffering=0, opener=_private) as file:
+                start = file.tell()
+                try:
+                    _write_whole(file.fileno(), line)
+                except OSError:
+                    file.truncate(start)
+                    raise
+        return SpanExportResult.SUCCESS
+
+    def _put_aside(self) -> None:
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size > self._max_bytes:
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+        elif size:
+            _mend(self._path, size)
+
+
+def _mend(path: Path, size: int) -> None:
+    """End a line that a crash cut off: a reader then skips one line, not two."""
+    with path.open("rb+", buffering=0) as file:
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,143 @@
+"""A task between its beginning and its end, and the spans that its phases leave behind."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from callboard.events import trace
+from callboard.events.envelope import Envelope, short_type
+from callboard.projections import semconv
+from callboard.projections.span import Attributes, Kind, Span, SpanEvent, SpanLink
+
+LONGEST_REASON: Final = 500
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Begun(Struct, frozen=True, omit_defaults=True):
+    """A span that has not ended."""
+
+    stage: Literal["task", "route", "parked", "process", "chat"]
+    span: str
+    name: str
+    kind: Kind
+    start_ns: int
+    attributes: Attributes = {}
+    links: tuple[SpanLink, ...] = ()
+
+
+class Run(Struct, frozen=True, omit_defaults=True):
+    """A task from its submission (or requeue) to its end.
+
+    ``own`` is the task's span for good, ``whole`` the one of this run. ``request`` is what each call says of what it
+    was asked, ``last_call`` the span of the newest call that has ended, ``unsettled`` the spans of calls (by number)
+    whose cost is not told.
+    """
+
+    trace: str
+    own: str
+    parent: str
+    whole: Begun
+    remote: bool = False
+    phase: Begun | None = None
+    request: Attributes = {}
+    last_call: str = ""
+    calls: int = 0
+    cost: int = 0
+    unsettled: dict[str, str] = {}
+
+
+def task_span(span: str, envelope: Envelope, attributes: Attributes, links: tuple[SpanLink, ...] = ()) -> Begun:
+    """The span of a whole run, as it begins."""
+    name = f"{semconv.INVOKE_WORKFLOW} {semconv.WORKFLOW}"
+    return Begun("task", span, name, "internal", nanoseconds(envelope.time), attributes, links)
+
+
+def enter(
+    run: Run,
+    stage: Literal["route", "parked", "process"],
+    envelope: Envelope,
+    detail: str = "",
+    attributes: Attributes | None = None,
+) -> Run:
+    """``run`` in a phase that begins with the event; its id is not the event's own, which may begin another span."""
+    phase = Begun(
+        stage,
+        trace.span_id(f"{envelope.id}/{stage}"),
+        f"{stage} {detail}" if detail else stage,
+        "consumer" if stage == "process" else "internal",
+        nanoseconds(envelope.time),
+        {semconv.TASK: envelope.entity} | (attributes or {}),
+    )
+    return msgspec.structs.replace(run, phase=phase)
+
+
+def leave(
+    run: Run,
+    envelope: Envelope,
+    attributes: Attributes | None = None,
+    *,
+    error: str | None = None,
+    events: tuple[SpanEvent, ...] = (),
+) -> tuple[Run, tuple[Span, ...]]:
+    """``run`` between two phases, and the span of the one that the event ended."""
+    phase = run.phase
+    if phase is None:
+        return run, ()
+    told = {semconv.OUTCOME: short_type(envelope.event)} | (attributes or {})
+    at = nanoseconds(envelope.time)
+    span = _finish(run, phase, run.whole.span, at, told, error=error, events=events)
+    last_call = phase.span if phase.stage == "chat" else run.last_call
+    return msgspec.structs.replace(run, phase=None, last_call=last_call), (span,)
+
+
+def end(
+    run: Run, envelope: Envelope, done: tuple[Span, ...], *, error: str | None = None, reason: str = ""
+) -> tuple[Run, tuple[Span, ...]]:
+    """The task at its end, and ``done`` with its span: ``error`` if it failed, ``reason`` why there is no answer."""
+    how = short_type(envelope.event)
+    attributes: Attributes = {semconv.TASK_STATUS: how, semconv.TASK_CALLS: run.calls, semconv.TASK_COST: run.cost}
+    if reason:
+        attributes[semconv.REASON] = reason[:LONGEST_REASON]
+    if error is not None:
+        attributes[semconv.ERROR_TYPE] = how
+    span = _finish(run, run.whole, run.parent, nanoseconds(envelope.time), attributes, error=error)
+    return msgspec.structs.replace(run, phase=None), (*done, span)
+
+
+def booked(run: Run, cost: int) -> Run:
+    """``run`` with ``cost`` micro-dollars more."""
+    return msgspec.structs.replace(run, cost=run.cost + cost)
+
+
+def nanoseconds(time: datetime) -> int:
+    """Nanoseconds since 1970, exactly."""
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _finish(
+    run: Run,
+    begun: Begun,
+    parent: str,
+    at: int,
+    attributes: Attributes,
+    *,
+    error: str | None = None,
+    events: tuple[SpanEvent, ...] = (),
+) -> Span:
+    end = max(at, begun.start_ns)  # the clocks of two machines may disagree
+    return Span(
+        trace=run.trace,
+        span=begun.span,
+        parent=parent,
+        name=begun.name,
+        kind=begun.kind,
+        start_ns=begun.start_ns,
+        end_ns=end,
+        attributes=begun.attributes | attributes,
+        events=tuple(msgspec.structs.replace(event, time_ns=min(event.time_ns, end)) for event in events),
+        links=begun.links,
+        error=None if error is None else error[:LONGEST_REASON],
+        remote=run.remote and begun.stage == "task",
+    )

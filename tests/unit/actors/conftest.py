@@ -1,0 +1,132 @@
+"""A whole board in memory: every actor, no server, providers that do what the test says."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import pytest
+from callboard.actors.backend.providers.provider import Answer, Delta, Request
+from callboard.actors.backend.worker import Worker
+from callboard.actors.board import Board
+from callboard.actors.intake import Intake
+from callboard.actors.projector import Projector
+from callboard.actors.router.policies.registry import policies
+from callboard.actors.router.route import Rules
+from callboard.actors.router.router import Router
+from callboard.actors.timekeeper import Timekeeper
+from callboard.bus.entities import BACKEND, TASK, Entities
+from callboard.bus.memory import MemoryBus
+from callboard.events.backend import BackendEvent, BackendSpec, Priced, Registered, Scaled
+from callboard.events.chat import Usage
+from callboard.events.money import Price
+from callboard.projections.backends import BACKENDS
+from callboard.projections.cost import COST
+from callboard.projections.load import LOAD
+from callboard.projections.tasks import TASKS
+
+Say = Callable[[Request], Awaitable[str]]
+PRICE = Price(input=1_000_000, output=2_000_000)
+
+
+class Scripted:
+    """A provider that answers what a coroutine says, with 10 input and 5 output tokens."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self.requests: list[Request] = []
+        self.closed_early = 0
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta | Answer, None]:
+        self.requests.append(request)
+        try:
+            text = await self._say(request)
+        except asyncio.CancelledError:
+            self.closed_early += 1
+            raise
+        for word in text.split(" "):
+            yield Delta(word + " ")
+        yield Answer(text + " ", Usage(10, 5), "stop", "scripted")
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+
+class Stage:
+    """The actors of one process on one bus."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self.bus = bus
+        self.tasks = Entities(bus.log, TASK, "stage")
+        self.backends = Entities(bus.log, BACKEND, "stage")
+        self.projector = Projector(bus, BACKENDS, LOAD, TASKS, COST)
+        self.board = Board(bus, "client")
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        await self.projector.catch_up()
+        rules = Rules(policies(), default="cheapest", max_attempts=3)
+        self.run(self.projector.run())
+        self.run(Router(self.bus, self.tasks.by("router"), self.projector, rules).run())
+        self.run(Intake(self.bus, self.tasks.by("intake")).run())
+        self.run(Timekeeper(self.bus, self.tasks.by("timekeeper")).run())
+        await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def run(self, actor: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(actor)
+        self._running.append(task)
+        return task
+
+    async def register(self, name: str, price: Price = PRICE, **spec: object) -> None:
+        await self.change(
+            name, Registered(BackendSpec("callable", "scripted", **spec)), Priced(price), Scaled(1)
+        )
+
+    async def change(self, name: str, *events: BackendEvent) -> None:
+        told = await self.backends.tell(name, lambda _: events)
+        await self.projector.reached(told.entity.seq)
+
+    def work(self, name: str, say: Say, number: int = 0) -> Scripted:
+        """Start a worker of a registered backend."""
+        provider = Scripted(say)
+        source = f"backend/{name}/{number}"
+        worker = Worker(
+            self.bus, name, source, provider, self.tasks.by(source), self.backends.by(source), self.projector
+        )
+        self.run(worker.run())
+        return provider
+
+    async def history(self, task_id: str) -> list[str]:
+        """The short types of a task's events, in order."""
+        from callboard.bus.subjects import entity
+        from callboard.events.envelope import decode, short_type
+
+        records = await self.bus.log.read(entity("task", task_id))
+        return [short_type(envelope.event) for record in records for envelope in decode(record.data)]
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A stage without backends."""
+    bus = MemoryBus()
+    stage = Stage(bus)
+    await stage.start()
+    yield stage
+    await stage.stop()
+    await bus.aclose()
+
+
+@pytest.fixture
+def say() -> Callable[[str], Say]:
+    """Makes a coroutine that says the same to everybody."""
+
+    def saying(text: str) -> Say:
+        async def answer(_: Request) -> str:
+            return text
+
+        return answer
+
+    return saying
