@@ -14,7 +14,7 @@ from callboard.actors.claim_check import with_input_aside
 from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.submission import Submission, parse
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import BACKEND, TASK, Entities, Loaded
+from callboard.bus.entities import BACKEND, NEWEST, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
@@ -101,7 +101,7 @@ class TaskHandle:
 
     async def state(self) -> Task:
         """The task as the log has it now."""
-        return (await self._board.tasks.load(self.id, at_least=2**63)).state
+        return (await self._board.tasks.load(self.id, at_least=NEWEST)).state
 
     async def cancel(self, reason: str = "cancelled by the client") -> Outcome:
         """End the task unless it has ended; a model call under way is stopped. Returns how it ended."""
@@ -154,7 +154,7 @@ class Board:
 
     async def task(self, task_id: str) -> TaskHandle:
         """A task that was submitted before, by anybody. Raises InvalidInput when there is none."""
-        if not (await self.tasks.load(task_id, at_least=2**63)).seq:
+        if not (await self.tasks.load(task_id, at_least=NEWEST)).seq:
             raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
         return TaskHandle(self, task_id)
 
@@ -177,11 +177,11 @@ class Board:
             if done:
                 return answered.result()
             await self._look_up(task_id)
-        loaded = await self.tasks.load(task_id, at_least=2**63)
+        loaded = await self.tasks.load(task_id, at_least=NEWEST)
         if loaded.state.status not in ENDED:
             subject = f"{entity('task', task_id)}.>"
             async for _batch in self.bus.log.follow(subject, after=loaded.seq):
-                loaded = await self.tasks.load(task_id, at_least=2**63)
+                loaded = await self.tasks.load(task_id, at_least=NEWEST)
                 if loaded.state.status in ENDED:
                     break
         return await outcome_of(self.bus, loaded.state)
@@ -215,7 +215,7 @@ class Board:
             future.set_result(outcome)
 
     async def _look_up(self, task_id: str) -> None:
-        loaded: Loaded[Task] = await self.tasks.load(task_id, at_least=2**63)
+        loaded: Loaded[Task] = await self.tasks.load(task_id, at_least=NEWEST)
         if loaded.state.status in ENDED:
             self._resolve(await outcome_of(self.bus, loaded.state))
 

@@ -5,7 +5,7 @@ The one place where envelopes are made: ids that a retry repeats, dense versions
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from callboard.bus import subjects
 from callboard.bus.clock import new_event_id, now
@@ -13,11 +13,13 @@ from callboard.bus.errors import Conflict
 from callboard.bus.log import Log, Record, Write
 from callboard.events import backend, budget, task, trace
 from callboard.events.envelope import Envelope, Unknown, decode, encode, message_hash, short_type
-from callboard.events.errors import BrokenChain, Undecodable
+from callboard.events.errors import BrokenChain, CallboardError, Undecodable
 from callboard.events.ids import derived_id
 
 S = TypeVar("S")
-MAX_CONFLICTS = 20
+MAX_CONFLICTS: Final = 20
+NEWEST: Final = 2**63
+"""As ``at_least``: read what the log has now, whatever is held in memory."""
 
 
 class Aggregate(NamedTuple, Generic[S]):
@@ -116,20 +118,22 @@ class Entities(Generic[S]):
         ``cause`` is the event that is acted upon; ``context`` and ``correlation`` matter for an entity's first event.
         Raises what the aggregate's ``decide`` and the log raise; Conflict when it lost the race many times over.
         """
+        fresh = False
         for _ in range(MAX_CONFLICTS):
-            loaded = await self.load(entity_id)
-            if loaded.newer:
-                raise Undecodable(
-                    f"{self._aggregate.kind} {entity_id} holds {loaded.newer}, which this version does not know: "
-                    "upgrade this node before it decides anything here"
-                )
-            state, events = loaded.state, []
-            for wanted in wish(state):
-                for event in self._aggregate.decide(state, wanted):
-                    state = self._aggregate.evolve(state, event)
-                    events.append(event)
+            loaded = await self.load(entity_id, at_least=NEWEST if fresh else 0)
+            self._check_known(loaded)
+            try:
+                events = self._decide(loaded.state, wish)
+            except CallboardError:
+                if fresh:
+                    raise
+                events = []
             if not events:
-                return Told(loaded, ())
+                if fresh:
+                    return Told(loaded, ())
+                # an append is checked by the log, a refusal by nobody: it must not rest on an old state
+                fresh = True
+                continue
             envelopes = self._envelopes(loaded, events, cause, context, correlation)
             data = encode(envelopes)
             subject = subjects.event(
@@ -144,6 +148,21 @@ class Entities(Generic[S]):
             self._remember(after)
             return Told(after, envelopes)
         raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {MAX_CONFLICTS} times in a row")
+
+    def _check_known(self, loaded: Loaded[S]) -> None:
+        if loaded.newer:
+            raise Undecodable(
+                f"{self._aggregate.kind} {loaded.id} holds {loaded.newer}, which this version does not know: "
+                "upgrade this node before it decides anything here"
+            )
+
+    def _decide(self, state: S, wish: Callable[[S], Iterable[Any]]) -> list[Any]:
+        events: list[Any] = []
+        for wanted in wish(state):
+            for event in self._aggregate.decide(state, wanted):
+                state = self._aggregate.evolve(state, event)
+                events.append(event)
+        return events
 
     def _envelopes(
         self,

@@ -12,6 +12,7 @@ from callboard.bus.follower import Follower
 from callboard.bus.log import Blobs, Log, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
+from callboard.bus.report import Report, report
 from callboard.bus.signals import JetStreamSignals
 from callboard.bus.subjects import ALL_EVENTS, SUBMIT, TIMER_FIRED
 from callboard.bus.timers import FiredQueue, JetStreamTimers
@@ -141,6 +142,10 @@ class JetStreamBus:
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call ``callback`` after every re-established connection."""
         self._signals.on_reconnect(callback)
+
+    async def report(self) -> Report:
+        """The server's version, how full the streams are, and who reads them."""
+        return await report(self._api)
 
     async def aclose(self) -> None:
         """Close the connection; what was appended stays, what was not acknowledged is delivered again."""

@@ -28,6 +28,13 @@ class StreamReport(NamedTuple):
     consumers: tuple[ConsumerReport, ...]
 
 
+class Report(NamedTuple):
+    """Callboard's streams on a server; the event log is the first."""
+
+    server_version: str
+    streams: tuple[StreamReport, ...]
+
+
 class _StreamState(msgspec.Struct):
     messages: int = 0
     bytes: int = 0
@@ -57,13 +64,13 @@ class _Consumer(msgspec.Struct):
 
 class _Consumers(Answer):
     total: int = 0
-    limit: int = 0
-    consumers: list[_Consumer] = []
+    consumers: tuple[_Consumer, ...] = ()
 
 
-async def report(api: Api) -> list[StreamReport]:
-    """All of Callboard's streams with their durable consumers. Raises BusError when one can't be looked at."""
-    return [await _stream(api, name) for name in (EVENTS, SUBMISSIONS, TIMERS, BLOBS, SNAPSHOTS)]
+async def report(api: Api) -> Report:
+    """All streams with their durable consumers. Raises BusError when one can't be looked at."""
+    streams = [await _stream(api, name) for name in (EVENTS, SUBMISSIONS, TIMERS, BLOBS, SNAPSHOTS)]
+    return Report(api.wire.server_version, tuple(streams))
 
 
 async def _stream(api: Api, name: str) -> StreamReport:

@@ -1,7 +1,7 @@
 """Timers: scheduled messages, which the server sends to the queue ``timer.fired`` when they are due.
 
-The server fires within a quarter of a second after the stamp. So the stamp is set early, and whoever takes a timer
-holds it until the very moment, which the message tells in its first line.
+The server fires up to a quarter of a second after the stamp, by its own clock. A message's first line tells when it is
+due, so that a taker whose clock is behind holds it until then.
 """
 
 import time
@@ -15,7 +15,6 @@ from callboard.bus.streams import TIMERS
 from callboard.bus.subjects import TIMER_FIRED
 from callboard.bus.token import token
 
-_EARLY_NS: Final = 250_000_000
 _SECOND: Final = 1_000_000_000
 
 
@@ -27,9 +26,7 @@ class JetStreamTimers:
 
     async def set(self, key: str, at_ns: int, data: bytes) -> None:
         """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces."""
-        stamp = datetime.fromtimestamp(max(0, at_ns - _EARLY_NS) // 1000 / 1_000_000, UTC)
-        at = stamp.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        headers = block(Nats_Schedule=f"@at {at}", Nats_Schedule_Target=TIMER_FIRED)
+        headers = block(Nats_Schedule=f"@at {_stamp(at_ns)}", Nats_Schedule_Target=TIMER_FIRED)
         await self._api.store(_subject(key), b"%d\n" % at_ns + data, headers=headers)
 
     async def cancel(self, key: str) -> None:
@@ -56,6 +53,12 @@ class FiredQueue(JetStreamQueue):
             self._loop.call_later(early_s, self._hold, delivery, due_ns)
         else:
             delivery.give_back(early_s)
+
+
+def _stamp(at_ns: int) -> str:
+    """The first microsecond at or after ``at_ns`` as an RFC 3339 time."""
+    seconds, micros = divmod(-(-max(at_ns, 0) // 1000), 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06}Z"
 
 
 def _subject(key: str) -> str:

@@ -121,6 +121,12 @@ class Wire:
         """Whether the connection was closed for good."""
         return self._client.is_closed
 
+    @property
+    def server_version(self) -> str:
+        """The version of the server of the newest connection, as ``2.15.1``."""
+        version = self._client.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
+
     def publish(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
         """Send a message; without a connection 2 MiB are kept for the next one.
 

@@ -72,7 +72,7 @@ async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIte
     async with AsyncExitStack() as stack:
         address, alone = url or (None if data else os.environ.get(URL_VARIABLE)), False
         if not address:
-            address, alone = await _server_of(Path(data or DEFAULT_DATA).expanduser(), stack)
+            address, alone = await _server_of(_folder(data), stack)
         epoch = secrets.token_hex(4)
         bus = await jetstream.connect(address, name=f"callboard-client-{epoch}")
         board = await stack.enter_async_context(Board(bus, f"client#{epoch}"))
@@ -81,9 +81,9 @@ async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIte
 
 async def visitors_gone(folder: Path) -> None:
     """Wait a while for visitors of a data folder to leave; whoever stays is told of by the folder's lock."""
-    async with _patience():
-        while _visited(folder):
-            await asyncio.sleep(_PAUSE_S)
+    deadline = asyncio.get_running_loop().time() + _WAIT_S
+    while _visited(folder) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _server_of(folder: Path, stack: AsyncExitStack) -> tuple[str, bool]:
@@ -107,6 +107,10 @@ async def _server_of(folder: Path, stack: AsyncExitStack) -> tuple[str, bool]:
             return server.url, True
 
 
+def _folder(data: str | None) -> Path:
+    return Path(data or DEFAULT_DATA).expanduser()
+
+
 def _visited(folder: Path) -> bool:
     """Whether the server that holds the folder is a visitor's."""
     if not running(folder):
@@ -115,12 +119,3 @@ def _visited(folder: Path) -> bool:
         return bool(_VISITING.search((folder / "nats-server.conf").read_text(encoding="utf-8")))
     except OSError:
         return False
-
-
-@asynccontextmanager
-async def _patience() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(_WAIT_S):
-            yield
-    except TimeoutError:
-        return

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -67,9 +67,9 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
     """Everything that the log and its server tell. The whole log is read."""
     projector = Projector(place.bus, BACKENDS, LOAD, TASKS, COST, subjects=(ALL_EVENTS,))
     await projector.catch_up()
-    streams = await place.bus.report()
+    server, streams = await place.bus.report()
     return [
-        _node(place, streams),
+        _node(place, server, streams),
         _fsync(settings, data),
         *(_stream(stream) for stream in streams),
         *(finding for stream in streams for finding in _consumers(stream)),
@@ -80,10 +80,11 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
     ]
 
 
-def _node(place: Place, streams: list[StreamReport]) -> Finding:
-    server = f"nats-server {place.bus.server_version} at {place.url}"
+def _node(place: Place, version: str, streams: Sequence[StreamReport]) -> Finding:
+    server = f"nats-server {version} at {place.url}"
     if place.alone:
-        return Finding("warn", "node", "none runs on this data folder", "start one with `callboard up`")
+        told = f"none runs on this data folder (opened for this check with nats-server {version})"
+        return Finding("warn", "node", told, "start one with `callboard up`")
     workers = [consumer for stream in streams for consumer in stream.consumers if consumer.waiting]
     if not workers:
         return Finding("warn", "node", f"{server}, but nobody takes work from it", "start a node with `callboard up`")

@@ -71,6 +71,7 @@ class TraceExport:
 
     async def run(self) -> None:
         """Follow and export until cancelled; `aclose` then delivers the rest."""
+        await self._step_over()
         await self._restore()
         self._waiting.clear()
         async with asyncio.TaskGroup() as group:
@@ -84,8 +85,7 @@ class TraceExport:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                if self._step is not None:
-                    await asyncio.shield(self._step)
+                await self._step_over()
                 await self._restore()
                 async for batch in self._bus.log.read_all(*SUBJECTS, after=self.seq):
                     if not await self._deliver(batch):
@@ -128,6 +128,11 @@ class TraceExport:
         """
         self._step = asyncio.create_task(self._fold_and_export(records))
         return await asyncio.shield(self._step)
+
+    async def _step_over(self) -> None:
+        """Wait until what was begun has ended, well or not."""
+        if self._step is not None:
+            await asyncio.wait([self._step])
 
     async def _fold_and_export(self, records: Sequence[Record]) -> bool:
         state = await asyncio.to_thread(self._send, records)

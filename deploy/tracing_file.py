@@ -31,13 +31,11 @@ class SpanFile(SpanExporter):
         with self._lock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._put_aside()
-            with self._path.open("ab", buffering=0, opener=_private) as file:
-                start = file.tell()
-                try:
-                    _write_whole(file.fileno(), line)
-                except OSError:
-                    file.truncate(start)
-                    raise
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                _write_whole(file, line)
+            finally:
+                os.close(file)
         return SpanExportResult.SUCCESS
 
     def _put_aside(self) -> None:
@@ -59,11 +57,11 @@ def _mend(path: Path, size: int) -> None:
             file.write(b"\n")
 
 
-def _write_whole(descriptor: int, data: bytes) -> None:
-    written = 0
-    while written < len(data):
-        written += os.write(descriptor, data[written:])
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _write_whole(file: int, data: bytes) -> None:
+    start, written = os.fstat(file).st_size, 0
+    try:
+        while written < len(data):
+            written += os.write(file, data[written:])
+    except OSError:
+        os.ftruncate(file, start)
+        raise

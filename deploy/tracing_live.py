@@ -1,6 +1,8 @@
 """Spans made live, where no event tells of it: the HTTP attempts of providers, sent where the log's spans go."""
 
+import threading
 from collections.abc import Callable
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -10,6 +12,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from callboard.deploy.tracing_spans import resource
 from callboard.projections import semconv
+
+GRACE_S: Final = 3.0
 
 
 class _Ours(SpanProcessor):
@@ -38,7 +42,9 @@ _ours = _Ours()
 
 
 def set_up_live_spans(exporter: SpanExporter) -> Callable[[], None]:
-    """Export the live spans of this process; returns how to stop, which sends the last ones and closes ``exporter``.
+    """Export the live spans of this process; returns how to stop.
+
+    Stopping blocks for up to `GRACE_S` while the last ones are sent, and closes ``exporter``.
 
     A tracer provider that the application has set up is used as it is, else one is installed that keeps every span
     whose parent is kept.
@@ -55,6 +61,9 @@ def set_up_live_spans(exporter: SpanExporter) -> Callable[[], None]:
 
     def stop() -> None:
         _ours.processors = tuple(other for other in _ours.processors if other is not processor)
-        processor.shutdown()
+        closing = threading.Thread(target=processor.shutdown, daemon=True)
+        closing.start()
+        closing.join(GRACE_S)
+        exporter.shutdown()
 
     return stop

@@ -5,12 +5,19 @@ import click
 from callboard.deploy.cli.options import Where, as_json, where
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def dead(ctx: click.Context) -> None:
+class Dead(click.Group):
+    """`callboard dead` alone is `callboard dead list`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with ``list`` put in where no command is named."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Dead)
+def dead() -> None:
     """List, show and requeue dead letters: tasks that were given up after all that could be tried."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(dead_list, data=None, url=None, config=None, as_json=False)
 
 
 @dead.command("list")

@@ -35,21 +35,22 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
 """Every command with its line in the help. The command ``x`` is ``x`` in the module ``callboard.deploy.cli.x``."""
 
 DEBUG_VARIABLE: Final = "CALLBOARD_DEBUG"
-NO_CONNECTION: Final = 3
 INTERRUPTED: Final = 130
 
 
 class Refused(click.ClickException):
     """A CallboardError on its way out: one line (of a settings file: one for each mistake), no traceback."""
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it to standard error."""
         for line in self.message.splitlines() or [""]:
             click.echo(f"callboard: {line}", file=file, err=True)
+
+
+class NoConnection(Refused):
+    """There is no node, or no connection to one."""
+
+    exit_code = 3
 
 
 class Commands(click.Group):
@@ -89,7 +90,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CallboardError as error:
-            raise Refused(str(error), _exit_code(error)) from error
+            raise _refused(error) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -101,14 +102,14 @@ class Commands(click.Group):
             raise Refused(f"unexpected {told}; run it again with {DEBUG_VARIABLE}=1 to see where") from error
 
 
-def _exit_code(error: CallboardError) -> int:
+def _refused(error: CallboardError) -> Refused:
     from callboard.bus.errors import Unavailable
     from callboard.deploy.connect import NoNode
 
-    return NO_CONNECTION if isinstance(error, NoNode | Unavailable) else 1
+    return (NoConnection if isinstance(error, NoNode | Unavailable) else Refused)(str(error))
 
 
-def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 

@@ -62,43 +62,27 @@ def where(command: F) -> F:
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class Usd(click.ParamType):
-    """An amount in US dollars, as whole micro-dollars."""
+def usd(_ctx: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """An amount in US dollars, exactly, as whole micro-dollars."""
+    from decimal import Decimal, InvalidOperation
 
-    name = "USD"
+    from callboard.deploy.units import usd_micros
+    from callboard.events.errors import InvalidInput
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Exactly, without floats."""
-        from decimal import Decimal, InvalidOperation
-
-        from callboard.deploy.units import usd_micros
-        from callboard.events.errors import InvalidInput
-
-        try:
-            return usd_micros(Decimal(str(value)), "an amount in USD")
-        except InvalidInput as error:
-            self.fail(str(error), param, ctx)
-        except InvalidOperation:
-            self.fail(f"{value!r} is not an amount in USD such as 0.05", param, ctx)
+    try:
+        return None if value is None else usd_micros(Decimal(value), "the amount")
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from None
+    except InvalidOperation:
+        raise click.BadParameter(f"{value!r} is not an amount in USD such as 0.05") from None
 
 
-class Duration(click.ParamType):
+def seconds(_ctx: click.Context, _option: click.Parameter, value: str | None) -> float | None:
     """A duration such as ``30s``, in seconds."""
+    from callboard.deploy.units import duration_ns
+    from callboard.events.errors import InvalidInput
 
-    name = "DURATION"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """In seconds."""
-        from callboard.deploy.units import duration_ns
-        from callboard.events.errors import InvalidInput
-
-        if isinstance(value, float):
-            return value
-        try:
-            return duration_ns(value, "it") / 1e9
-        except InvalidInput as error:
-            self.fail(str(error), param, ctx)
-
-
-USD = Usd()
-DURATION = Duration()
+    try:
+        return None if value is None else duration_ns(value, "it") / 1e9
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from callboard.deploy.cli.options import DURATION, USD, Where, as_json, where
+from callboard.deploy.cli.options import Where, as_json, seconds, usd, where
 
 if TYPE_CHECKING:
     from callboard.actors.board import TaskHandle
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 @click.option("--system", metavar="TEXT", help="Instructions to the model.")
 @click.option("--schema", type=click.File("rb"), help="JSON Schema that the answer must fit.")
 @click.option("--needs", metavar="CAP", multiple=True, help="What the backend must offer, as chat; several times.")
-@click.option("--max-cost", type=USD, help="The most it may cost.")
+@click.option("--max-cost", metavar="USD", callback=usd, help="The most it may cost.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer.")
-@click.option("--timeout", type=DURATION, help="Give up after this long, as 30s.")
+@click.option("--timeout", metavar="DURATION", callback=seconds, help="Give up after this long, as 30s.")
 @click.option("--deadline", metavar="TIME", help="Give up then, as 2030-01-31T12:00:00Z.")
-@click.option("--delay", type=DURATION, help="Don't begin for this long, as 10s.")
+@click.option("--delay", metavar="DURATION", callback=seconds, help="Don't begin for this long, as 10s.")
 @click.option("--policy", metavar="NAME", help="How to choose the backend, as cheapest.")
 @click.option("--backend", metavar="NAME", help="The one backend that may do it.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="For `callboard costs --by tag`; several times.")

@@ -38,7 +38,8 @@ async def _why(meant: str, where: Where, *, as_json: bool) -> None:
     if as_json:
         print_json({"task": task_id, "assignments": [_document(choice) for choice in made], "refusals": refused})
         return
-    for decision in sorted([*made, *refused], key=lambda decision: decision.version):
+    decisions: list[Choice | Refusal] = [*made, *refused]
+    for decision in sorted(decisions, key=lambda decision: decision.version):
         _print(decision)
     if not made and not refused:
         last = envelopes[-1]

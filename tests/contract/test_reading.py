@@ -171,13 +171,14 @@ async def test_a_closed_bus(bus):
     """It can be closed twice, and then refuses to append and to read with a bus error instead of hanging."""
     await bus.aclose()
     await bus.aclose()
-    for use in (
-        bus.log.append(Write("evt.1.task.t.submitted", b"", 0), timeout_s=0.5),
-        bus.log.read("evt.1.task.t"),
-        bus.log.end(),
-        anext(bus.log.read_all()),
-        anext(bus.log.follow()),
-        bus.signals.publish("tok.x", b""),
-    ):
+    uses = (
+        lambda: bus.log.append(Write("evt.1.task.t.submitted", b"", 0), timeout_s=0.5),
+        lambda: bus.log.read("evt.1.task.t"),
+        bus.log.end,
+        lambda: anext(bus.log.read_all()),
+        lambda: anext(bus.log.follow()),
+        lambda: bus.signals.publish("tok.x", b""),
+    )
+    for use in uses:
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(use, 5)
+            await asyncio.wait_for(use(), 5)

@@ -1,1 +1,1 @@
-"""How a backend talks to a model: one protocol, one module for each API. Nothing here loads an HTTP client by itself."""
+"""How a backend talks to a model: one protocol, one module for each API. Importing this loads no HTTP client."""
