@@ -55,7 +55,7 @@ class Follower:
             while not self._closed:
                 if self._broken:
                     await self._begin()
-                if self._held:
+                elif self._held:
                     records, self._held = self._held, []
                     self._ask()
                     if upto is not None and records[-1].seq >= upto:
@@ -98,7 +98,10 @@ class Follower:
             state = await consumer.create(self._api, self._stream, config)
         except Unavailable:
             if self._api.wire.closed:
-                self._closed = True
+                if not self._closed:
+                    raise
+                return
+            await asyncio.sleep(_RETRY_S)
             return
         self._broken = False
         self._consumer_seq = 0

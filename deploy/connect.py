@@ -82,7 +82,7 @@ async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIte
 async def visitors_gone(folder: Path) -> None:
     """Wait a while for visitors of a data folder to leave; whoever stays is told of by the folder's lock."""
     deadline = asyncio.get_running_loop().time() + _WAIT_S
-    while _visited(folder) and asyncio.get_running_loop().time() < deadline:
+    while _visited(folder) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  other processes
         await asyncio.sleep(_PAUSE_S)
 
 

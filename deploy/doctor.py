@@ -13,7 +13,7 @@ from callboard.actors.projector import Projector
 from callboard.bus.report import StreamReport
 from callboard.bus.subjects import ALL_EVENTS
 from callboard.deploy.connect import Place
-from callboard.deploy.settings import Backend, Settings, missing_keys
+from callboard.deploy.settings import Settings, missing_keys
 from callboard.events.backend import Backend as BackendState
 from callboard.events.backend import Breaker
 from callboard.events.errors import InvalidInput
@@ -41,7 +41,7 @@ class Finding(NamedTuple):
 
 def of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
     """What can be told of the settings alone."""
-    found = [Finding("ok", "settings", f"{len(settings.backends)} backends are configured")]
+    found = [Finding("ok", "settings", f"backends configured: {', '.join(settings.backends) or 'none'}")]
     missing = missing_keys(settings, environ)
     for name, variable in missing.items():
         found.append(Finding("warn", f"key of {name}", f"{variable} is not set: `up` leaves it out", f"set {variable}"))
@@ -57,9 +57,10 @@ def of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]
     return found
 
 
-async def of_endpoints(backends: Mapping[str, Backend]) -> list[Finding]:
-    """Whether something listens where each configured model is said to be; no call is made."""
-    places = {name: backend.url for name, backend in backends.items() if backend.url}
+async def of_endpoints(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+    """Whether something listens where each model is said to be that has its key; no call is made."""
+    missing = missing_keys(settings, environ)
+    places = {name: backend.url for name, backend in settings.backends.items() if backend.url and name not in missing}
     return list(await asyncio.gather(*(_reach(name, url) for name, url in places.items())))
 
 
@@ -70,7 +71,7 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
     server, streams = await place.bus.report()
     return [
         _node(place, server, streams),
-        _fsync(settings, data),
+        *([] if place.alone else [_fsync(settings, data)]),
         *(_stream(stream) for stream in streams),
         *(finding for stream in streams for finding in _consumers(stream)),
         _read(projector, streams[0].last_seq),
@@ -137,7 +138,7 @@ def _consumers(stream: StreamReport) -> list[Finding]:
 
 
 def _read(projector: Projector, end: int) -> Finding:
-    return Finding("ok", "log", f"read to {projector.seq} of {end}, {len(projector.broken)} entities are broken")
+    return Finding("ok", "log", f"read to {projector.seq} of {end}, entities broken: {len(projector.broken)}")
 
 
 def _backend(backend: BackendState) -> Finding:
@@ -150,7 +151,7 @@ def _backend(backend: BackendState) -> Finding:
         return Finding("warn", check, f"draining: {backend.reason}", f"callboard drain {backend.id} --undo")
     if not backend.replicas:
         return Finding("warn", check, "scaled to 0", f"callboard scale {backend.id} 1")
-    return Finding("ok", check, f"{backend.replicas} replicas, breaker closed")
+    return Finding("ok", check, f"replicas: {backend.replicas}, breaker closed")
 
 
 def _tasks(projector: Projector) -> list[Finding]:
@@ -160,7 +161,7 @@ def _tasks(projector: Projector) -> list[Finding]:
         mend = "name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
         found.append(Finding("warn", "backends", "none are registered: every task waits", mend))
     if dead := counts.get(Status.DEAD, 0):
-        found.append(Finding("warn", "dead letters", f"{dead} tasks were given up", "callboard dead"))
+        found.append(Finding("warn", "dead letters", f"tasks given up: {dead}", "callboard dead"))
     if unknown:
         told = ", ".join(f"{number} of {backend}" for backend, number in sorted(unknown.items()))
         mend = "their cost is in no sum: compare with the provider's bill"

@@ -14,6 +14,7 @@ import structlog
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Record
 from callboard.deploy.tracing_spans import readable, resource
 from callboard.events.envelope import decode
@@ -78,7 +79,7 @@ class TraceExport:
             group.create_task(self._gather())
             group.create_task(self._export())
 
-    async def aclose(self, timeout_s: float = 5.0) -> None:
+    async def aclose(self, timeout_s: float = 3.0) -> None:
         """Deliver what is in the log by now, if that works within ``timeout_s``, and save the cursor.
 
         Call it when `run` has ended. What is not delivered now will be after the next start.
@@ -90,9 +91,12 @@ class TraceExport:
                 async for batch in self._bus.log.read_all(*SUBJECTS, after=self.seq):
                     if not await self._deliver(batch):
                         break
-                await self._save()
         except TimeoutError:
             _log.warning("the newest traces were not delivered in time; they will be after the next start")
+        except BusError as error:
+            _log.warning("the newest traces can't be read; they will be delivered after the next start", why=str(error))
+            return
+        await self._save()
 
     async def _gather(self) -> None:
         async for batch in self._bus.log.follow(*SUBJECTS, after=self.seq):

@@ -28,6 +28,9 @@ def span_exporter(folder: Path, environ: Mapping[str, str]) -> SpanExporter:
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), "http/protobuf")
     if protocol != "http/protobuf":
         _log.warning("traces are sent as http/protobuf only: name a port that takes it", asked_for=protocol)
+    logger = logging.getLogger("opentelemetry.exporter.otlp")
+    logger.propagate = False
+    logger.handlers = [_words]
     return Reporting(OTLPSpanExporter(), endpoint)
 
 
@@ -39,16 +42,13 @@ class Reporting(SpanExporter):
         self._where = where
         self._failing = False
         self._closed = False
-        logger = logging.getLogger("opentelemetry.exporter.otlp")
-        logger.propagate = False
-        logger.handlers = [_last_words]
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export, and report a change for the worse or the better."""
-        _last_words.said = ""
+        _words.said.clear()
         try:
             result = self._exporter.export(spans)
-            why = _last_words.said
+            why = _words.gist()
         except Exception as error:
             result, why = SpanExportResult.FAILURE, str(error)
         failing = result is not SpanExportResult.SUCCESS
@@ -70,13 +70,19 @@ class Reporting(SpanExporter):
             self._exporter.shutdown()
 
 
-class _LastWords(logging.Handler):
-    """Keeps the last that the OTLP exporter logged: it tells nobody else why it failed."""
+class _Words(logging.Handler):
+    """Keeps what the OTLP exporter logs while it exports: it tells nobody else why it failed."""
 
-    said = ""
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said = record.getMessage()
+        self.said.append(record.getMessage())
+
+    def gist(self) -> str:
+        """What it said first, which has the cause, and last, which has the outcome."""
+        return "; ".join(dict.fromkeys((*self.said[:1], *self.said[-1:])))
 
 
-_last_words = _LastWords()
+_words = _Words()

@@ -54,7 +54,7 @@ async def _examine(where: Where) -> "list[Finding]":
     importable(where.config)
     found = of_settings(settings, os.environ)
     with working("Looking for the backends"):
-        found += await of_endpoints(settings.backends)
+        found += await of_endpoints(settings, os.environ)
     try:
         async with board_at(where) as place:
             with working("Reading the log"):

@@ -41,7 +41,7 @@ class Call(Struct):
 
 
 class Choice(Struct):
-    """One assignment. ``latency`` is ns from the decision to the end of its last call, None before that."""
+    """One assignment. ``latency`` is ns from the decision to the end of its last call, None before that end."""
 
     time: datetime
     version: int
@@ -119,7 +119,6 @@ def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
             case task.Completed() | task.Failed() if event.call == call.call:
                 call.state, call.ended = short_type(event), time
                 call.usage, call.cost, call.duration = event.usage, event.cost, event.duration
-                choice.latency = (time - choice.time) // timedelta(microseconds=1) * 1000
                 if isinstance(event, task.Completed):
                     call.model, call.first_token = event.model, event.first_token
                 else:
@@ -131,6 +130,8 @@ def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
                 call.usage, call.cost, call.why = event.usage, event.cost, event.reason
             case task.Cancelled() | task.Expired() | task.DeadLettered() if call.state == "running":
                 call.state, call.ended, call.why = "stopped", time, "its cost is not known yet"
+        if call.ended:
+            choice.latency = (call.ended - choice.time) // timedelta(microseconds=1) * 1000
 
 
 def _told(event: task.TaskEvent | object) -> str:

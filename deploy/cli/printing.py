@@ -92,7 +92,7 @@ def took(ns: int) -> str:
     if ns <= 0:
         return ""
     if ns < 1_000_000_000:
-        return f"{ns / 1e6:.{1 if ns < 100_000_000 else 0}f} ms"
+        return f"{ns / 1e6:.{2 if ns < 1_000_000 else 1 if ns < 100_000_000 else 0}f} ms"
     seconds = round(ns / 1e9)
     return f"{ns / 1e9:.2f} s" if ns < 60_000_000_000 else f"{seconds // 60} min {seconds % 60} s"
 
@@ -100,13 +100,3 @@ def took(ns: int) -> str:
 def clock(time: datetime) -> str:
     """A time in UTC to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def size(number: int) -> str:
-    """Bytes for people: ``1.2 MB``."""
-    amount = float(number)
-    for unit in ("B", "KB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

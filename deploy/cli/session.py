@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from callboard.actors.projector import Projector
@@ -42,13 +42,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 async def board_at(where: Where) -> AsyncIterator[Place]:
     """The board that the command line means. Raises NoNode or Unavailable."""
     url, data = where.address()
-    with working("Connecting"):
-        stack = opened(url, data=data)
-        place = await stack.__aenter__()
-    try:
+    async with AsyncExitStack() as stack:
+        with working("Connecting"):
+            place = await stack.enter_async_context(opened(url, data=data))
         yield place
-    finally:
-        await stack.__aexit__(None, None, None)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """`callboard submit`."""
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from callboard.actors.board import TaskHandle
     from callboard.actors.outcome import Outcome
     from callboard.deploy.connect import Place
+
+PATIENCE_S: Final = 3.0
 
 
 @click.command()
@@ -52,6 +54,8 @@ def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) 
 
 
 async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bool, as_json: bool) -> None:
+    import asyncio
+
     from callboard.deploy.cli.printing import print_json, warn, working
     from callboard.deploy.cli.session import board_at
 
@@ -64,12 +68,17 @@ async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bo
                 print_json({"task": handle.id, "status": (await handle.state()).status})
             else:
                 click.echo(handle.id)
-        elif watch:
-            await _watch(place, handle, as_json=as_json)
         else:
-            with working(f"Task {handle.id} is under way"):
-                outcome = await _ended(handle)
-            await _print_end(place, outcome, as_json=as_json)
+            waiting = asyncio.ensure_future(_say_if_stuck(handle))
+            try:
+                if watch:
+                    await _watch(place, handle, as_json=as_json)
+                else:
+                    with working(f"Task {handle.id} is under way"):
+                        outcome = await _ended(handle)
+                    await _print_end(place, outcome, as_json=as_json)
+            finally:
+                waiting.cancel()
     if place.alone and wait:
         raise click.exceptions.Exit(3)
 
@@ -98,6 +107,25 @@ async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None
         await _print_end(place, await handle.result(), as_json=True)
     else:
         click.echo()
+
+
+async def _say_if_stuck(handle: "TaskHandle") -> None:
+    """After a while, say why nothing happens, if nobody has taken the task."""
+    import asyncio
+
+    from callboard.bus.errors import BusError
+    from callboard.deploy.cli.printing import warn
+    from callboard.events.task import Status
+
+    await asyncio.sleep(PATIENCE_S)
+    try:
+        task = await handle.state()
+    except BusError:
+        return  # whoever waits for the answer is told
+    if task.status is Status.SUBMITTED:
+        warn(f"nobody has routed task {handle.id} yet: does a node run there? It is kept until one does")
+    elif task.status is Status.PARKED and task.parked:
+        warn(f"task {handle.id} waits: {task.parked.reason}")
 
 
 async def _ended(handle: "TaskHandle") -> "Outcome":

@@ -68,7 +68,7 @@ def _statuses(wanted: str | None) -> frozenset[str] | None:
     if wanted is None:
         return None
     groups: dict[str, frozenset[str]] = {"open": OPEN, "ended": ENDED}
-    groups |= {status: frozenset({status}) for status in sorted(OPEN | ENDED)}
+    groups |= {str(status): frozenset({status}) for status in sorted(OPEN | ENDED)}
     if wanted not in groups:
         guess = did_you_mean(wanted, groups)
         hint = f"did you mean {guess!r}?" if guess else f"known are {', '.join(groups)}"

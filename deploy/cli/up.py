@@ -103,7 +103,7 @@ def _announce(
             "fsync": settings.nats.fsync,
             "pid": os.getpid(),
             "roles": roles,
-            "backends": [_document(name, backend) for name, backend in settings.backends.items()],
+            "backends": [_document(node, name, backend) for name, backend in settings.backends.items()],
             "left_out": left_out,
         }
         print_json(ready)
@@ -114,7 +114,7 @@ def _announce(
     else:
         click.echo(f"fsync {meaning_of(settings.nats.fsync)}")
     for name, backend in settings.backends.items():
-        click.echo(f"  {name}: {_what(backend)}, {_price(backend)}, replicas {backend.replicas}")
+        click.echo(f"  {name}: {_what(backend)}, {_price(backend)}, replicas: {_replicas(node, name, backend)}")
     if not settings.backends:
         click.echo("no backends: tasks wait. Name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY")
     place = "" if settings.data == ".callboard" else f" --data {settings.data}"
@@ -129,6 +129,14 @@ def _what(backend: "Backend") -> str:
     return f"{backend.provider} {backend.model} at {backend.url}"
 
 
+def _replicas(node: "Node", name: str, backend: "Backend") -> int:
+    """As many as the log wants: what is configured counts when the backend is new."""
+    from callboard.projections.backends import BACKENDS
+
+    registered = node.projector.state(BACKENDS).by_id.get(name)
+    return registered.replicas if registered else backend.replicas
+
+
 def _price(backend: "Backend") -> str:
     from callboard.deploy.cli.printing import usd
 
@@ -140,7 +148,7 @@ def _price(backend: "Backend") -> str:
     return f"{usd(price.input)} in, {usd(price.output)} out for a million tokens"
 
 
-def _document(name: str, backend: "Backend") -> dict[str, Any]:
+def _document(node: "Node", name: str, backend: "Backend") -> dict[str, Any]:
     price, known = backend.price_or_lookup()
     return {
         "backend": name,
@@ -149,5 +157,5 @@ def _document(name: str, backend: "Backend") -> dict[str, Any]:
         "url": backend.url,
         "callable": backend.provider == "callable",
         "price": price if known else None,
-        "replicas": backend.replicas,
+        "replicas": _replicas(node, name, backend),
     }
