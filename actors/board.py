@@ -12,7 +12,7 @@ import msgspec
 from callboard.actors.backend.call import TokenNote
 from callboard.actors.claim_check import with_input_aside
 from callboard.actors.outcome import Outcome, answer, outcome_of
-from callboard.actors.submission import Submission, parse
+from callboard.actors.submission import Submission, parse, submit
 from callboard.bus.clock import new_entity_id, now
 from callboard.bus.entities import BACKEND, NEWEST, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note
@@ -20,7 +20,7 @@ from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
 from callboard.events.backend import Backend, BackendEvent
 from callboard.events.errors import CallboardError, InvalidInput
-from callboard.events.task import ENDED, Cancelled, Requeued, Status, Submitted, Task
+from callboard.events.task import ENDED, Cancelled, Requeued, Status, Task
 
 RECHECK_S: Final = 10.0
 
@@ -124,7 +124,7 @@ class Board:
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
         bus.on_reconnect(self._recheck)
 
-    async def submit(self, input: Any, *, traceparent: str = "", **fields: Any) -> TaskHandle:  # noqa: A002
+    async def submit(self, input: Any, **fields: Any) -> TaskHandle:  # noqa: A002
         """Publish a task: a text or a list of ``{"role", "content"}`` messages, and any field of `Submission`.
 
         Returns as soon as it is durably in the log. With a ``key`` that was used before, it is that task.
@@ -141,15 +141,7 @@ class Board:
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
         spec = await with_input_aside(self.bus, submission.spec(now()))
-        correlation = ""
-        if submission.parent:
-            correlation = (await self.tasks.load(submission.parent)).correlation
-        told = await self.tasks.tell(
-            task_id,
-            lambda task: [] if task.spec else [Submitted(spec)],
-            context=trace.parse(traceparent),
-            correlation=correlation,
-        )
+        told = await submit(self.tasks, task_id, spec, trace.parse(submission.traceparent))
         return TaskHandle(self, task_id, answered if told.appended else None)
 
     async def task(self, task_id: str) -> TaskHandle:

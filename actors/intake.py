@@ -15,13 +15,14 @@ import msgspec
 from callboard.actors.claim_check import with_input_aside
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import Outcome, outcome_of
-from callboard.actors.submission import check_reply, id_from, parse
+from callboard.actors.submission import check_reply, id_from, parse, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.bus.log import Bus, Delivery, Note
 from callboard.bus.subjects import SUBMIT
+from callboard.events import trace
 from callboard.events.errors import InvalidInput
-from callboard.events.task import Rejected, Status, Submitted, Task
+from callboard.events.task import Rejected, Status, Task
 
 ACK_WAIT_S: Final = 2.0
 REPLY_KEPT_S: Final = 60.0
@@ -63,7 +64,7 @@ class Intake:
         except InvalidInput as error:
             await self._reject(fallback, data, str(error), reply)
             return
-        told = await self._tasks.tell(task_id, lambda task: [] if task.spec else [Submitted(spec)])
+        told = await submit(self._tasks, task_id, spec, trace.parse(submission.traceparent))
         if submission.reply_to and (submission.reply == "accepted" or not told.appended):
             receipt = await outcome_of(self._bus, told.entity.state)
             await self._bus.signals.publish(submission.reply_to, msgspec.json.encode(receipt))

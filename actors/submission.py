@@ -9,9 +9,11 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from callboard.bus.entities import Entities, Told
+from callboard.events import trace
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id, entity_id, shard_of
-from callboard.events.task import NO_NEEDS, Input, Needs, TaskSpec
+from callboard.events.task import NO_NEEDS, Input, Needs, Submitted, Task, TaskSpec
 
 MAX_TAGS: Final = 32
 _RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
@@ -27,7 +29,8 @@ class Submission(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``deadline`` and ``not_before`` are RFC 3339 times; ``timeout_s`` and ``delay_s`` say the same from now on.
     ``max_cost`` is in micro-dollars. ``reply`` says when the reply subject is answered: when the task is ``done``
-    (with its answer) or as soon as it is ``accepted``. The rest is as in `TaskSpec`.
+    (with its answer) or as soon as it is ``accepted``. ``traceparent`` is the W3C trace context of the sender. The rest
+    is as in `TaskSpec`.
     """
 
     input: Input
@@ -56,6 +59,7 @@ class Submission(Struct, frozen=True, forbid_unknown_fields=True):
     reply_to: str | None = None
     reply: Literal["done", "accepted"] = "done"
     key: str | None = None
+    traceparent: str = ""
 
     def spec(self, now: datetime) -> TaskSpec:
         """The task that is asked for, at ``now``. Raises InvalidInput naming the field that is wrong."""
@@ -131,6 +135,20 @@ def parse(data: bytes) -> Submission:
         raise InvalidInput(f"not a task: {message}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f'not JSON: {error}; send one JSON object such as {{"input": "Say hello"}}') from None
+
+
+async def submit(tasks: Entities[Task], task_id: str, spec: TaskSpec, context: trace.SpanContext | None) -> Told[Task]:
+    """Append a task, unless there is one with this id. A subtask joins its parent's trace and root."""
+    correlation = ""
+    if spec.parent:
+        parent = await tasks.load(spec.parent)
+        correlation, context = parent.correlation, context or parent.context
+    return await tasks.tell(
+        task_id,
+        lambda task: [] if task.spec else [Submitted(spec)],
+        context=context,
+        correlation=correlation,
+    )
 
 
 def check_reply(subject: str) -> None:

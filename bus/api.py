@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from callboard.bus.errors import BusError, Conflict, LogFull, TooLarge, Unavailable
-from callboard.bus.frames import header, status
+from callboard.bus.frames import description, header, status
 from callboard.bus.log import Record
 from callboard.bus.wire import Reply, Wire
 
@@ -16,11 +16,12 @@ WRONG_LAST: Final = frozenset({10071, 10201})
 """The expectation failed; in a batch 10201 also says so of a message that is stored already."""
 
 TOO_LARGE: Final = frozenset({10054, 10199})
-FULL: Final = frozenset({10023, 10028, 10047, 10077})
-"""Insufficient resources, memory or storage exceeded, store failed (size limit or disk full)."""
+FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077})
+"""Account or server resources, memory or storage exceeded; store failed: size limit or disk full."""
 
-BUSY: Final = frozenset({10176, 10210, 10211})
-"""A batch that the server dropped half-way, or too many of them at once."""
+TOO_MANY_BATCHES: Final = 10210
+INCOMPLETE_BATCH: Final = 10176
+"""The server dropped the batch half-way."""
 
 NOT_FOUND: Final = 404
 UNAVAILABLE: Final = 503
@@ -114,10 +115,13 @@ class Api:
             raise refusal(stored.error, subject)
         return stored.seq
 
-    async def last(self, stream: str, subject: str) -> bytes | None:
-        """The payload of the last message on ``subject``, None if there is none; ``allow_direct`` must be on."""
+    async def last(self, stream: str, subject: str) -> Record | None:
+        """The last message on ``subject``, None if there is none; the stream must allow direct gets."""
         reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
-        return None if status(reply.headers) == NOT_FOUND else reply.data
+        code = status(reply.headers)
+        if code and code != NOT_FOUND:
+            raise BusError(f"{stream}: reading {subject}: the server refuses: {description(reply.headers)}", code)
+        return None if code else record_of(reply)
 
     async def first_after(self, stream: str, seq: int, subject: str) -> Record | None:
         """The first message with a sequence over ``seq`` on ``subject``, read from the leader."""
@@ -182,7 +186,7 @@ def time_ns(stamp: str) -> int:
 
 def not_now(fault: Fault) -> bool:
     """Whether the same request may succeed in a moment: JetStream has no leader yet, or is busy."""
-    return fault.err_code in BUSY or (fault.code == UNAVAILABLE and fault.err_code not in FULL)
+    return fault.err_code == TOO_MANY_BATCHES or (fault.code == UNAVAILABLE and fault.err_code not in FULL)
 
 
 def _any(_reply: Reply) -> bool:

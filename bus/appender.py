@@ -13,10 +13,10 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 from typing import Final
 
-from callboard.bus.api import WRONG_LAST, Api, Fault, decode_stored, not_now, refusal
+from callboard.bus.api import INCOMPLETE_BATCH, WRONG_LAST, Api, Fault, decode_stored, not_now, refusal
 from callboard.bus.errors import WRONG_LAST_SEQUENCE, BusError, Conflict, Unavailable
 from callboard.bus.frames import status
 from callboard.bus.log import Write
@@ -25,8 +25,8 @@ from callboard.bus.subjects import entity_of
 WINDOW: Final = 1000
 """Messages that may be unanswered at once."""
 
-BATCH_FROM: Final = 32
-"""A backlog of as many is a batch; below it, as many singles are faster."""
+BATCH_FROM: Final = 12
+"""A backlog of as many is sent as a batch; fewer are faster one by one (0.25 ms each against 2.6 ms and more)."""
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _ANSWER_S: Final = 5.0
@@ -37,14 +37,13 @@ _TICK_S: Final = 0.05
 class _Append:
     """What one writer waits for: ``writes`` are stored together; ``future`` gets the sequence of the first."""
 
-    __slots__ = ("deadline", "doubtful", "entity", "future", "size", "writes")
+    __slots__ = ("deadline", "doubtful", "entity", "future", "writes")
 
     def __init__(self, writes: Sequence[Write], deadline: float, future: "asyncio.Future[int]") -> None:
         self.writes = writes
         self.deadline = deadline
         self.future = future
         self.entity = entity_of(writes[0].subject)
-        self.size = len(writes[0].data)
         self.doubtful = False
         """Sent, and the answer was lost."""
 
@@ -144,22 +143,16 @@ class Appender:
     def _send_backlog(self) -> None:
         """Send what waits as one batch, if it is for enough entities: at most one message each."""
         chosen: dict[str, _Append] = {}
-        left: list[_Append] = []
         size = 0
-        for _ in range(min(len(self._waiting), 2 * WINDOW)):
-            append = self._waiting.popleft()
-            if append.future.done():
-                continue
-            if append.entity in chosen or size + append.size > _BATCH_BYTES or len(chosen) == WINDOW:
-                left.append(append)
-            else:
+        for append in islice(self._waiting, 2 * WINDOW):
+            if append.entity not in chosen and not append.future.done():
+                size += len(append.writes[0].data)
                 chosen[append.entity] = append
-                size += append.size
-        if len(chosen) < BATCH_FROM:
-            left = sorted([*chosen.values(), *left], key=lambda append: append.deadline)
-            chosen.clear()
-        self._waiting.extendleft(reversed(left))
-        if chosen:
+                if len(chosen) == WINDOW or size > _BATCH_BYTES:
+                    break
+        if len(chosen) >= BATCH_FROM:
+            batch = set(chosen.values())
+            self._waiting = deque(append for append in self._waiting if append not in batch)
             self._send_batch(list(chosen.values()))
 
     def _send_one(self, append: _Append) -> None:
@@ -211,6 +204,8 @@ class Appender:
                 self._send_later(sending.appends)
             elif len(sending.appends) > 1:
                 self._halve(sending.appends)
+            elif stored.error.err_code == INCOMPLETE_BATCH:
+                self._send_later(sending.appends)
             else:
                 self._refused(sending.appends[0], stored.error)
         if self._waiting or self._batches:
@@ -328,6 +323,7 @@ class Appender:
                 self._batch_out = False
             for append in sending.appends:
                 self._settle(append)
+        self._send()
         self._ticking = bool(self._unfinished) and not self._closed
         if self._ticking:
             self._loop.call_later(_TICK_S, self._tick)

@@ -45,8 +45,8 @@ class JetStreamSnapshots:
     async def save(self, name: str, data: bytes) -> None:
         """Replace the snapshot called ``name``."""
         pointer = f"snapshot.name.{token(name)}"
-        old = await self._api.last(SNAPSHOTS, pointer)
-        new = _sha256(data).hexdigest().encode()
+        last = await self._api.last(SNAPSHOTS, pointer)
+        old, new = last.data if last else b"", _sha256(data).hexdigest().encode()
         if new != old:
             await self._chunks.put(_key(name, new), data)
             await self._api.store(pointer, new)
@@ -55,15 +55,15 @@ class JetStreamSnapshots:
 
     async def load(self, name: str) -> bytes | None:
         """The newest snapshot called ``name``, if any."""
-        seen = None
-        while True:
-            digest = await self._api.last(SNAPSHOTS, f"snapshot.name.{token(name)}")
-            if digest is None or digest == seen:
-                return None
-            data = await self._chunks.get(_key(name, digest))
-            if data is not None and _sha256(data).hexdigest().encode() == digest:
-                return data
-            seen = digest  # replaced while we read it, or damaged
+        seen = b""
+        while last := await self._api.last(SNAPSHOTS, f"snapshot.name.{token(name)}"):
+            if last.data == seen:
+                break
+            seen = last.data
+            data = await self._chunks.get(_key(name, seen))
+            if data is not None and _sha256(data).hexdigest().encode() == seen:
+                return data  # else it was replaced while we read it, or it is damaged
+        return None
 
 
 def _key(name: str, digest: bytes) -> str:

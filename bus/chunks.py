@@ -34,9 +34,10 @@ class Chunks:
 
     async def get(self, key: str) -> bytes | None:
         """The value under ``key``; None if there is none, or not all of it."""
-        head = await self._api.last(self._stream, key)
-        if head is None:
+        last = await self._api.last(self._stream, key)
+        if last is None:
             return None
+        head = last.data
         count = int.from_bytes(head[:_COUNT_SIZE], "big")
         rest = await asyncio.gather(*(self._load(f"{key}.{number}") for number in range(1, count + 1)))
         if any(part is None for part in rest):
@@ -56,4 +57,5 @@ class Chunks:
 
     async def _load(self, subject: str) -> bytes | None:
         async with self._room:
-            return await self._api.last(self._stream, subject)
+            part = await self._api.last(self._stream, subject)
+            return part.data if part else None

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final
 
 from callboard.bus import limits, streams
 from callboard.bus.api import Api
@@ -21,7 +20,6 @@ from callboard.bus.wire import connect as connect_wire
 from callboard.events.errors import InvalidInput
 
 _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
-_MAX_BYTES: Final = 10 * 2**30
 
 
 class JetStreamLog:
@@ -162,7 +160,12 @@ class JetStreamBus:
 
 
 async def connect(
-    url: str, *, name: str = "callboard", fsync: str = "always", max_bytes: int = _MAX_BYTES, timeout_s: float = 10.0
+    url: str,
+    *,
+    name: str = "callboard",
+    fsync: str = "always",
+    max_bytes: int | None = None,
+    timeout_s: float = 10.0,
 ) -> JetStreamBus:
     """Connect to the bus at ``url`` and make its streams if they are missing.
 
@@ -171,7 +174,7 @@ async def connect(
         name: what NATS's monitoring calls this connection.
         fsync: how the server syncs, as it was told: ``always`` or an interval such as ``100ms``. Appends are grouped
             for the former.
-        max_bytes: the size at which the log refuses to grow.
+        max_bytes: the size at which the log refuses to grow; None leaves it as it is, 10 GiB for a new one.
         timeout_s: how long to try, also for every later request.
 
     Raises:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 import msgspec
+import structlog
 
 from callboard.bus import consumer
 from callboard.bus.api import Api
@@ -30,6 +31,8 @@ _HEARTBEAT_S: Final = 1.0
 _SILENCE_S: Final = 3.0
 _TICK_S: Final = 0.5
 _SECOND: Final = 1_000_000_000
+
+_log = structlog.get_logger(__name__)
 
 
 class JetStreamQueue:
@@ -205,10 +208,13 @@ class JetStreamQueue:
 
     async def _mend(self) -> None:
         self._trouble.clear()
-        with suppress(BusError):
-            await self._listen()
+        try:
             await self.create()
             await self._listen()
+        except BusError as error:
+            _log.warning("queue is not served", queue=self._name, error=str(error))
+            self._trouble.set()
+            await asyncio.sleep(_TICK_S)
 
 
 class JetStreamDelivery:

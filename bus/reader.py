@@ -6,16 +6,18 @@ import msgspec
 
 from callboard.bus.api import NOT_FOUND, Answer, Api, record_of, refusal
 from callboard.bus.errors import BusError
-from callboard.bus.frames import description, header, status
+from callboard.bus.frames import description, status
 from callboard.bus.log import Record
 from callboard.bus.wire import Reply
 
 _BATCH: Final = 1000
+_ONE_BY_ONE: Final = 16
 _END_OF_BATCH: Final = 204
 
 
 class _Ends(msgspec.Struct):
     last_seq: int = 0
+    subjects: dict[str, int] = {}
 
 
 class _Info(Answer):
@@ -31,20 +33,37 @@ async def end(api: Api, stream: str) -> int:
 
 
 async def read_entity(api: Api, stream: str, entity: str, after: int) -> list[Record]:
-    """All messages under ``entity`` with a sequence over ``after``, in order."""
+    """All messages under ``entity`` with a sequence over ``after``, in order.
+
+    The server looks through the rest of the log for a message more than there is, so it is never asked for one: a
+    whole entity is counted first, a tail is read one by one, as it's short mostly.
+    """
+    subject = f"{entity}.>"
+    last = await api.last(stream, subject)
+    if last is None or last.seq <= after:
+        return []
     records: list[Record] = []
-    while True:
-        wanted = {"seq": after + 1, "batch": _BATCH, "next_by_subj": f"{entity}.>"}
-        *found, last = await api.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), _is_last)
-        records += map(record_of, found)
-        code = status(last.headers)
-        if code == NOT_FOUND:
-            return records
-        if code != _END_OF_BATCH:
-            raise BusError(f"{stream}: reading {entity}: the server refuses: {description(last.headers)}", code)
-        if header(last.headers, b"Nats-Num-Pending") == b"0" or not found:
-            return records
-        after = records[-1].seq
+    many = _BATCH if after else await _count(api, stream, subject)
+    while not records or records[-1].seq < last.seq:
+        batch = 1 if after and len(records) < _ONE_BY_ONE else many
+        found = await _next(api, stream, subject, records[-1].seq if records else after, batch)
+        records += found
+        if not found:  # purged meanwhile
+            break
+    return records
+
+
+async def _count(api: Api, stream: str, subject: str) -> int:
+    info = await api.call(f"STREAM.INFO.{stream}", {"subjects_filter": subject}, _Info)
+    return max(1, min(_BATCH, sum(info.state.subjects.values()))) if info.state else _BATCH
+
+
+async def _next(api: Api, stream: str, subject: str, after: int, batch: int) -> list[Record]:
+    wanted = msgspec.json.encode({"seq": after + 1, "batch": batch, "next_by_subj": subject})
+    *found, last = await api.request_many(f"$JS.API.DIRECT.GET.{stream}", wanted, _is_last)
+    if (code := status(last.headers)) not in {NOT_FOUND, _END_OF_BATCH}:
+        raise BusError(f"{stream}: reading {subject}: the server refuses: {description(last.headers)}", code)
+    return [record_of(reply) for reply in found]
 
 
 def _is_last(reply: Reply) -> bool:

@@ -1,7 +1,8 @@
 """The streams, made when they are missing. Each holds one kind of durability; none belongs to one entity."""
 
-from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 from callboard.bus.api import Answer, Api
 from callboard.bus.errors import BusError
@@ -14,8 +15,14 @@ TIMERS: Final = "TIMERS"
 BLOBS: Final = "BLOBS"
 SNAPSHOTS: Final = "SNAPSHOTS"
 
+DEFAULT_MAX_BYTES: Final = 10 * 2**30
+
 _IN_USE: Final = 10058
 _HEADERS: Final = 4 * 1024
+
+
+class _Info(Answer):
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def _settings(max_bytes: int) -> list[dict[str, Any]]:
@@ -76,21 +83,28 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
     ]
 
 
-async def create(api: Api, max_bytes: int) -> None:
-    """Make the streams that are missing, and change those that are set otherwise; ``max_bytes`` is for each.
+async def create(api: Api, max_bytes: int | None) -> None:
+    """Make the streams that are missing, and change those that are set otherwise.
+
+    ``max_bytes`` is for each; None leaves it as it is, and is 10 GiB for a new one. Settings that aren't ours, such as
+    the number of replicas, stay as they are.
 
     Raises:
         BusError: a stream of that name has settings that can't be changed.
     """
-    for settings in _settings(max_bytes):
-        await _create(api, settings)
+    for settings in _settings(max_bytes or DEFAULT_MAX_BYTES):
+        await _create(api, settings, set() if max_bytes else {"max_bytes"})
 
 
-async def _create(api: Api, settings: Mapping[str, Any]) -> None:
+async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> None:
     name = settings["name"]
     made = await api.call(f"STREAM.CREATE.{name}", settings, Answer)
     if made.error and made.error.err_code == _IN_USE:
-        made = await api.call(f"STREAM.UPDATE.{name}", settings, Answer)
+        found = (await api.call(f"STREAM.INFO.{name}", None, _Info)).config
+        wanted = found | {key: value for key, value in settings.items() if key not in left_as_is}
+        if wanted == found:
+            return
+        made = await api.call(f"STREAM.UPDATE.{name}", wanted, Answer)
     if made.error:
         raise BusError(
             f"stream {name} of this server can't be set up as Callboard needs it: {made.error.description}: "

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.errors import BadSubjectError
 from nats.errors import Error as NatsError
 from nats.protocol.parser import Parser
 
@@ -106,6 +107,7 @@ class Wire:
         self.on_lost: list[Callable[[], None]] = []
         self.on_regained: list[Callable[[], None]] = []
         self._client = client
+        self._closing = False
         self._up = asyncio.Event()
         self._inbox = client.new_inbox()
         self._requests: dict[bytes, _Request] = {}
@@ -137,7 +139,7 @@ class Wire:
         """
         client = self._client
         if not client.is_connected and (client.is_closed or client.pending_data_size > _MAX_UNSENT):
-            raise Unavailable(f"not connected to NATS at {self.url}: the message on {subject} was not sent")
+            raise Unavailable(f"not connected to NATS at {_shown(self.url)}: the message on {subject} was not sent")
         if headers:
             sizes = f"{len(headers)} {len(headers) + len(data)}"
             client.send(f"HPUB {subject} {reply} {sizes}\r\n".encode() + headers + data + b"\r\n")
@@ -154,8 +156,11 @@ class Wire:
     async def subscribe(self, subject: str, receive: Receive) -> Callable[[], None]:
         """Call ``receive`` with each message on ``subject``, on every connection; return how to stop."""
         if self.closed:
-            raise Unavailable(f"the connection to NATS at {self.url} is closed")
-        subscription = await self._client.subscribe(subject, future=asyncio.get_running_loop().create_future())
+            raise Unavailable(f"the connection to NATS at {_shown(self.url)} is closed")
+        try:
+            subscription = await self._client.subscribe(subject, future=asyncio.get_running_loop().create_future())
+        except BadSubjectError:
+            raise InvalidInput(f"{subject!r} is no subject: its tokens must not be empty, > only the last") from None
         key = str(_number(subscription)).encode()
         self._client.receivers[key] = receive
 
@@ -207,10 +212,11 @@ class Wire:
         """Return when there is a connection. Raises Unavailable if it is closed for good."""
         await self._up.wait()
         if self.closed:
-            raise Unavailable(f"the connection to NATS at {self.url} is closed")
+            raise Unavailable(f"the connection to NATS at {_shown(self.url)} is closed")
 
     async def aclose(self) -> None:
         """Send what is unsent, and close."""
+        self._closing = True
         await self._client.close()
 
     async def open(self, name: str, timeout_s: float) -> None:
@@ -232,7 +238,7 @@ class Wire:
                     closed_cb=self._lost,
                 )
         except (NatsError, OSError, TimeoutError) as error:
-            await client.close()
+            await self.aclose()
             raise Unavailable(f"NATS at {_shown(self.url)} refuses the connection: {_reason(error)}") from error
         client.options["allow_reconnect"] = True
         self._up.set()
@@ -258,19 +264,21 @@ class Wire:
     async def _lost(self) -> None:
         if self.closed:
             self._up.set()  # whoever waits for a connection is told that there'll be none
+            if not self._closing:
+                _log.error("connection to NATS ended", url=_shown(self.url), error=str(self._client.last_error))
         else:
             self._up.clear()
             _log.warning("connection to NATS lost", url=_shown(self.url))
         for request in self._requests.values():
             if not request.complete.done():
                 request.complete.set_exception(Unavailable(f"the connection to NATS at {_shown(self.url)} was lost"))
-        for callback in self.on_lost:
+        for callback in list(self.on_lost):
             callback()
 
     async def _regained(self) -> None:
         self._up.set()
         _log.info("connected to NATS again", url=_shown(self.url))
-        for callback in self.on_regained:
+        for callback in list(self.on_regained):
             callback()
 
     async def _error(self, error: Exception) -> None:

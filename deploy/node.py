@@ -27,6 +27,7 @@ from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.replicas import Replicas
 from callboard.deploy.settings import Settings
 from callboard.deploy.supervision import supervise
+from callboard.deploy.telemetry import Telemetry
 from callboard.events.backend import Backend
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Task
@@ -60,6 +61,7 @@ class Node:
         self._providers: dict[str, Provider] = {}
         self._running: list[asyncio.Task[None]] = []
         self._replicas: Replicas | None = None
+        self._telemetry = Telemetry(settings, environ)
         self.url = settings.nats.url
         self.bus: Bus
         self.projector: Projector
@@ -91,6 +93,7 @@ class Node:
         self._running.clear()
         for provider in self._providers.values():
             await provider.aclose()
+        await self._telemetry.stop()
         if hasattr(self, "projector"):
             await self.projector.save()
         if hasattr(self, "bus"):
@@ -114,8 +117,10 @@ class Node:
         self.projector = Projector(self.bus, BACKENDS, LOAD, TASKS, COST)
         await self.projector.catch_up()
         self._run("projector", self.projector.run)
-        if "backends" in self._roles:
-            await self._register(backends)
+        self._telemetry.start(self.bus, from_log="traces" in self._roles)
+        if self._telemetry.export:
+            self._run("traces", self._telemetry.export.run)
+        await self._register(backends)
         if "router" in self._roles:
             router = self._settings.router
             rules = Rules(
@@ -129,11 +134,12 @@ class Node:
             self._run("intake", Intake(self.bus, tasks.by(self._source("intake"))).run)
 
     async def _register(self, backends: Entities[Backend]) -> None:
-        """Announce the configured backends; with a server of our own, the settings are the whole truth."""
+        """Announce the backends that run here; with a server of our own, the settings are the whole truth."""
         known = self.projector.state(BACKENDS).by_id
-        await register(self._settings.backends, backends, known)
-        if self._server:
-            await remove(set(known) - set(self._settings.backends), backends)
+        here = _backend_names(self._roles, self._settings)
+        await register({name: self._settings.backends[name] for name in here}, backends, known)
+        if self._server and "backends" in self._roles:
+            await remove(set(known) - here, backends)
         await self.projector.reached(await self.bus.log.end())
 
     def _start_backends(self, tasks: Entities[Task], backends: Entities[Backend]) -> None:

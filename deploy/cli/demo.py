@@ -54,12 +54,12 @@ async def _demo(settings: "Settings", wanted: tuple[str, ...], *, as_json: bool)
     async with staged(settings, more, _progress) as node:
         _progress(f"asking {len(QUESTIONS)} questions")
 
-        def row(task_id: str) -> TaskRow | None:
+        def row(task_id: str) -> "TaskRow | None":
             return node.projector.state(TASKS).ended.get(task_id)
 
         with live(len(QUESTIONS), row, quiet=as_json) as show:
 
-            def told(task_id: str, result: Result) -> None:
+            def told(task_id: str, result: "Result") -> None:
                 tasks.append(task_id)
                 show(task_id, result)
 

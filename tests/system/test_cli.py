@@ -179,7 +179,10 @@ def test_submit_as_json_has_every_field(folder):
 def test_submit_watch_prints_the_answer_as_it_is_written(folder):
     """All pieces together are the answer; as JSON each is a line, and the outcome is the last one."""
     assert folder.call("submit", "go", "--needs", "slow", "--watch").stdout == "one two three\n"
-    lines = [json.loads(line) for line in folder.call("submit", "go", "--needs", "slow", "--watch", "--json").stdout.splitlines()]
+    lines = [
+        json.loads(line)
+        for line in folder.call("submit", "go", "--needs", "slow", "--watch", "--json").stdout.splitlines()
+    ]
     assert "".join(line["token"] for line in lines[:-1]) == lines[-1]["output"] == "one two three"
 
 

@@ -1,0 +1,91 @@
+from datetime import UTC, datetime, timedelta
+
+from generators.task_histories import histories
+from hypothesis import given
+
+from callboard.deploy.cli.history import choices, steps
+from callboard.events import task
+from callboard.events.chat import Usage
+from callboard.events.envelope import Envelope
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DECISION = task.Decision("cheapest/1", "cheapest", 7, (task.Candidate("small", 10, 2_000_000),))
+
+
+def story(*events) -> list[Envelope]:
+    """One task's events, a second apart."""
+    return [
+        Envelope(f"e{n}", "actor#1", "task/t", NOON + timedelta(seconds=n), event, n)
+        for n, event in enumerate(events, 1)
+    ]
+
+
+def assigned(attempt: int, backend: str = "small") -> task.Assigned:
+    return task.Assigned(backend, attempt, 100, DECISION)
+
+
+def completed(call: int, backend: str = "small") -> task.Completed:
+    return task.Completed(backend, call, "yes", Usage(3, 2), 9, "m", first_token=5, duration=8)
+
+
+def test_an_assignment_is_measured_to_the_end_of_its_call():
+    """Latency counts from the decision, queueing included; cost is what its calls cost."""
+    made, _ = choices(
+        story(task.Submitted(task.TaskSpec("x")), assigned(1), task.Started("small", 1, "w"), completed(1))
+    )
+    [choice] = made
+    assert choice.latency == 2_000_000_000
+    assert choice.cost == 9
+    assert (choice.calls[0].state, choice.calls[0].model) == ("completed", "m")
+
+
+def test_each_try_keeps_its_own_calls():
+    """A failed try and the good one after it are two assignments with a call each."""
+    failed = task.Failed("small", 1, task.Failure("timeout", "too slow"), cost=4)
+    made, _ = choices(
+        story(
+            task.Submitted(task.TaskSpec("x")),
+            *(assigned(1), task.Started("small", 1, "w"), failed),
+            *(assigned(2, "large"), task.Started("large", 2, "w"), completed(2, "large")),
+        )
+    )
+    assert [[(call.call, call.state) for call in choice.calls] for choice in made] == [
+        [(1, "failed")],
+        [(2, "completed")],
+    ]
+    assert made[0].calls[0].why == "timeout: too slow"
+    assert [choice.cost for choice in made] == [4, 9]
+
+
+def test_a_stopped_call_is_wasted_once_its_cost_is_told():
+    """A cancelled task's call is stopped, then wasted with the cost that is booked later."""
+    events = story(
+        task.Submitted(task.TaskSpec("x")),
+        *(assigned(1), task.Started("small", 1, "w"), task.Cancelled("enough")),
+        task.Spent("small", 1, Usage(3, 1), 5, "task is cancelled"),
+    )
+    assert choices(events[:-1])[0][0].calls[0].state == "stopped"
+    [choice] = choices(events)[0]
+    assert (choice.calls[0].state, choice.cost, choice.latency) == ("wasted", 5, 2_000_000_000)
+
+
+def test_decisions_against_every_backend_are_kept_with_their_reason():
+    """Parked and given up are decisions too."""
+    _, refused = choices(
+        story(task.Submitted(task.TaskSpec("x")), task.Parked("no backend"), task.DeadLettered("enough"))
+    )
+    assert [(each.event, each.reason, each.version) for each in refused] == [
+        ("parked", "no backend", 2),
+        ("dead_lettered", "enough", 3),
+    ]
+
+
+@given(histories(tasks=1))
+def test_the_calls_of_all_assignments_cost_what_the_task_cost(history):
+    """Whatever happens to a task, no call's cost is left out or told twice, and every event has its line."""
+    state = task.Task("t")
+    for envelope in history:
+        state = task.evolve(state, envelope.event)
+    made, _ = choices(history)
+    assert sum(choice.cost for choice in made) == state.cost
+    assert [step.version for step in steps(history)] == list(range(1, len(history) + 1))
