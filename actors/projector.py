@@ -16,16 +16,22 @@ S = TypeVar("S")
 Watcher: TypeAlias = Callable[[int, Envelope], None]
 
 SNAPSHOT_EVERY: Final = 50_000
+GATHER_S: Final = 0.005
+"""What comes within this time is folded together: many small folds would stand in the way of the actors' own work."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Projector:
     """Live projections over the log's ``subjects`` (default: all events).
 
-    Projections over fewer subjects than all neither load nor save snapshots: those stand for the whole log.
+    A ``rebuild`` begins at the log's first event, and leaves snapshots alone. So do projections over fewer subjects
+    than all: snapshots stand for the whole log.
     """
 
-    def __init__(self, bus: Bus, *projections: Projection[Any], subjects: Sequence[str] = (), after: int = 0) -> None:
+    def __init__(
+        self, bus: Bus, *projections: Projection[Any], subjects: Sequence[str] = (), rebuild: bool = False
+    ) -> None:
         self._bus = bus
         self._projections = projections
         self._subjects = subjects
@@ -33,7 +39,8 @@ class Projector:
         self._watchers: list[Watcher] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._saved = 0
-        self.seq = after
+        self._uses_snapshots = not rebuild and not subjects
+        self.seq = 0
         self.broken: dict[str, str] = {}
         """Entities with a message that cannot be read, and why."""
 
@@ -62,6 +69,7 @@ class Projector:
         async for batch in self._bus.log.follow(*self._subjects, after=self.seq):
             self._fold(batch)
             await self._snapshot_if_due()
+            await asyncio.sleep(GATHER_S)
 
     async def reached(self, seq: int) -> None:
         """Wait until everything up to ``seq`` is folded: reading one's own writes."""
@@ -76,14 +84,14 @@ class Projector:
 
     async def save(self) -> None:
         """Store snapshots of all projections, so that the next start has less to fold."""
-        if self._subjects:
+        if not self._uses_snapshots:
             return
         for projection in self._projections:
             await self._bus.snapshots.save(projection.name, self.dump(projection))
         self._saved = self.seq
 
     async def _restore(self) -> None:
-        if self._subjects or self.seq:
+        if not self._uses_snapshots or self.seq:
             return
         found: dict[str, tuple[Any, int]] = {}
         for projection in self._projections:

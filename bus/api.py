@@ -64,6 +64,9 @@ class _Found(Answer):
     message: _Message | None = None
 
 
+BUSY: Final = Fault(UNAVAILABLE, 0, "no answer from JetStream")
+"""What it means when nobody takes a message: JetStream isn't up yet."""
+
 A = TypeVar("A", bound=Answer)
 
 _stored = msgspec.json.Decoder(Stored)

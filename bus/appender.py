@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import count, islice
 from typing import Final
 
-from callboard.bus.api import INCOMPLETE_BATCH, WRONG_LAST, Api, Fault, decode_stored, not_now, refusal
+from callboard.bus.api import BUSY, INCOMPLETE_BATCH, WRONG_LAST, Api, Fault, Stored, decode_stored, not_now, refusal
 from callboard.bus.errors import WRONG_LAST_SEQUENCE, BusError, Conflict, Unavailable
 from callboard.bus.frames import status
 from callboard.bus.log import Write
@@ -37,13 +37,15 @@ _TICK_S: Final = 0.05
 class _Append:
     """What one writer waits for: ``writes`` are stored together; ``future`` gets the sequence of the first."""
 
-    __slots__ = ("deadline", "doubtful", "entity", "future", "writes")
+    __slots__ = ("deadline", "doubtful", "entity", "future", "sent", "writes")
 
     def __init__(self, writes: Sequence[Write], deadline: float, future: "asyncio.Future[int]") -> None:
         self.writes = writes
         self.deadline = deadline
         self.future = future
         self.entity = entity_of(writes[0].subject)
+        self.sent = False
+        """On its way: there is no answer yet."""
         self.doubtful = False
         """Sent, and the answer was lost."""
 
@@ -129,7 +131,7 @@ class Appender:
         self._sends_soon = False
         if not self._wire.connected or self._closed:
             return
-        if self._batches and not self._batch_out:
+        while self._batches and not self._batch_out:
             self._send_batch(self._batches.popleft())
         if self._grouped:
             if not self._batch_out and len(self._waiting) >= BATCH_FROM:
@@ -184,6 +186,8 @@ class Appender:
     def _expect(self, appends: Sequence[_Append], *, batch: bool) -> str:
         token = str(next(self._numbers))
         self._in_flight[token.encode()] = _Sending(appends, self._loop.time(), batch=batch)
+        for append in appends:
+            append.sent = True
         return f"{self._inbox}.{token}"
 
     # Answers
@@ -194,20 +198,11 @@ class Appender:
             return
         if sending.batch:
             self._batch_out = False
-        if headers and status(headers):
-            self._send_later(sending.appends)
+        stored = Stored(error=BUSY) if headers and status(headers) else decode_stored(data)
+        if stored.error:
+            self._not_stored(sending.appends, stored.error)
         else:
-            stored = decode_stored(data)
-            if not stored.error:
-                self._stored(sending.appends, stored.seq)
-            elif not_now(stored.error):
-                self._send_later(sending.appends)
-            elif len(sending.appends) > 1:
-                self._halve(sending.appends)
-            elif stored.error.err_code == INCOMPLETE_BATCH:
-                self._send_later(sending.appends)
-            else:
-                self._refused(sending.appends[0], stored.error)
+            self._stored(sending.appends, stored.seq)
         if self._waiting or self._batches:
             self._send_soon()
 
@@ -218,14 +213,25 @@ class Appender:
                 append.future.set_result(seq)
             seq += len(append.writes)
 
+    def _not_stored(self, appends: Sequence[_Append], fault: Fault) -> None:
+        for append in appends:
+            append.sent = False
+        if not_now(fault):
+            self._send_later(appends)
+        elif len(appends) > 1:
+            self._halve(appends)
+        elif fault.err_code == INCOMPLETE_BATCH:
+            self._send_later(appends)
+        else:
+            self._refused(appends[0], fault)
+
     def _halve(self, appends: Sequence[_Append]) -> None:
         middle = len(appends) // 2
         for half in (appends[:middle], appends[middle:]):
             if len(half) >= BATCH_FROM:
                 self._batches.append(half)
             else:
-                for append in half:
-                    self._send_one(append)
+                self._batches.extend([append] for append in half)
 
     def _refused(self, append: _Append, fault: Fault) -> None:
         error = refusal(fault, append.entity)
@@ -331,9 +337,8 @@ class Appender:
     def _expire(self, append: _Append, why: str) -> None:
         if append.future.done():
             return
-        doubtful = append.doubtful or append in self._unsettled
-        doubtful = doubtful or any(append in sending.appends for sending in self._in_flight.values())
-        outcome = "it may or may not have been stored: read the entity" if doubtful else "it was not stored"
+        unknown = append.sent or append.doubtful
+        outcome = "it may or may not have been stored: read the entity" if unknown else "it was not stored"
         append.future.set_exception(Unavailable(f"{append.writes[0].subject}: {why}: {outcome}"))
 
 

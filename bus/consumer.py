@@ -5,7 +5,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from callboard.bus.api import CONSUMER_NOT_FOUND, Answer, Api, refusal
-from callboard.bus.log import Record
 
 HEARTBEAT: Final = 100
 TIMED_OUT: Final = 408
@@ -40,11 +39,12 @@ class State(Answer):
 
 
 class Place(NamedTuple):
-    """Where a message stands: its consumer sequence, its delivery (from 1), and what is left after it."""
+    """Where a message stands: its delivery (from 1), its stream and consumer sequence, what is left after it."""
 
-    record: Record
-    consumer_seq: int
     attempt: int
+    seq: int
+    consumer_seq: int
+    time_ns: int
     pending: int
 
 
@@ -84,8 +84,7 @@ def pull(
     api.wire.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", msgspec.json.encode(wanted), reply=reply)
 
 
-def place(subject: bytes, reply: bytes, data: bytes) -> Place:
+def place(reply: bytes) -> Place:
     """Read a message's place off its reply subject (``$JS.ACK.[<domain>.<account>.]<stream>.<consumer>...``)."""
     words = reply.split(b".")
-    attempt, seq, consumer_seq, time_ns, pending = words[4:9] if len(words) < 11 else words[6:11]
-    return Place(Record(int(seq), subject.decode(), data, int(time_ns)), int(consumer_seq), int(attempt), int(pending))
+    return Place._make(map(int, words[4:9] if len(words) < 11 else words[6:11]))

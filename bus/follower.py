@@ -18,7 +18,7 @@ from callboard.bus.log import Record
 
 _BATCH: Final = 1000
 _MAX_BYTES: Final = 8 * 1024 * 1024
-_MAX_HELD: Final = 4 * _BATCH
+_MAX_HELD: Final = 2 * _BATCH
 _EXPIRES_S: Final = 10.0
 _HEARTBEAT_S: Final = 0.5
 _SILENCE_S: Final = 1.5
@@ -36,13 +36,14 @@ class Follower:
         self._seen = after
         self._loop = asyncio.get_running_loop()
         self._held: list[Record] = []
+        self._held_bytes = 0
         self._wake = asyncio.Event()
         self._name = ""
         self._inbox = ""
         self._stop_listening: Callable[[], None] | None = None
         self._consumer_seq = 0
         self._asked = 0
-        self._heard_at = 0.0
+        self._silent_s = 0.0
         self._all_read = False
         self._broken = True
         self._closed = False
@@ -56,7 +57,7 @@ class Follower:
                 if self._broken:
                     await self._begin()
                 elif self._held:
-                    records, self._held = self._held, []
+                    records, self._held, self._held_bytes = self._held, [], 0
                     self._ask()
                     if upto is not None and records[-1].seq >= upto:
                         if inside := [record for record in records if record.seq <= upto]:
@@ -107,7 +108,7 @@ class Follower:
         self._consumer_seq = 0
         self._asked = 0
         self._all_read = state.num_pending == 0
-        self._heard_at = self._loop.time()
+        self._silent_s = 0.0
         self._ask()
 
     def _end(self) -> None:
@@ -119,12 +120,8 @@ class Follower:
 
     def _ask(self) -> None:
         """Keep one to two requests' worth of messages on their way, while those held are not too many."""
-        if (
-            not self._broken
-            and self._asked <= _BATCH
-            and len(self._held) + self._asked < _MAX_HELD
-            and self._api.wire.connected
-        ):
+        held = len(self._held) >= _MAX_HELD or self._held_bytes >= _MAX_BYTES
+        if not held and not self._broken and self._asked <= _BATCH and self._api.wire.connected:
             consumer.pull(
                 self._api,
                 self._stream,
@@ -138,23 +135,25 @@ class Follower:
             self._asked += _BATCH
 
     def _received(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        self._silent_s = 0.0
         if not reply:
             self._told(headers)
             return
-        place = consumer.place(subject, reply, data)
+        _, seq, consumer_seq, time_ns, pending = consumer.place(reply)
         if self._broken:
             return
-        if place.consumer_seq != self._consumer_seq + 1:
+        if consumer_seq != self._consumer_seq + 1:
             self._break()
             return
-        self._consumer_seq = place.consumer_seq
-        self._seen = place.record.seq
-        self._all_read = place.pending == 0
-        self._held.append(place.record)
+        self._consumer_seq = consumer_seq
+        self._seen = seq
+        self._all_read = not pending
+        self._held.append(Record(seq, subject.decode(), data, time_ns))
+        self._held_bytes += len(data)
         self._wake.set()
         self._asked -= 1
-        self._ask()
+        if self._asked <= _BATCH:
+            self._ask()
 
     def _told(self, headers: bytes) -> None:
         """A status: a heartbeat, the end of a request, or trouble."""
@@ -176,5 +175,8 @@ class Follower:
         """Notice a consumer that has gone silent."""
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
-            if self._asked and self._loop.time() - self._heard_at > _SILENCE_S and self._api.wire.connected:
-                self._break()
+            if self._asked and self._api.wire.connected:
+                self._silent_s += _HEARTBEAT_S
+                if self._silent_s > _SILENCE_S:
+                    self._silent_s = 0.0
+                    self._break()

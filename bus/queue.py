@@ -168,8 +168,9 @@ class JetStreamQueue:
             self._told(headers)
             return
         self._asked -= 1
-        place = consumer.place(subject, reply, data)
-        delivery = JetStreamDelivery(self, reply.decode(), place.record, place.attempt)
+        place = consumer.place(reply)
+        record = Record(place.seq, subject.decode(), data, place.time_ns)
+        delivery = JetStreamDelivery(self, reply.decode(), record, place.attempt)
         self.touch(delivery)
         self._out[delivery.reply] = delivery
         self.arrive(delivery)

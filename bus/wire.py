@@ -320,6 +320,8 @@ async def _until_listening(url: str, deadline: float) -> None:
                 failure = _reason(error)
             else:
                 writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
                 return
         if loop.time() > deadline:
             raise Unavailable(f"can't reach NATS at {_shown(url)}: {failure}")

@@ -28,6 +28,7 @@ _VISITOR: Final = "callboard-visitor"
 _VISITING = re.compile(rf'^server_name: "{_VISITOR}-', re.MULTILINE)
 _WAIT_S: Final = 10.0
 _PAUSE_S: Final = 0.05
+_RECHECK_S: Final = 0.2
 
 _log = structlog.get_logger(__name__)
 
@@ -70,13 +71,13 @@ async def connect(url: str | None = None, *, data: str | None = None) -> AsyncIt
 async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIterator[Place]:
     """As `connect`, with what else there is to know."""
     async with AsyncExitStack() as stack:
+        name = f"client#{secrets.token_hex(4)}"
         address, alone = url or (None if data else os.environ.get(URL_VARIABLE)), False
-        if not address:
-            address, alone = await _server_of(_folder(data), stack)
-        epoch = secrets.token_hex(4)
-        bus = await jetstream.connect(address, name=f"callboard-client-{epoch}")
-        board = await stack.enter_async_context(Board(bus, f"client#{epoch}"))
-        yield Place(board, bus, address, alone)
+        if address:
+            bus = await jetstream.connect(address, name=f"callboard-{name}")
+        else:
+            bus, address, alone = await _bus_of(_folder(data), name, stack)
+        yield Place(await stack.enter_async_context(Board(bus, name)), bus, address, alone)
 
 
 async def visitors_gone(folder: Path) -> None:
@@ -86,20 +87,34 @@ async def visitors_gone(folder: Path) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
+async def _bus_of(folder: Path, name: str, stack: AsyncExitStack) -> tuple[JetStreamBus, str, bool]:
+    """A connection to the folder's server, its address, and whether it was started here; ``stack`` ends it then."""
+    while True:
+        url, alone = await _server_of(folder, stack)
+        connecting = asyncio.ensure_future(jetstream.connect(url, name=f"callboard-{name}"))
+        try:
+            while not connecting.done() and running(folder) == url:
+                await asyncio.wait([connecting], timeout=_RECHECK_S)
+            if connecting.done():
+                return connecting.result(), url, alone
+        finally:
+            # the server of a node that was killed just now accepts connections until it is gone
+            connecting.cancel()
+            await asyncio.wait([connecting])
+
+
 async def _server_of(folder: Path, stack: AsyncExitStack) -> tuple[str, bool]:
-    """Where the folder's server listens, and whether it was started here; ``stack`` ends it then."""
     if not (folder / "jetstream").is_dir() and not running(folder):
         shown = folder if folder.is_absolute() else f"./{folder}"
         raise NoNode(f"no node runs here and {shown} holds nothing: start one with `callboard up`")
-    await visitors_gone(folder)
     deadline = asyncio.get_running_loop().time() + _WAIT_S
     while True:
-        if url := running(folder):
+        if (url := running(folder)) and not _visited(folder):
             return url, False
         try:
             server = await stack.enter_async_context(EmbeddedServer(folder, name=_VISITOR))
         except ServerError:
-            # a node that is starting holds the folder before it can be reached
+            # a visitor is there, or a node that is starting, or the server of one that was killed just now
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(_PAUSE_S)

@@ -8,6 +8,7 @@ task.
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
@@ -32,7 +33,7 @@ class Unknown(Struct, frozen=True):
     data: Raw
 
 
-class Envelope(Struct, frozen=True):
+class Envelope(Struct, frozen=True, dict=True):
     """One event and its circumstances. ``source`` is the actor with its epoch, ``subject`` is ``kind/id``."""
 
     id: str
@@ -46,12 +47,12 @@ class Envelope(Struct, frozen=True):
     traceparent: str = ""
     prevhash: str = ""
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The entity's kind: ``task``, ``backend``, ``budget`` and so on."""
         return self.subject.partition("/")[0]
 
-    @property
+    @cached_property
     def entity(self) -> str:
         """The entity's id."""
         return self.subject.partition("/")[2]

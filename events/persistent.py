@@ -1,11 +1,12 @@
 """A map that is never changed: `insert` and `discard` give a new one and share what stays the same."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from typing import Any, TypeVar, get_args, get_origin, overload
 
 import msgspec
 from rpds import HashTrieMap
 
+T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -13,17 +14,36 @@ class Map(Mapping[str, V]):
     """A persistent mapping from strings (a hash trie), with JSON both ways by the two hooks below."""
 
     __slots__ = ("_trie",)
+    _trie: "HashTrieMap[str, V]"
 
-    def __init__(self, items: "Mapping[str, V] | HashTrieMap[str, V] | None" = None) -> None:
-        self._trie: HashTrieMap[str, V] = items if isinstance(items, HashTrieMap) else HashTrieMap(items or {})
+    def __init__(self, items: Mapping[str, V] | None = None) -> None:
+        self._trie = HashTrieMap(items or {})
 
     def insert(self, key: str, value: V) -> "Map[V]":
         """This map with ``key`` set."""
-        return Map(self._trie.insert(key, value))
+        return _around(self._trie.insert(key, value))
 
     def discard(self, key: str) -> "Map[V]":
         """This map without ``key``; itself when it has none."""
-        return Map(self._trie.remove(key)) if key in self._trie else self
+        return _around(self._trie.remove(key)) if key in self._trie else self
+
+    @overload
+    def get(self, key: str, /) -> V | None: ...
+
+    @overload
+    def get(self, key: str, default: V | T, /) -> V | T: ...
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """The value of ``key``, or ``default``."""
+        return self._trie.get(key, default)
+
+    def items(self) -> ItemsView[str, V]:
+        """All keys with their values, in no order."""
+        return self._trie.items()
+
+    def values(self) -> ValuesView[V]:
+        """All values, in no order."""
+        return self._trie.values()
 
     def __getitem__(self, key: str) -> V:
         return self._trie[key]
@@ -39,6 +59,13 @@ class Map(Mapping[str, V]):
 
     def __repr__(self) -> str:
         return f"Map({dict(self._trie.items())!r})"
+
+
+def _around(trie: "HashTrieMap[str, V]") -> Map[V]:
+    """A map of a trie as it is: the constructor would copy it."""
+    made: Map[V] = Map.__new__(Map)
+    made._trie = trie
+    return made
 
 
 def encode_map(value: Any) -> Any:

@@ -19,11 +19,10 @@ SMOOTHING: Final = 8
 
 
 class Work(Struct, frozen=True):
-    """A task assigned to a backend: predicted tokens, since when, and whether it was begun."""
+    """A task assigned to a backend: predicted tokens, and since when."""
 
     tokens: int
     since: datetime
-    started: bool = False
 
 
 class BackendLoad(Struct, frozen=True):
@@ -58,13 +57,6 @@ def apply(state: Load, envelope: Envelope) -> Load:
         case task.Assigned():
             state = _leave(state, envelope.entity)
             return _join(state, envelope.entity, event.backend, Work(event.tokens, envelope.time))
-        case task.Started():
-            load = state.backends.get(event.backend)
-            if load is None or envelope.entity not in load.outstanding:
-                return state
-            work = replace(load.outstanding[envelope.entity], started=True)
-            load = replace(load, outstanding=load.outstanding.insert(envelope.entity, work))
-            return replace(state, backends=state.backends.insert(event.backend, load))
         case task.Completed():
             state = _leave(state, envelope.entity)
             return _learn(state, event)

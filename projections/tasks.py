@@ -48,7 +48,7 @@ class Tasks(Struct, frozen=True):
     ended: Map[TaskRow] = Map()
     ring: Map[str] = Map()
     ended_count: int = 0
-    counts: Map[int] = Map()
+    counts: dict[str, int] = {}
 
 
 def apply(state: Tasks, envelope: Envelope) -> Tasks:
@@ -60,29 +60,26 @@ def apply(state: Tasks, envelope: Envelope) -> Tasks:
     if after is None or after is before:
         return state
     counts = state.counts
-    if before is None or before.status is not after.status:
-        if before is not None:
-            counts = counts.insert(before.status, counts[before.status] - 1)
-        counts = counts.insert(after.status, counts.get(after.status, 0) + 1)
-    state = msgspec.structs.replace(state, counts=counts)
+    if before is None:
+        counts = {**counts, after.status: counts.get(after.status, 0) + 1}
+    elif before.status is not after.status:
+        counts = {**counts, before.status: counts[before.status] - 1, after.status: counts.get(after.status, 0) + 1}
+    was_ended = before is not None and before.status in task.ENDED
     if after.status not in task.ENDED:
-        return msgspec.structs.replace(
-            state, open=state.open.insert(after.id, after), ended=state.ended.discard(after.id)
-        )
-    if before is not None and before.status in task.ENDED:
-        return msgspec.structs.replace(state, ended=state.ended.insert(after.id, after))
-    return _end(state, after)
+        ended = state.ended.discard(after.id) if was_ended else state.ended
+        return msgspec.structs.replace(state, open=state.open.insert(after.id, after), ended=ended, counts=counts)
+    if was_ended:
+        return msgspec.structs.replace(state, ended=state.ended.insert(after.id, after), counts=counts)
+    return _end(state, after, counts)
 
 
-def _end(state: Tasks, row: TaskRow) -> Tasks:
+def _end(state: Tasks, row: TaskRow, counts: dict[str, int]) -> Tasks:
     ring = state.ring.insert(str(state.ended_count), row.id)
     ended = state.ended.insert(row.id, row)
     oldest = str(state.ended_count - KEPT_ENDED)
     if oldest in ring:
         ended, ring = ended.discard(ring[oldest]), ring.discard(oldest)
-    return msgspec.structs.replace(
-        state, open=state.open.discard(row.id), ended=ended, ring=ring, ended_count=state.ended_count + 1
-    )
+    return Tasks(state.open.discard(row.id), ended, ring, state.ended_count + 1, counts)
 
 
 def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:

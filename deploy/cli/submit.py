@@ -95,7 +95,7 @@ async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None
                 warn("that try did not end; the answer begins anew")
             call, shown = token.call, True
             if as_json:
-                print_json({"token": token, "call": token.call})
+                print_json({"token": str(token), "call": token.call})
             else:
                 click.echo(harmless(token) if sys.stdout.isatty() else token, nl=False)
     except TaskFailed as failed:

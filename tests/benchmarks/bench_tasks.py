@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from callboard.deploy.garbage import collect_seldom
 from callboard.deploy.node import Node
 from callboard.deploy.settings import Backend, Nats, Settings, Telemetry
 from callboard.events.money import Price
@@ -69,6 +70,7 @@ async def throughput(node: Node, tasks: int, window: int) -> float:
 
 
 async def measure(fsync: str, tasks: int, rate: int) -> dict[str, object]:
+    collect_seldom()
     with tempfile.TemporaryDirectory() as folder:
         async with Node(settings(folder, fsync), roles=("intake", "router", "timekeeper", "backends")) as node:
             await throughput(node, 200, 32)

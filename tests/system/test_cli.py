@@ -1,7 +1,9 @@
 """The command line as a user has it: a node in one process, commands in others."""
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -12,10 +14,14 @@ import threading
 from pathlib import Path
 
 import pytest
+import structlog
+from click.testing import CliRunner, Result
 
 import callboard
 from callboard.bus.errors import ServerError
 from callboard.bus.server_binary import nats_server
+from callboard.deploy.cli import callboard as command
+from callboard.deploy.cli.group import SECTIONS
 
 COMMAND = (sys.executable, "-c", "from callboard.deploy.cli import main; main()")
 SETTINGS = """
@@ -38,7 +44,8 @@ capabilities = ["broken"]
 provider = "openai"
 model = "gpt-5-mini"
 """
-ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("CALLBOARD_", "OPENAI_"))}
+HIDDEN = [name for name in os.environ if name.startswith(("CALLBOARD_", "OPENAI_"))]
+ENVIRON = {name: value for name, value in os.environ.items() if name not in HIDDEN}
 WAIT_S = 30
 
 
@@ -54,7 +61,18 @@ class Folder:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen([*COMMAND, *args], cwd=self.path, env=ENVIRON, text=True, **pipes)
 
-    def call(self, *args: str, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess:
+    def up(self) -> tuple[subprocess.Popen, dict]:
+        """A node, and what it said when it was ready."""
+        with (self.path / "node.err").open("wb") as errors:
+            node = subprocess.Popen(
+                [*COMMAND, "up", "--json"], cwd=self.path, env=ENVIRON, stdout=subprocess.PIPE, stderr=errors
+            )
+        line = node.stdout.readline()
+        assert line, (self.path / "node.err").read_text()
+        return node, json.loads(line)
+
+    def process(self, *args: str, stdin: str = "") -> str:
+        """Standard output of a command in a process of its own, which ends well."""
         ended = subprocess.run(
             [*COMMAND, *args],
             cwd=self.path,
@@ -65,8 +83,20 @@ class Folder:
             timeout=WAIT_S,
             check=False,
         )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def call(self, *args: str, code: int = 0) -> Result:
+        """What a command in this process says; it ends with ``code`` and without a traceback."""
+        logging_to, environ = list(logging.root.handlers), dict.fromkeys(HIDDEN)
+        try:
+            with contextlib.chdir(self.path):
+                ended = CliRunner(env=environ).invoke(command, args, prog_name="callboard")
+        finally:
+            structlog.reset_defaults()
+            logging.root.handlers = logging_to
         assert "Traceback" not in ended.stderr
-        assert ended.returncode == code, f"{args}: {ended.stdout}\n{ended.stderr}"
+        assert ended.exit_code == code, f"{args}: {ended.stdout}\n{ended.stderr}"
         return ended
 
     def json(self, *args: str, code: int = 0):
@@ -75,14 +105,6 @@ class Folder:
     def submit(self, *args: str) -> str:
         """The id of a new task that nobody waits for."""
         return self.call("submit", *args, "--no-wait").stdout.strip()
-
-
-def ready(node: subprocess.Popen) -> dict:
-    """What a starting node says when it is ready."""
-    line = node.stdout.readline()
-    assert line, node.stderr.read()
-    threading.Thread(target=node.stderr.read, daemon=True).start()
-    return json.loads(line)
 
 
 def end(node: subprocess.Popen, *, code: int = 0) -> None:
@@ -108,9 +130,8 @@ def _server():
 def folder(tmp_path_factory):
     """A folder where a node runs."""
     folder = Folder(tmp_path_factory.mktemp("node"))
-    node = folder.start("up", "--json")
+    node, folder.ready = folder.up()
     try:
-        folder.ready = ready(node)
         yield folder
     finally:
         end(node)
@@ -137,12 +158,8 @@ def test_help_loads_nothing_heavy():
 
 def test_every_command_has_its_help(empty):
     """Each command in the list can be loaded and says what it does."""
-    from click.testing import CliRunner
-
-    from callboard.deploy.cli.group import SECTIONS, callboard
-
     for name in (name for section in SECTIONS.values() for name in section):
-        told = CliRunner().invoke(callboard, [name, "--help"])
+        told = CliRunner().invoke(command, [name, "--help"])
         assert told.exit_code == 0
         assert told.output.startswith(f"Usage: callboard {name}")
 
@@ -160,9 +177,9 @@ def test_up_tells_where_it_is_and_what_answers(folder):
 def test_submit_prints_the_answer(folder):
     """Text as argument, from standard input or from a file: the answer comes on standard output."""
     (folder.path / "ask.txt").write_text("from a file")
-    assert folder.call("submit", "hello", "--backend", "echo").stdout == "HELLO\n"
-    assert folder.call("submit", "-", "--backend", "echo", stdin="piped").stdout == "PIPED\n"
-    assert folder.call("submit", "-f", "ask.txt", "--backend", "echo").stdout == "FROM A FILE\n"
+    assert folder.process("submit", "hello", "--backend", "echo") == "HELLO\n"
+    assert folder.process("submit", "-", "--backend", "echo", stdin="piped") == "PIPED\n"
+    assert folder.process("submit", "-f", "ask.txt", "--backend", "echo") == "FROM A FILE\n"
 
 
 def test_submit_as_json_has_every_field(folder):
@@ -352,17 +369,15 @@ def test_an_address_where_nobody_answers_is_told(empty):
 
 def test_what_is_submitted_while_no_node_runs_is_done_later(empty):
     """The log of an ended node can be read and added to; a new node does what waits."""
-    node = empty.start("up", "--json")
-    ready(node)
+    node, _ = empty.up()
     end(node)
     waiting = empty.call("submit", "later", "--backend", "echo", code=3)
     task = waiting.stdout.strip()
     assert "nothing works on it until `callboard up` runs" in waiting.stderr
     assert [row["id"] for row in empty.json("tasks", "--status", "submitted")["tasks"]] == [task]
     assert "this has no effect until `callboard up` runs" in empty.call("scale", "echo", "3").stderr
-    node = empty.start("up", "--json")
+    node, started = empty.up()
     try:
-        started = ready(node)
         assert {backend["backend"]: backend["replicas"] for backend in started["backends"]}["echo"] == 3
         while (shown := empty.json("show", task))["status"] != "completed":
             pass
@@ -373,8 +388,7 @@ def test_what_is_submitted_while_no_node_runs_is_done_later(empty):
 
 def test_two_readers_of_an_ended_node_take_turns(empty):
     """Whoever opens the folder of an ended node makes others wait, and disturbs nobody."""
-    node = empty.start("up", "--json")
-    ready(node)
+    node, _ = empty.up()
     end(node)
     readers = [empty.start("tasks", "--json") for _ in range(3)]
     assert [json.loads(reader.communicate(timeout=WAIT_S)[0])["tasks"] for reader in readers] == [[], [], []]
@@ -395,8 +409,7 @@ def test_interrupted_commands_end_with_130(folder):
 
 def test_a_second_signal_ends_a_node_at_once(empty):
     """The first lets a call under way finish, the second does not; the folder is free afterwards."""
-    node = empty.start("up", "--json")
-    ready(node)
+    node, _ = empty.up()
     task = empty.submit("for ever", "--backend", "slow")
     while empty.json("show", task)["status"] != "started":
         pass

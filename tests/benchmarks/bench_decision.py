@@ -1,0 +1,83 @@
+"""Time of one routing decision among 100 backends with work outstanding: the pure function the router calls.
+
+    python tests/benchmarks/bench_decision.py [--backends 100] [--decisions 5000]
+"""
+
+import argparse
+import json
+import platform
+import time
+from datetime import UTC, datetime
+
+from callboard.actors.router.policies.registry import policies
+from callboard.actors.router.route import Rules, View, route
+from callboard.events.backend import Backend, BackendSpec
+from callboard.events.money import Price
+from callboard.events.task import Assigned, Status, Task, TaskSpec
+from callboard.projections.load import BackendLoad, Work
+from callboard.events.persistent import Map
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def view(backends: int) -> View:
+    names = [f"backend-{n}" for n in range(backends)]
+    tiers = ("small", "medium", "frontier")
+    return View(
+        backends={
+            name: Backend(
+                name,
+                BackendSpec("openai", f"model-{n}", tier=tiers[n % 3], data_policy=("no-train",)),
+                Price(50_000 + 1000 * n, 100_000 + 2000 * n),
+            )
+            for n, name in enumerate(names)
+        },
+        loads={
+            name: BackendLoad(
+                outstanding=Map({f"t{k}": Work(500, NOW) for k in range(n % 8)}),
+                tokens=500 * (n % 8),
+                per_token=10_000_000 + 100_000 * n,
+                first_token=200_000_000,
+                duration=3_000_000_000,
+                output=300,
+                answered=50,
+            )
+            for n, name in enumerate(names)
+        },
+        extra={},
+        seen=1,
+    )
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--backends", type=int, default=100)
+    arguments.add_argument("--decisions", type=int, default=5000)
+    given = arguments.parse_args()
+    task = Task("t", Status.SUBMITTED, TaskSpec(input="a question " * 50, max_tokens=500))
+    world, result = view(given.backends), {}
+    for policy in ("cheapest", "fastest", "balanced"):
+        rules, took = Rules(policies(), default=policy), []
+        for seed in range(given.decisions):
+            began = time.perf_counter_ns()
+            verdict = route(task, world, rules, NOW, seed)
+            took.append(time.perf_counter_ns() - began)
+            assert isinstance(verdict, Assigned)
+        took.sort()
+        result[policy] = {"p50_us": took[len(took) // 2] / 1e3, "p99_us": took[int(len(took) * 0.99)] / 1e3}
+    print(
+        json.dumps(
+            {
+                "benchmark": "decision",
+                "date": datetime.now(UTC).date().isoformat(),
+                "machine": f"{platform.machine()}, Python {platform.python_version()}",
+                "backends": given.backends,
+                **result,
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
