@@ -6,7 +6,7 @@ import msgspec
 
 from callboard.bus.log import Bus
 from callboard.events.chat import Message
-from callboard.events.task import Blob, TaskSpec, Text
+from callboard.events.task_spec import Blob, TaskSpec, Text
 
 INLINE: Final = 64 * 1024
 """Values over this many bytes are put aside."""

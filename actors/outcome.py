@@ -12,7 +12,8 @@ from msgspec import Struct
 from callboard.bus.entities import Loaded
 from callboard.bus.log import Bus
 from callboard.events.chat import ToolCall, Usage
-from callboard.events.task import ENDED, Blob, Status, Task
+from callboard.events.task import ENDED, Status, Task
+from callboard.events.task_spec import Blob
 
 MAX_INLINE: Final = 512 * 1024
 

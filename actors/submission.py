@@ -13,7 +13,8 @@ from callboard.bus.entities import Entities, Told
 from callboard.events import trace
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id, entity_id, shard_of
-from callboard.events.task import NO_NEEDS, Input, Needs, Submitted, Task, TaskSpec
+from callboard.events.task import Submitted, Task
+from callboard.events.task_spec import NO_NEEDS, Input, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
 _RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
 from nats.errors import BadSubjectError
 from nats.errors import Error as NatsError
@@ -79,6 +79,11 @@ class _Client(Client):
         if not self._writes_soon:
             self._writes_soon = True
             self._loop.call_soon(self._write)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport:
+            self._transport.close()  # nats-py forgets a connection whose handshake failed without closing it
+        await super()._connect_to_server(s)
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
         if not self._writes_soon:

@@ -11,99 +11,14 @@ The rules, kept by `decide`; `MAY_FOLLOW` is the table of transitions:
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Final, TypeAlias, assert_never
+from typing import ClassVar, Final, TypeAlias, assert_never
 
 import msgspec
 from msgspec import Struct
 
-from callboard.events.chat import Message, ToolCall, Usage
+from callboard.events.chat import ToolCall, Usage
 from callboard.events.errors import IllegalTransition
-
-
-class Blob(Struct, frozen=True, omit_defaults=True):
-    """A value too large for an event: its SHA-256 (hex) in the blob store, its size in bytes, and what it is."""
-
-    sha256: str
-    size: int
-    media: str = "text/plain"
-
-
-Text: TypeAlias = str | Blob
-Input: TypeAlias = str | Blob | tuple[Message, ...]
-
-
-class Needs(Struct, frozen=True, omit_defaults=True):
-    """What a backend must offer: every capability, a window of ``context`` tokens, every data policy."""
-
-    capabilities: tuple[str, ...] = ("chat",)
-    context: int | None = None
-    data_policy: tuple[str, ...] = ()
-
-
-NO_NEEDS: Final = Needs()
-
-
-class TaskSpec(Struct, frozen=True, omit_defaults=True):
-    """What is asked for.
-
-    ``max_cost`` is in micro-dollars, ``min_quality`` in percent, ``priority`` from 0 (default) to 9 (first).
-    ``policy`` names a routing policy and ``backend`` pins one, both instead of the router's own choice.
-    ``key`` makes a submission idempotent: the same key is the same task.
-    """
-
-    input: Input
-    system: str | None = None
-    needs: Needs = NO_NEEDS
-    max_tokens: int | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    schema: dict[str, Any] | None = None
-    max_cost: int | None = None
-    deadline: datetime | None = None
-    not_before: datetime | None = None
-    priority: int = 0
-    min_quality: int | None = None
-    policy: str | None = None
-    backend: str | None = None
-    tags: tuple[str, ...] = ()
-    budget: str | None = None
-    context: str | None = None
-    owner: str | None = None
-    parent: str | None = None
-    reply_to: str | None = None
-    key: str | None = None
-
-
-class Candidate(Struct, frozen=True, omit_defaults=True):
-    """A backend as the router saw it: predicted cost (micro-dollars) and latency (ns), or why it was left out."""
-
-    backend: str
-    cost: int = 0
-    latency: int = 0
-    excluded: str | None = None
-
-
-class Decision(Struct, frozen=True, omit_defaults=True):
-    """Why a backend was chosen. ``seen`` is the log sequence the router's view stood at.
-
-    ``propensity`` is the probability of this choice, in parts per million.
-    """
-
-    policy: str
-    reason: str
-    seen: int
-    candidates: tuple[Candidate, ...] = ()
-    seed: int = 0
-    propensity: int = 1_000_000
-
-
-class Failure(Struct, frozen=True, omit_defaults=True):
-    """Why a call did not end in an answer; ``kind`` is a provider's failure kind."""
-
-    kind: str
-    message: str
-    retry_after: int | None = None
+from callboard.events.task_spec import Decision, Failure, TaskSpec, Text
 
 
 class Submitted(Struct, frozen=True, omit_defaults=True):

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from callboard.events import backend, task, trace
+from callboard.events import backend, task, task_spec, trace
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.persistent import Map
 from callboard.projections import semconv
@@ -241,7 +241,7 @@ def _ends(event: object) -> bool:
 
 
 def _nameless(envelope: Envelope) -> Attributes:
-    return of_task(envelope.entity, task.TaskSpec(""))
+    return of_task(envelope.entity, task_spec.TaskSpec(""))
 
 
 SPANS: Final = Projection("traces", 1, Spans, apply)

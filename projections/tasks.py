@@ -10,7 +10,8 @@ from callboard.events import task
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
-from callboard.events.task import Blob, Status, TaskSpec
+from callboard.events.task import Status
+from callboard.events.task_spec import Blob, TaskSpec
 from callboard.projections.projection import Projection
 
 KEPT_ENDED: Final = 10_000

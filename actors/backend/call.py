@@ -11,7 +11,7 @@ from callboard.actors.claim_check import input_of
 from callboard.bus.log import Bus
 from callboard.bus.subjects import tokens
 from callboard.events.chat import Message, Usage, estimated_tokens
-from callboard.events.task import TaskSpec
+from callboard.events.task_spec import TaskSpec
 
 
 class TokenNote(Struct, frozen=True):

@@ -31,7 +31,6 @@ from callboard.events.task import (
     DeadLettered,
     Expired,
     Failed,
-    Failure,
     Released,
     Spent,
     Started,
@@ -39,6 +38,7 @@ from callboard.events.task import (
     Task,
     TaskEvent,
 )
+from callboard.events.task_spec import Failure
 from callboard.projections.backends import BACKENDS
 
 ACK_WAIT_S: Final = 2.0

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens
-from callboard.events.task import Blob, Candidate, Task, TaskSpec
+from callboard.events.task import Task
+from callboard.events.task_spec import Blob, Candidate, TaskSpec
 from callboard.projections.load import BackendLoad
 
 TIER_QUALITY: Final = {"small": 60, "medium": 75, "frontier": 90}

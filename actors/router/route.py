@@ -11,16 +11,8 @@ from msgspec import Struct
 from callboard.actors.router.options import Survey, survey
 from callboard.actors.router.policies.policy import Policy
 from callboard.events.backend import Backend
-from callboard.events.task import (
-    Assigned,
-    DeadLettered,
-    Decision,
-    Expired,
-    Parked,
-    Rejected,
-    Status,
-    Task,
-)
+from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
+from callboard.events.task_spec import Decision
 from callboard.projections.load import BackendLoad
 
 Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired

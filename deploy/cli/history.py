@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from callboard.deploy.cli.printing import clock, one_line, took, usd
-from callboard.events import task
+from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, Unknown, short_type
-from callboard.events.task import Blob, Decision
+from callboard.events.task_spec import Blob, Decision
 
 
 class Step(Struct, frozen=True):
@@ -166,13 +166,13 @@ def _told(event: task.TaskEvent | object) -> str:
     return ""
 
 
-def _asked(spec: task.TaskSpec) -> str:
+def _asked(spec: task_spec.TaskSpec) -> str:
     if isinstance(spec.input, Blob):
         asked = f"{spec.input.size:,} bytes"
     else:
         asked = spec.input if isinstance(spec.input, str) else spec.input[-1].content if spec.input else ""
     terms = [
-        f"needs {' '.join(spec.needs.capabilities)}" if spec.needs != task.NO_NEEDS else "",
+        f"needs {' '.join(spec.needs.capabilities)}" if spec.needs != task_spec.NO_NEEDS else "",
         f"at most {usd(spec.max_cost)}" if spec.max_cost is not None else "",
         f"by {clock(spec.deadline)}" if spec.deadline else "",
         f"not before {clock(spec.not_before)}" if spec.not_before else "",

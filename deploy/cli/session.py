@@ -13,7 +13,8 @@ from callboard.deploy.cli.printing import warn, working
 from callboard.deploy.connect import Place, opened
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import InvalidInput
-from callboard.events.task import Blob, Status, Text
+from callboard.events.task import Status
+from callboard.events.task_spec import Blob, Text
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
 from callboard.projections.load import LOAD

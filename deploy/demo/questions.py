@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from callboard.events.chat import Message
-from callboard.events.task import Needs, TaskSpec
+from callboard.events.task_spec import Needs, TaskSpec
 
 
 class Exactly(Struct, frozen=True):

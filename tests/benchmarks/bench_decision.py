@@ -1,6 +1,6 @@
 """Time of one routing decision among 100 backends with work outstanding: the pure function the router calls.
 
-    python tests/benchmarks/bench_decision.py [--backends 100] [--decisions 5000]
+python tests/benchmarks/bench_decision.py [--backends 100] [--decisions 5000]
 """
 
 import argparse
@@ -13,9 +13,10 @@ from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
 from callboard.events.backend import Backend, BackendSpec
 from callboard.events.money import Price
-from callboard.events.task import Assigned, Status, Task, TaskSpec
-from callboard.projections.load import BackendLoad, Work
 from callboard.events.persistent import Map
+from callboard.events.task import Assigned, Status, Task
+from callboard.events.task_spec import TaskSpec
+from callboard.projections.load import BackendLoad, Work
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -1,6 +1,6 @@
 """Replay: every event of a real log read from nats-server, decoded, and folded into every projection.
 
-    python tests/benchmarks/bench_replay.py [--tasks 50000]
+python tests/benchmarks/bench_replay.py [--tasks 50000]
 """
 
 import argparse
@@ -20,7 +20,7 @@ from callboard.bus.log import Write
 from callboard.bus.server import EmbeddedServer
 from callboard.bus.subjects import event as subject_of
 from callboard.deploy.garbage import collect_seldom
-from callboard.events import task
+from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, encode, message_hash, short_type
 from callboard.projections.backends import BACKENDS
@@ -34,12 +34,12 @@ SETS = {"decode only": (), "tasks": (TASKS,), "load": (LOAD,), "cost": (COST,), 
 
 def life_of(task_id: str, number: int) -> list[Write]:
     """The four messages of an ordinary task, as the actors write them; ``expected`` is filled in when appended."""
-    decision = task.Decision(
+    decision = task_spec.Decision(
         "balanced/1", "best value: quality 75 %, about 60 micro-dollars, 0.50 s", number,
-        (task.Candidate("large", 60, 500_000_000), task.Candidate("small", 9, 900_000_000)),
+        (task_spec.Candidate("large", 60, 500_000_000), task_spec.Candidate("small", 9, 900_000_000)),
     )  # fmt: skip
     events = [
-        task.Submitted(task.TaskSpec(input="What is the capital of Portugal? " * 4, tags=("trivia",))),
+        task.Submitted(task_spec.TaskSpec(input="What is the capital of Portugal? " * 4, tags=("trivia",))),
         task.Assigned("large", 1, 300, decision),
         task.Started("large", 1, "backend/large/0#ab12cd34"),
         task.Completed("large", 1, "Lisbon " * 20, Usage(120, 45), 60, "large", duration=480_000_000),

@@ -5,6 +5,8 @@ import random
 from collections import Counter
 
 import pytest
+from servers.troupe import Troupe, troupe
+
 from callboard.actors.board import Board
 from callboard.actors.projector import Projector
 from callboard.bus import jetstream
@@ -18,7 +20,6 @@ from callboard.projections.cost import COST
 from callboard.projections.load import LOAD
 from callboard.projections.projection import dump, fold
 from callboard.projections.tasks import TASKS
-from servers.troupe import Troupe, troupe
 
 TASKS_SENT = 500
 PROJECTIONS = (BACKENDS, LOAD, TASKS, COST)

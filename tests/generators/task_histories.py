@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from callboard.events import task
+from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.errors import IllegalTransition
 
 BACKENDS = ("small", "large")
 START = datetime(2026, 11, 23, tzinfo=UTC)
-SPEC = task.TaskSpec(input="hello", tags=("a", "b"))
+SPEC = task_spec.TaskSpec(input="hello", tags=("a", "b"))
 
 usages = st.builds(Usage, input=st.integers(0, 1000), output=st.integers(0, 1000), cached=st.integers(0, 10))
 
@@ -29,13 +29,13 @@ def wishes(draw: st.DrawFn) -> object:
                 lambda t: task.Submitted(SPEC),
                 lambda t: task.Rejected("no"),
                 lambda t: task.Parked("later"),
-                lambda t: task.Assigned(backend, t.attempt + 1, 100, task.Decision("p", "r", 0)),
-                lambda t: task.Assigned(backend, t.attempt + 1, 100, task.Decision("p", "r", 0)),
+                lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0)),
+                lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0)),
                 lambda t: task.Released("back"),
                 lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
                 lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
                 lambda t: task.Completed(t.backend or backend, t.call + call, "out", usage, cost, "m", duration=1000),
-                lambda t: task.Failed(t.backend or backend, t.call + call, task.Failure(kind, "x"), usage, cost),
+                lambda t: task.Failed(t.backend or backend, t.call + call, task_spec.Failure(kind, "x"), usage, cost),
                 lambda t: task.Spent(t.backend or backend, t.call + call, usage, cost, "late"),
                 lambda t: task.Cancelled(),
                 lambda t: task.Expired(START),
@@ -64,8 +64,14 @@ def grow(task_ids: tuple[str, ...], steps: list[tuple[int, object]]) -> list[Env
             moment = START + timedelta(milliseconds=len(history))
             history.append(
                 Envelope(
-                    f"e{len(history)}", "test", f"task/{task_id}", moment, event, versions[task_id],
-                    correlationid=task_id, traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+                    f"e{len(history)}",
+                    "test",
+                    f"task/{task_id}",
+                    moment,
+                    event,
+                    versions[task_id],
+                    correlationid=task_id,
+                    traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
                 )
             )
     return history

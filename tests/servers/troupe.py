@@ -115,8 +115,18 @@ async def troupe(
         roles["router"] = ("intake", "router", "timekeeper")
         players = {
             who: Process(
-                sys.executable, "-c", CLI, "up", "--json", "--url", nats.url, "--data", str(folder / who),
-                *(part for role in wanted for part in ("--role", role)), cwd=folder, log=folder / f"{who}.log",
+                sys.executable,
+                "-c",
+                CLI,
+                "up",
+                "--json",
+                "--url",
+                nats.url,
+                "--data",
+                str(folder / who),
+                *(part for role in wanted for part in ("--role", role)),
+                cwd=folder,
+                log=folder / f"{who}.log",
             )  # fmt: skip
             for who, wanted in roles.items()
         }

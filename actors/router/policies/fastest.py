@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from callboard.actors.router.options import Option
-from callboard.events.task import TaskSpec
+from callboard.events.task_spec import TaskSpec
 
 
 class Fastest:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from callboard.actors.router.options import Option
-from callboard.events.task import TaskSpec
+from callboard.events.task_spec import TaskSpec
 
 
 class Policy(Protocol):

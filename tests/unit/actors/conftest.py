@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import pytest
+
 from callboard.actors.backend.providers.provider import Answer, Delta, Request
 from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
@@ -81,9 +82,7 @@ class Stage:
         return task
 
     async def register(self, name: str, price: Price = PRICE, **spec: object) -> None:
-        await self.change(
-            name, Registered(BackendSpec("callable", "scripted", **spec)), Priced(price), Scaled(1)
-        )
+        await self.change(name, Registered(BackendSpec("callable", "scripted", **spec)), Priced(price), Scaled(1))
 
     async def change(self, name: str, *events: BackendEvent) -> None:
         told = await self.backends.tell(name, lambda _: events)

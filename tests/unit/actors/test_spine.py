@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 from callboard.actors.board import TaskFailed
 from callboard.events.backend import Breaker, Drained, Removed, Resumed, Scaled

@@ -4,12 +4,12 @@ from generators.task_histories import histories
 from hypothesis import given
 
 from callboard.deploy.cli.history import choices, steps
-from callboard.events import task
+from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-DECISION = task.Decision("cheapest/1", "cheapest", 7, (task.Candidate("small", 10, 2_000_000),))
+DECISION = task_spec.Decision("cheapest/1", "cheapest", 7, (task_spec.Candidate("small", 10, 2_000_000),))
 
 
 def story(*events) -> list[Envelope]:
@@ -31,7 +31,7 @@ def completed(call: int, backend: str = "small") -> task.Completed:
 def test_an_assignment_is_measured_to_the_end_of_its_call():
     """Latency counts from the decision, queueing included; cost is what its calls cost."""
     made, _ = choices(
-        story(task.Submitted(task.TaskSpec("x")), assigned(1), task.Started("small", 1, "w"), completed(1))
+        story(task.Submitted(task_spec.TaskSpec("x")), assigned(1), task.Started("small", 1, "w"), completed(1))
     )
     [choice] = made
     assert choice.latency == 2_000_000_000
@@ -41,10 +41,10 @@ def test_an_assignment_is_measured_to_the_end_of_its_call():
 
 def test_each_try_keeps_its_own_calls():
     """A failed try and the good one after it are two assignments with a call each."""
-    failed = task.Failed("small", 1, task.Failure("timeout", "too slow"), cost=4)
+    failed = task.Failed("small", 1, task_spec.Failure("timeout", "too slow"), cost=4)
     made, _ = choices(
         story(
-            task.Submitted(task.TaskSpec("x")),
+            task.Submitted(task_spec.TaskSpec("x")),
             *(assigned(1), task.Started("small", 1, "w"), failed),
             *(assigned(2, "large"), task.Started("large", 2, "w"), completed(2, "large")),
         )
@@ -60,7 +60,7 @@ def test_each_try_keeps_its_own_calls():
 def test_a_stopped_call_is_wasted_once_its_cost_is_told():
     """A cancelled task's call is stopped, then wasted with the cost that is booked later."""
     events = story(
-        task.Submitted(task.TaskSpec("x")),
+        task.Submitted(task_spec.TaskSpec("x")),
         *(assigned(1), task.Started("small", 1, "w"), task.Cancelled("enough")),
         task.Spent("small", 1, Usage(3, 1), 5, "task is cancelled"),
     )
@@ -72,7 +72,7 @@ def test_a_stopped_call_is_wasted_once_its_cost_is_told():
 def test_decisions_against_every_backend_are_kept_with_their_reason():
     """Parked and given up are decisions too."""
     _, refused = choices(
-        story(task.Submitted(task.TaskSpec("x")), task.Parked("no backend"), task.DeadLettered("enough"))
+        story(task.Submitted(task_spec.TaskSpec("x")), task.Parked("no backend"), task.DeadLettered("enough"))
     )
     assert [(each.event, each.reason, each.version) for each in refused] == [
         ("parked", "no backend", 2),

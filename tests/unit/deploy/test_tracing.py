@@ -16,12 +16,12 @@ from callboard.bus.entities import TASK, Entities
 from callboard.bus.memory import MemoryBus
 from callboard.deploy.tracing import TraceExport
 from callboard.deploy.tracing_exporters import span_exporter
-from callboard.events import task
+from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.projections.projection import Snapshot
 
-SPEC = task.TaskSpec("hello")
-DECISION = task.Decision("p", "r", 0)
+SPEC = task_spec.TaskSpec("hello")
+DECISION = task_spec.Decision("p", "r", 0)
 FIRST = (task.Submitted(SPEC), task.Assigned("fast", 1, 9, DECISION), task.Started("fast", 1, "w"))
 LAST = (task.Completed("fast", 1, "hi", Usage(10, 5), 42, "m"),)
 

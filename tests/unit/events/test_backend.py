@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from callboard.events import backend
 from callboard.events.backend import Backend, BackendSpec, Breaker
 from callboard.events.errors import IllegalTransition

@@ -1,11 +1,12 @@
 """The rules of a budget."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from callboard.events import budget
 from callboard.events.budget import Budget
 from callboard.events.errors import BudgetExceeded, IllegalTransition, InvalidInput
-from hypothesis import given
-from hypothesis import strategies as st
 
 holds = st.sampled_from(["h1", "h2", "h3"])
 amounts = st.integers(0, 60)
@@ -19,7 +20,7 @@ wishes = st.one_of(
 
 @given(st.lists(wishes, max_size=60))
 def test_no_reservation_ever_goes_over_the_limit(drawn):
-    """Whatever is asked for in whatever order: a reservation that is granted fits, and the sums are those of the events."""
+    """Whatever is asked for: a reservation that is granted fits, and the sums are those of the events."""
     state = budget.evolve(Budget("b"), budget.Granted(100))
     settled = 0
     for wish in drawn:

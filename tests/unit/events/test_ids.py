@@ -1,16 +1,17 @@
 """Ids, shards and what a redelivery repeats."""
 
 import pytest
-from callboard.events.errors import InvalidId
-from callboard.events.ids import SHARDS, checked_id, derived_id, entity_id, shard_of, uuid7
 from hypothesis import given
 from hypothesis import strategies as st
+
+from callboard.events.errors import InvalidId
+from callboard.events.ids import SHARDS, checked_id, derived_id, entity_id, shard_of, uuid7
 
 
 @pytest.mark.parametrize("wrong", ["", "a.b", "a*", ">", "a b", "ä", "x" * 65, "a\n"])
 def test_ids_that_would_break_a_subject_are_refused(wrong):
     """The error names the field, the value and what is allowed."""
-    with pytest.raises(InvalidId, match="backend .* is not valid: use 1 to 64"):
+    with pytest.raises(InvalidId, match=r"backend .* is not valid: use 1 to 64"):
         checked_id(wrong, "backend")
 
 

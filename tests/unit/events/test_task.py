@@ -1,15 +1,15 @@
 """The rules of a task."""
 
+import pytest
 from generators.task_histories import SPEC, START, histories
 from hypothesis import given
 
-import pytest
-from callboard.events import task
+from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.errors import IllegalTransition
 from callboard.events.task import Status, Task
 
-DECISION = task.Decision("p", "r", 0)
+DECISION = task_spec.Decision("p", "r", 0)
 
 
 def after(*events: task.TaskEvent) -> Task:
@@ -68,9 +68,9 @@ def test_what_may_not_follow_is_refused(wish: task.TaskEvent):
 
 def test_only_failures_that_tell_something_count_as_tries():
     """Being rate limited is not a try; a backend that calls the task invalid is not asked again."""
-    failed = task.Failed("a", 1, task.Failure("rate_limited", "slow down"))
+    failed = task.Failed("a", 1, task_spec.Failure("rate_limited", "slow down"))
     assert after(*STARTED, failed).tries == 0
-    failed = task.Failed("a", 1, task.Failure("invalid", "too long"))
+    failed = task.Failed("a", 1, task_spec.Failure("invalid", "too long"))
     state = after(*STARTED, failed)
     assert (state.tries, state.unsuited) == (1, {"a"})
 
@@ -80,7 +80,9 @@ def test_every_task_ends_once(history):
     """In any legal history a task is ended by one event, unless a person requeues its dead letter."""
     ends: dict[str, int] = {}
     for envelope in history:
-        if isinstance(envelope.event, task.Completed | task.Cancelled | task.Expired | task.Rejected | task.DeadLettered):
+        if isinstance(
+            envelope.event, task.Completed | task.Cancelled | task.Expired | task.Rejected | task.DeadLettered
+        ):
             ends[envelope.entity] = ends.get(envelope.entity, 0) + 1
         if isinstance(envelope.event, task.Requeued):
             ends[envelope.entity] -= 1

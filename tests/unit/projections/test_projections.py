@@ -3,7 +3,10 @@
 from collections import Counter
 
 import pytest
-from callboard.events import backend, task
+from generators.task_histories import START, histories
+from hypothesis import given
+
+from callboard.events import backend, task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.money import Price
@@ -13,8 +16,6 @@ from callboard.projections.cost import COST, Line
 from callboard.projections.load import LOAD
 from callboard.projections.projection import dump, fold, load
 from callboard.projections.tasks import TASKS
-from generators.task_histories import START, histories
-from hypothesis import given
 
 ALL = [BACKENDS, COST, LOAD, TASKS]
 
@@ -105,7 +106,7 @@ def test_only_the_newest_ended_tasks_stay(monkeypatch):
     monkeypatch.setattr("callboard.projections.tasks.KEPT_ENDED", 3)
     state = TASKS.initial()
     for number in range(10):
-        for event in (task.Submitted(task.TaskSpec(input="x")), task.Cancelled()):
+        for event in (task.Submitted(task_spec.TaskSpec(input="x")), task.Cancelled()):
             state = TASKS.apply(state, Envelope("e", "s", f"task/t{number}", START, event, 1))
     assert set(state.ended) == {"t7", "t8", "t9"}
     assert (state.counts["cancelled"], len(state.open)) == (10, 0)

@@ -8,7 +8,7 @@ from generators.task_histories import histories
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callboard.events import task, trace
+from callboard.events import task, task_spec, trace
 from callboard.events.backend import BackendSpec, Registered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
@@ -19,13 +19,13 @@ from callboard.projections.spans import SPANS, Spans, apply
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 START_NS = 1_795_392_000_000_000_000
-SPEC = task.TaskSpec("hello", max_tokens=64, temperature=0.5, tags=("nightly",))
+SPEC = task_spec.TaskSpec("hello", max_tokens=64, temperature=0.5, tags=("nightly",))
 CALLER = trace.SpanContext("c" * 32, "d" * 16)
 
 
 def assigned(attempt: int = 1, name: str = "fast") -> task.Assigned:
-    candidates = (task.Candidate(name, 5, 6), task.Candidate("slow", excluded="is draining"))
-    return task.Assigned(name, attempt, 99, task.Decision("cheapest", "costs least", 7, candidates, 3, 500_000))
+    candidates = (task_spec.Candidate(name, 5, 6), task_spec.Candidate("slow", excluded="is draining"))
+    return task.Assigned(name, attempt, 99, task_spec.Decision("cheapest", "costs least", 7, candidates, 3, 500_000))
 
 
 def completed(call: int = 1) -> task.Completed:
@@ -130,7 +130,7 @@ def test_a_caller_s_span_is_the_parent(story):
 
 def test_a_failed_call_and_the_one_that_replaces_it(story):
     """A failed call is an error with its kind, and the next one is linked to it."""
-    failed = task.Failed("fast", 1, task.Failure("timeout", "sent no token"), Usage(10), 3)
+    failed = task.Failed("fast", 1, task_spec.Failure("timeout", "sent no token"), Usage(10), 3)
     story.tell("t", task.Submitted(SPEC), assigned(), task.Started("fast", 1, "w"), failed)
     story.tell("t", assigned(2), task.Started("fast", 2, "w"), completed(2))
     first, second = story.named("chat")
