@@ -21,6 +21,7 @@ from callboard.actors.router.router import Router
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.entities import BACKEND, TASK, Entities
+from callboard.bus.errors import ServerError
 from callboard.bus.log import Bus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.fleet import provider_of, register, remove
@@ -66,6 +67,13 @@ class Node:
         self.bus: Bus
         self.projector: Projector
         self.board: Board
+
+    @property
+    def server_pid(self) -> int:
+        """The process id of the embedded nats-server. Raises ServerError when there is none."""
+        if self._server is None:
+            raise ServerError(f"this node has no server of its own: it uses {self.url}")
+        return self._server.pid
 
     async def start(self) -> None:
         """Bring everything up: server, streams, backends, projections, actors. Ready when it returns."""

@@ -113,23 +113,13 @@ async def troupe(
         (folder / "callboard.toml").write_text(SETTINGS.format(fsync=fsync, backends="".join(tables)))
         roles = {name: (f"backend:{name}",) for name in backends}
         roles["router"] = ("intake", "router", "timekeeper")
-        players = {
-            who: Process(
-                sys.executable,
-                "-c",
-                CLI,
-                "up",
-                "--json",
-                "--url",
-                nats.url,
-                "--data",
-                str(folder / who),
-                *(part for role in wanted for part in ("--role", role)),
-                cwd=folder,
-                log=folder / f"{who}.log",
-            )  # fmt: skip
-            for who, wanted in roles.items()
-        }
+        players = {}
+        for who, wanted in roles.items():
+            options = [part for role in wanted for part in ("--role", role)]
+            place = ["--url", nats.url, "--data", str(folder / who)]
+            players[who] = Process(
+                sys.executable, "-c", CLI, "up", "--json", *place, *options, cwd=folder, log=folder / f"{who}.log"
+            )
         for player in players.values():
             await player.start()
             stack.push_async_callback(player.stop)

@@ -20,8 +20,6 @@ MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 ONLY_IN = {
     "nats": "bus/wire.py",
     "httpx": "actors/backend/providers/http.py",
-    "xllamacpp": "deploy/models/serve.py",
-    "tomllib": "deploy/settings_file.py",
 }
 PURE = ("events", "projections", "actors/router/policies")
 IMPURE = {"time", "random", "secrets", "socket", "os", "pathlib", "asyncio", "io", "subprocess", "uuid", "threading"}

@@ -8,21 +8,22 @@ import pytest
 from generators.task_histories import histories
 from hypothesis import given
 
-from callboard.events import backend, budget, task, task_spec
+from callboard.events import backend, budget, task
 from callboard.events.chat import Message, ToolCall, Usage
 from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
+from callboard.events.task_spec import Blob, Candidate, Decision, Failure, Needs, TaskSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 
 EXAMPLES: list[object] = [
     task.Submitted(
-        task_spec.TaskSpec(
+        TaskSpec(
             input=(Message("user", "Wie geht's?"), Message("assistant", "", (ToolCall("1", "f", "{}"),))),
             system="Be brief.",
-            needs=task_spec.Needs(("chat", "vision"), 4000, ("region:eu",)),
+            needs=Needs(("chat", "vision"), 4000, ("region:eu",)),
             max_tokens=10,
             temperature=0.5,
             deadline=MOMENT,
@@ -37,17 +38,13 @@ EXAMPLES: list[object] = [
         "a",
         1,
         99,
-        task_spec.Decision(
-            "balanced/1", "best value", 7, (task_spec.Candidate("a", 5, 6), task_spec.Candidate("b", excluded="no")), 3
-        ),
+        Decision("balanced/1", "best value", 7, (Candidate("a", 5, 6), Candidate("b", excluded="no")), 3),
     ),
     task.Released("draining"),
     task.Started("a", 1, "backend/a/0#ff"),
     task.Interrupted("a", 1),
-    task.Completed(
-        "a", 2, task_spec.Blob("ab" * 32, 70_000), Usage(9, 8, 7), 6, "m", "length", 5, 4, (), estimated=True
-    ),
-    task.Failed("a", 1, task_spec.Failure("rate_limited", "slow down", 1_000_000_000), Usage(1), 2, 3),
+    task.Completed("a", 2, Blob("ab" * 32, 70_000), Usage(9, 8, 7), 6, "m", "length", 5, 4, (), estimated=True),
+    task.Failed("a", 1, Failure("rate_limited", "slow down", 1_000_000_000), Usage(1), 2, 3),
     task.Spent("a", 1, Usage(1, 2), 3, "task is cancelled"),
     task.Cancelled("changed my mind"),
     task.Expired(MOMENT),

@@ -9,6 +9,7 @@ from callboard.events.chat import Usage
 from callboard.events.errors import IllegalTransition
 from callboard.events.task import Status, Task
 
+ENDS = task.Completed | task.Cancelled | task.Expired | task.Rejected | task.DeadLettered
 DECISION = task_spec.Decision("p", "r", 0)
 
 
@@ -80,9 +81,7 @@ def test_every_task_ends_once(history):
     """In any legal history a task is ended by one event, unless a person requeues its dead letter."""
     ends: dict[str, int] = {}
     for envelope in history:
-        if isinstance(
-            envelope.event, task.Completed | task.Cancelled | task.Expired | task.Rejected | task.DeadLettered
-        ):
+        if isinstance(envelope.event, ENDS):
             ends[envelope.entity] = ends.get(envelope.entity, 0) + 1
         if isinstance(envelope.event, task.Requeued):
             ends[envelope.entity] -= 1

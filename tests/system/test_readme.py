@@ -1,0 +1,69 @@
+"""What the README shows works: its Python, run as it stands, against a real node."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import nats
+import pytest
+
+from callboard.deploy.node import Node
+from callboard.deploy.settings import Backend, Settings
+from callboard.events.money import Price
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+EXAMPLES = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.fixture
+async def node(tmp_path):
+    """A node whose one backend is a function of this folder's `hello_backend`."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    backend = Backend(provider="callable", function="hello_backend:hello", price=Price(1000, 1000))
+    async with Node(Settings(data=str(tmp_path / ".callboard"), backends={"hello": backend})) as running:
+        yield running
+    sys.path.remove(str(Path(__file__).parent))
+
+
+async def run(python: str | Path, code: str, *arguments: str, cwd: Path, environ: dict | None = None) -> str:
+    child = await asyncio.create_subprocess_exec(
+        python, "-c", code, *arguments, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(child.communicate(), 60)
+    assert child.returncode == 0, err.decode()
+    return out.decode()
+
+
+async def test_the_python_client(node, tmp_path):
+    """The example streams the answer, and says who gave it and for how much."""
+    out = await run(sys.executable, EXAMPLES["client"], cwd=tmp_path)
+    assert re.fullmatch(r"hello\nhello: \d+ micro-dollars, 0\.\d\d s\n", out)
+
+
+async def test_plain_nats_needs_no_callboard(node, tmp_path):
+    """In an environment that has nats-py and nothing of ours, a request is answered."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    (site / "nats").symlink_to(Path(nats.__file__).parent)
+    python = tmp_path / "venv" / "bin" / "python"
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    code = "try:\n    import callboard\n    raise SystemExit('callboard is there')\nexcept ImportError:\n    pass\n"
+    out = await run(python, code + EXAMPLES["plain"], node.url, cwd=tmp_path, environ=environ)
+    assert out == "hello\n"
+
+
+async def test_plain_nats_without_a_reply(node):
+    """A message without a reply subject becomes a task all the same."""
+    client = await nats.connect(node.url)
+    await client.publish("submit.task", b'{"input": "x", "id": "plain-1"}')
+    await client.flush()
+    await client.close()
+    while True:
+        await asyncio.sleep(0.02)
+        if (await node.board.tasks.load("plain-1")).seq:
+            break
+    assert (await (await node.board.task("plain-1")).result(10)).output == "hello"
