@@ -29,6 +29,7 @@ _MAX_UNSENT: Final = 2 * 1024 * 1024
 _RECONNECT_WAIT_S: Final = 0.1
 _PING_INTERVAL_S: Final = 5
 _FLUSH_S: Final = 2
+_CLOSE_S: Final = 2.0
 _UNSAFE = re.compile(r"[\s\0]|^$")
 
 _log = structlog.get_logger(__name__)
@@ -82,7 +83,8 @@ class _Client(Client):
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
-            self._transport.close()  # nats-py forgets a connection whose handshake failed without closing it
+            # nats-py forgets a connection whose handshake failed without closing it
+            self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
@@ -99,6 +101,11 @@ class _Client(Client):
     async def flush_all(self, timeout_s: int) -> None:
         self._write()
         await self.flush(timeout_s)
+
+    async def shut(self) -> None:
+        self._write()
+        self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
+        await self.close()
 
     def receiver_failed(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a receiver of NATS messages failed", "exception": error})
@@ -222,7 +229,9 @@ class Wire:
     async def aclose(self) -> None:
         """Send what is unsent, and close."""
         self._closing = True
-        await self._client.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._client.shut()
 
     async def open(self, name: str, timeout_s: float) -> None:
         """Make the first connection; see `connect`."""
