@@ -134,7 +134,10 @@ class Board:
             BusError: the log can't be reached, or is full.
         """
         submission = submission_of({"input": input, **fields})
-        task_id = submission.task_id(new_entity_id(submission.parent))
+        new_id = new_entity_id(submission.parent)
+        task_id = submission.task_id(new_id)
+        if task_id == new_id:
+            self.tasks.assume_new(new_id)
         answered: asyncio.Future[Outcome] | None = None
         if submission.reply_to is None:
             await self._listen()

@@ -59,6 +59,8 @@ class Intake:
                 check_reply(reply)
                 submission = msgspec.structs.replace(submission, reply_to=reply)
             task_id = submission.task_id(fallback)
+            if task_id == fallback and delivery.attempt == 1:
+                self._tasks.assume_new(task_id)
             known = (await self._tasks.load(task_id)).state
             spec = known.spec or await with_input_aside(self._bus, submission.spec(now()))
         except InvalidInput as error:

@@ -27,7 +27,6 @@ NOT_FOUND: Final = 404
 UNAVAILABLE: Final = 503
 MESSAGE_NOT_FOUND: Final = 10037
 CONSUMER_NOT_FOUND: Final = 10014
-STREAM_NOT_FOUND: Final = 10059
 
 _RETRY_S: Final = 0.05
 _ATTEMPT_S: Final = 5.0
@@ -112,7 +111,6 @@ class Api:
 
     async def store(self, subject: str, data: bytes, *, headers: bytes = b"") -> int:
         """Publish to a stream where a second copy does no harm, and return the sequence. Raises BusError's kinds."""
-        self.wire.check(subject, data)
         stored = decode_stored((await self.request(subject, data, headers=headers)).data)
         if stored.error:
             raise refusal(stored.error, subject)
@@ -150,6 +148,7 @@ class Api:
         self, subject: str, data: bytes, last: Callable[[Reply], bool], *, headers: bytes = b""
     ) -> list[Reply]:
         """Ask until all answers are there, up to the one that ``last`` knows to be the last."""
+        self.wire.check(subject, data)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
         while True:

@@ -85,10 +85,11 @@ class Entities(Generic[S]):
             BrokenChain: its history was altered or has a hole.
             Undecodable: one of its messages cannot be read.
         """
-        cached = self._cache.get(entity_id) or Loaded(entity_id, self._aggregate.new(entity_id))
-        if cached.seq and cached.seq >= at_least:
+        cached = self._cache.get(entity_id)
+        if cached is not None and cached.seq >= at_least:
             self._cache.move_to_end(entity_id)
             return cached
+        cached = cached or self._unborn(entity_id)
         prefix = subjects.entity(self._aggregate.kind, entity_id)
         for record in await self._log.read(prefix, after=cached.seq):
             cached = self._fold(cached, record.seq, record.data, decode(record.data))
@@ -99,9 +100,13 @@ class Entities(Generic[S]):
         """Take in a message that arrived by another way, if it is the next one of its entity."""
         first = envelopes[0]
         entity_id = first.entity
-        cached = self._cache.get(entity_id) or Loaded(entity_id, self._aggregate.new(entity_id))
+        cached = self._cache.get(entity_id) or self._unborn(entity_id)
         if first.version == cached.version + 1 and record.seq > cached.seq:
             self._remember(self._fold(cached, record.seq, record.data, envelopes))
+
+    def assume_new(self, entity_id: str) -> None:
+        """Don't read an entity whose id was just made; if there is one after all, its first append finds out."""
+        self._remember(self._unborn(entity_id))
 
     async def tell(
         self,
@@ -148,6 +153,9 @@ class Entities(Generic[S]):
             self._remember(after)
             return Told(after, envelopes)
         raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {MAX_CONFLICTS} times in a row")
+
+    def _unborn(self, entity_id: str) -> Loaded[S]:
+        return Loaded(entity_id, self._aggregate.new(entity_id))
 
     def _check_known(self, loaded: Loaded[S]) -> None:
         if loaded.newer:

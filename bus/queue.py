@@ -77,6 +77,7 @@ class JetStreamQueue:
         """Messages as they come, until closed."""
         if not self._keeper and not self._closed:
             self._keeper = self._loop.create_task(self._keep())
+            self._api.wire.on_lost.append(self._wake.set)
             self._api.wire.on_regained.append(self._trouble.set)
             await self._listen()
         while not self._closed:
@@ -86,6 +87,7 @@ class JetStreamQueue:
                     yield delivery
             self._wake.clear()
             if not self._closed:
+                self._api.wire.check_open()
                 await self._wake.wait()
 
     async def pending(self) -> int:
@@ -104,6 +106,7 @@ class JetStreamQueue:
         if self._keeper:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
+            self._api.wire.on_lost.remove(self._wake.set)
             self._api.wire.on_regained.remove(self._trouble.set)
         self._deafen()
         for delivery in self._ready:

@@ -100,7 +100,10 @@ class _Client(Client):
 
     async def flush_all(self, timeout_s: int) -> None:
         self._write()
-        await self.flush(timeout_s)
+        pong = self._loop.create_future()
+        async with asyncio.timeout(timeout_s):  # nats-py's flush loses a cancellation on Python 3.11
+            await self._send_ping(pong)
+            await asyncio.shield(pong)  # a cancelled one would end nats-py's read loop
 
     async def shut(self) -> None:
         self._write()
@@ -167,8 +170,7 @@ class Wire:
 
     async def subscribe(self, subject: str, receive: Receive) -> Callable[[], None]:
         """Call ``receive`` with each message on ``subject``, on every connection; return how to stop."""
-        if self.closed:
-            raise Unavailable(f"the connection to NATS at {_shown(self.url)} is closed")
+        self.check_open()
         try:
             subscription = await self._client.subscribe(subject, future=asyncio.get_running_loop().create_future())
         except BadSubjectError:
@@ -186,7 +188,7 @@ class Wire:
     async def flush(self) -> None:
         """Return when the server has seen all that was sent; at once without a connection."""
         if self.connected:
-            with suppress(NatsError):
+            with suppress(NatsError, TimeoutError):
                 await self._client.flush_all(_FLUSH_S)
 
     def inbox(self) -> str:
@@ -223,6 +225,10 @@ class Wire:
     async def until_connected(self) -> None:
         """Return when there is a connection. Raises Unavailable if it is closed for good."""
         await self._up.wait()
+        self.check_open()
+
+    def check_open(self) -> None:
+        """Raise Unavailable if the connection is closed for good."""
         if self.closed:
             raise Unavailable(f"the connection to NATS at {_shown(self.url)} is closed")
 

@@ -23,6 +23,9 @@ async def supervise(name: str, run: Callable[[], Awaitable[None]]) -> None:
         except asyncio.CancelledError:
             raise
         except Exception:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise  # it failed while it was being stopped
             failures = 0 if loop.time() - began > STABLE_S else failures + 1
             pause = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
             _log.exception("actor failed, will start again", actor=name, pause_s=pause)

@@ -20,9 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import itertools
+
+from servers.troupe import Troupe, troupe
+
 from callboard.actors.board import Board
 from callboard.bus import jetstream
-from servers.troupe import Troupe, troupe
 
 RATE = 50
 
@@ -50,7 +53,7 @@ async def kill(cast: Troupe, who: str, ended: list[tuple[float, float]]) -> tupl
         await asyncio.sleep(0.005)
     await asyncio.sleep(3)
     ends = sorted(end for _, end in ended if end > killed - 1)
-    silence = max(later - earlier for earlier, later in zip(ends, ends[1:], strict=False))
+    silence = max(later - earlier for earlier, later in itertools.pairwise(ends))
     return (min(fresh) - killed) * 1e3, max(min(fresh) - ready, 0) * 1e3, silence * 1e3
 
 
