@@ -66,7 +66,9 @@ class Intake:
         except InvalidInput as error:
             await self._reject(fallback, data, str(error), reply)
             return
-        told = await submit(self._tasks, task_id, spec, trace.parse(submission.traceparent))
+        told = await submit(
+            self._tasks, task_id, spec, trace.parse(submission.traceparent or delivery.record.traceparent)
+        )
         if submission.reply_to and (submission.reply == "accepted" or not told.appended):
             receipt = await outcome_of(self._bus, told.entity.state)
             await self._bus.signals.publish(submission.reply_to, msgspec.json.encode(receipt))

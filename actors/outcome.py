@@ -68,4 +68,5 @@ async def answer(bus: Bus, loaded: Loaded[Task]) -> None:
     task = loaded.state
     if task.status in ENDED and task.spec is not None and task.spec.reply_to:
         outcome: Any = await outcome_of(bus, task)
-        await bus.signals.publish(task.spec.reply_to, msgspec.json.encode(outcome))
+        traceparent = loaded.context.traceparent if loaded.context else ""
+        await bus.signals.publish(task.spec.reply_to, msgspec.json.encode(outcome), traceparent=traceparent)

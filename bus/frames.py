@@ -100,6 +100,11 @@ def header(headers: bytes, name: bytes) -> bytes:
     return headers[start : headers.find(_CRLF, start)]
 
 
+def trace_context(headers: bytes) -> str:
+    """The W3C trace context in a message's headers, empty if there is none."""
+    return header(headers, b"traceparent").decode(errors="replace") if headers else ""
+
+
 def block(**fields: str) -> bytes:
     """A header block; underscores in names stand for dashes."""
     lines = [_VERSION, *(f"{name.replace('_', '-')}: {value}".encode() for name, value in fields.items())]

@@ -21,12 +21,17 @@ class Write(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One stored message. ``seq`` is its stream sequence, which has no gaps; ``time_ns`` when it was stored."""
+    """One stored message. ``seq`` is its stream sequence, which has no gaps; ``time_ns`` when it was stored.
+
+    ``traceparent`` is the trace context that a submission's sender put into the header of that name; events carry
+    theirs inside.
+    """
 
     seq: int
     subject: str
     data: bytes
     time_ns: int
+    traceparent: str = ""
 
 
 class Log(Protocol):
@@ -148,11 +153,15 @@ class Timers(Protocol):
 
 
 class Note(NamedTuple):
-    """A message on plain NATS: not stored, delivered to whoever listens now. ``reply`` is empty if none is asked."""
+    """A message on plain NATS: not stored, delivered to whoever listens now. ``reply`` is empty if none is asked.
+
+    ``traceparent`` is the W3C trace context in the header of that name.
+    """
 
     subject: str
     data: bytes
     reply: str
+    traceparent: str = ""
 
 
 Receiver: TypeAlias = Callable[[Note], Awaitable[None]]
@@ -162,7 +171,7 @@ Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
 class Signals(Protocol):
     """Plain NATS beside the log: token streams, replies. Lost when nobody listens."""
 
-    async def publish(self, subject: str, data: bytes, *, reply: str = "") -> None:
+    async def publish(self, subject: str, data: bytes, *, reply: str = "", traceparent: str = "") -> None:
         """Tell whoever listens; waits for nothing."""
         ...
 

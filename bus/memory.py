@@ -131,7 +131,7 @@ class _Server:
         seqs = count(1)
 
         def submit(note: Note) -> None:
-            self.submissions.put(Record(next(seqs), note.subject, note.data, clock()))
+            self.submissions.put(Record(next(seqs), note.subject, note.data, clock(), note.traceparent))
 
         self.exchange.listeners["submissions"] = (Filter([names.SUBMIT]), submit)
 

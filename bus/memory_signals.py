@@ -30,10 +30,10 @@ class MemorySignals:
         self._subscriptions: set[_Subscription] = set()
         self._closed = False
 
-    async def publish(self, subject: str, data: bytes, *, reply: str = "") -> None:
+    async def publish(self, subject: str, data: bytes, *, reply: str = "", traceparent: str = "") -> None:
         """Tell whoever listens; waits for nothing."""
         self._check_open()
-        self._exchange.publish(Note(subject, data, reply))
+        self._exchange.publish(Note(subject, data, reply, traceparent))
 
     async def subscribe(self, subject: str, receive: Receiver) -> Unsubscribe:
         """Call ``receive`` for each message, one after another; returns how to stop."""

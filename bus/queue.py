@@ -16,7 +16,7 @@ import structlog
 from callboard.bus import consumer
 from callboard.bus.api import Api
 from callboard.bus.errors import BusError, Unavailable
-from callboard.bus.frames import header, status
+from callboard.bus.frames import header, status, trace_context
 from callboard.bus.log import Record
 
 _ACK: Final = b"+ACK"
@@ -172,7 +172,7 @@ class JetStreamQueue:
             return
         self._asked -= 1
         place = consumer.place(reply)
-        record = Record(place.seq, subject.decode(), data, place.time_ns)
+        record = Record(place.seq, subject.decode(), data, place.time_ns, trace_context(headers))
         delivery = JetStreamDelivery(self, reply.decode(), record, place.attempt)
         self.touch(delivery)
         self._out[delivery.reply] = delivery

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
+from callboard.bus.frames import block, trace_context
 from callboard.bus.log import Note, Receiver, Unsubscribe
 from callboard.bus.wire import Wire
 
@@ -19,21 +20,25 @@ class JetStreamSignals:
         self._callbacks: list[Callable[[], Awaitable[None]]] = []
         wire.on_regained.append(self._regained)
 
-    async def publish(self, subject: str, data: bytes, *, reply: str = "") -> None:
+    async def publish(self, subject: str, data: bytes, *, reply: str = "", traceparent: str = "") -> None:
         """Tell whoever listens; waits for nothing."""
         self._wire.check(subject, data)
         if reply:
             self._wire.check(reply)
-        self._wire.publish(subject, data, reply=reply)
+        headers = b""
+        if traceparent:
+            self._wire.check(traceparent)
+            headers = block(traceparent=traceparent)
+        self._wire.publish(subject, data, reply=reply, headers=headers)
 
     async def subscribe(self, subject: str, receive: Receiver) -> Unsubscribe:
         """Call ``receive`` for each message, one after another; returns how to stop."""
         self._wire.check(subject)
         notes: asyncio.Queue[Note] = asyncio.Queue(_MAX_UNHANDLED)
 
-        def arrive(subject: bytes, reply: bytes, _headers: bytes, data: bytes) -> None:
+        def arrive(subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
             if not notes.full():  # else lost, as everything is that nobody listens to
-                notes.put_nowait(Note(subject.decode(), data, reply.decode()))
+                notes.put_nowait(Note(subject.decode(), data, reply.decode(), trace_context(headers)))
 
         async def run() -> None:
             while True:

@@ -7,12 +7,11 @@ import asyncio
 import os
 import re
 import secrets
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
-
-import structlog
 
 from callboard.actors.board import Board
 from callboard.bus import jetstream
@@ -29,8 +28,6 @@ _VISITING = re.compile(rf'^server_name: "{_VISITOR}-', re.MULTILINE)
 _WAIT_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _RECHECK_S: Final = 0.2
-
-_log = structlog.get_logger(__name__)
 
 
 class NoNode(CallboardError):
@@ -55,7 +52,7 @@ async def connect(url: str | None = None, *, data: str | None = None) -> AsyncIt
         data: The data folder of a node on this machine.
 
     Without either, the environment's CALLBOARD_NATS_URL counts, and else the folder ``.callboard``. When no node runs
-    on the folder, it is opened all the same: what is submitted then is kept, and waits for `callboard up`.
+    on the folder, it is opened all the same, with a RuntimeWarning: what is submitted then is kept, and waits.
 
     Raises:
         NoNode: there is neither a node nor a data folder.
@@ -63,7 +60,8 @@ async def connect(url: str | None = None, *, data: str | None = None) -> AsyncIt
     """
     async with opened(url, data=data) as place:
         if place.alone:
-            _log.warning("no node runs here: tasks wait until `callboard up`", data=data or DEFAULT_DATA)
+            told = f"no node runs on {data or DEFAULT_DATA}: nothing works on tasks until `callboard up` runs"
+            warnings.warn(told, RuntimeWarning, stacklevel=3)
         yield place.board
 
 

@@ -86,9 +86,10 @@ def _node(place: Place, version: str, streams: Sequence[StreamReport]) -> Findin
     if place.alone:
         told = f"none runs on this data folder (opened for this check with nats-server {version})"
         return Finding("warn", "node", told, "start one with `callboard up`")
-    workers = [consumer for stream in streams for consumer in stream.consumers if consumer.waiting]
-    if not workers:
-        return Finding("warn", "node", f"{server}, but nobody takes work from it", "start a node with `callboard up`")
+    taken = {consumer.name for stream in streams for consumer in stream.consumers if consumer.waiting}
+    if missing := {"router", "intake"} - taken:
+        told = f"{server}, but nobody takes from the queues {', '.join(sorted(missing))}"
+        return Finding("warn", "node", told, "start a node with `callboard up`")
     return Finding("ok", "node", server)
 
 

@@ -13,7 +13,7 @@ from callboard.deploy.cli.options import Where, as_json, where
 def scale(backend: str, replicas: int, where: Where, as_json: bool) -> None:
     """Say in the log how many REPLICAS the BACKEND should have; every node that runs it follows.
 
-    Replicas that go first finish their calls. With 0 its tasks wait, or go to others.
+    Replicas that go first finish their calls. With 0 it gets no new work, and what it was given waits.
 
     --json prints {backend, replicas, draining, changed}.
     """

@@ -153,3 +153,18 @@ async def test_submissions(connect):
         while await queue.pending():
             await asyncio.sleep(0.01)
     assert await intake.log.end() == 0
+
+
+async def test_trace_context_travels(connect):
+    """What a sender puts into the traceparent header reaches who listens, and who takes a submission."""
+    anybody, intake = await connect(), await connect()
+    context = f"00-{'a' * 32}-{'b' * 16}-01"
+    ear = Ear()
+    await intake.signals.subscribe("tok.x", ear)
+    await anybody.signals.publish("tok.x", b"1", traceparent=context)
+    await anybody.signals.publish("tok.x", b"2")
+    assert [note.traceparent for note in await ear.heard(2)] == [context, ""]
+    deliveries = (await intake.submissions()).deliveries()
+    await anybody.signals.publish(SUBMIT, b"{}", traceparent=context)
+    async with asyncio.timeout(10):
+        assert (await anext(deliveries)).record.traceparent == context

@@ -1,129 +1,17 @@
-"""The command line as a user has it: a node in one process, commands in others."""
+"""The command line with a node that runs in another process."""
 
-import asyncio
-import contextlib
 import json
-import logging
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
-import structlog
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from servers.working_directory import WAIT_S, Folder, end
 
 import callboard
-from callboard.bus.errors import ServerError
-from callboard.bus.server_binary import nats_server
 from callboard.deploy.cli import callboard as command
 from callboard.deploy.cli.group import SECTIONS
-
-COMMAND = (sys.executable, "-c", "from callboard.deploy.cli import main; main()")
-SETTINGS = """
-[backends.echo]
-provider = "callable"
-function = "callable_backends:echo"
-price = { input = 1, output = 2 }
-
-[backends.slow]
-provider = "callable"
-function = "callable_backends:slow"
-capabilities = ["chat", "slow"]
-
-[backends.broken]
-provider = "callable"
-function = "callable_backends:broken"
-capabilities = ["broken"]
-
-[backends.hosted]
-provider = "openai"
-model = "gpt-5-mini"
-"""
-HIDDEN = [name for name in os.environ if name.startswith(("CALLBOARD_", "OPENAI_"))]
-ENVIRON = {name: value for name, value in os.environ.items() if name not in HIDDEN}
-WAIT_S = 30
-
-
-class Folder:
-    """A working directory with settings, where commands are run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        shutil.copy(Path(__file__).parent / "callable_backends.py", path)
-        (path / "callboard.toml").write_text(SETTINGS)
-
-    def start(self, *args: str) -> subprocess.Popen:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([*COMMAND, *args], cwd=self.path, env=ENVIRON, text=True, **pipes)
-
-    def up(self) -> tuple[subprocess.Popen, dict]:
-        """A node, and what it said when it was ready."""
-        with (self.path / "node.err").open("wb") as errors:
-            node = subprocess.Popen(
-                [*COMMAND, "up", "--json"], cwd=self.path, env=ENVIRON, stdout=subprocess.PIPE, stderr=errors
-            )
-        line = node.stdout.readline()
-        assert line, (self.path / "node.err").read_text()
-        return node, json.loads(line)
-
-    def process(self, *args: str, stdin: str = "") -> str:
-        """Standard output of a command in a process of its own, which ends well."""
-        ended = subprocess.run(
-            [*COMMAND, *args],
-            cwd=self.path,
-            env=ENVIRON,
-            text=True,
-            input=stdin,
-            capture_output=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    def call(self, *args: str, code: int = 0) -> Result:
-        """What a command in this process says; it ends with ``code`` and without a traceback."""
-        logging_to, environ = list(logging.root.handlers), dict.fromkeys(HIDDEN)
-        try:
-            with contextlib.chdir(self.path):
-                ended = CliRunner(env=environ).invoke(command, args, prog_name="callboard")
-        finally:
-            structlog.reset_defaults()
-            logging.root.handlers = logging_to
-        assert "Traceback" not in ended.stderr
-        assert ended.exit_code == code, f"{args}: {ended.stdout}\n{ended.stderr}"
-        return ended
-
-    def json(self, *args: str, code: int = 0):
-        return json.loads(self.call(*args, "--json", code=code).stdout)
-
-    def submit(self, *args: str) -> str:
-        """The id of a new task that nobody waits for."""
-        return self.call("submit", *args, "--no-wait").stdout.strip()
-
-
-def end(node: subprocess.Popen, *, code: int = 0) -> None:
-    node.send_signal(signal.SIGTERM)
-    try:
-        assert node.wait(WAIT_S) == code
-    finally:
-        node.kill()
-        node.stdout.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server():
-    try:
-        asyncio.run(nats_server())
-    except ServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +23,6 @@ def folder(tmp_path_factory):
         yield folder
     finally:
         end(node)
-
-
-@pytest.fixture
-def empty(tmp_path):
-    """A folder where no node has run."""
-    return Folder(tmp_path)
 
 
 def test_help_loads_nothing_heavy():
@@ -156,7 +38,7 @@ def test_help_loads_nothing_heavy():
     assert {"up", "submit", "why", "doctor"} <= {line.split()[0] for line in told.splitlines() if line.strip()}
 
 
-def test_every_command_has_its_help(empty):
+def test_every_command_has_its_help():
     """Each command in the list can be loaded and says what it does."""
     for name in (name for section in SECTIONS.values() for name in section):
         told = CliRunner().invoke(command, [name, "--help"])
@@ -252,12 +134,10 @@ def test_costs_add_up(folder):
 def test_cancel_stops_a_call(folder):
     """A running task is cancelled, once; what its call cost is told as wasted."""
     task = folder.submit("for ever", "--backend", "slow")
-    while folder.json("show", task)["status"] != "started":
-        pass
+    folder.until(task, lambda shown: shown["status"] == "started")
     assert folder.json("cancel", task, "--reason", "enough")["reason"] == "enough"
     assert "was cancelled already" in folder.call("cancel", task).stdout
-    while (shown := folder.json("show", task))["unsettled"]:
-        pass
+    shown = folder.until(task, lambda shown: not shown["unsettled"])
     assert [call["state"] for call in shown["calls"]] == ["wasted"]
     assert "wasted" in folder.call("why", task).stdout
 
@@ -270,11 +150,10 @@ def test_dead_letters_are_listed_and_requeued(folder):
     assert row["status"] == "dead"
     assert row["id"] in folder.call("dead").stdout
     assert folder.json("dead", "requeue", row["id"]) == {"requeued": [row["id"]]}
-    while folder.json("show", row["id"])["status"] != "dead":
-        pass
+    folder.until(row["id"], lambda shown: shown["status"] == "dead" and len(shown["calls"]) == 2)
     assert folder.json("dead", "requeue", "--all") == {"requeued": [row["id"]]}
-    while (shown := folder.json("dead", "show", row["id"]))["status"] != "dead":
-        pass
+    folder.until(row["id"], lambda shown: shown["status"] == "dead" and len(shown["calls"]) == 3)
+    shown = folder.json("dead", "show", row["id"])
     assert [call["state"] for call in shown["calls"]] == ["failed"] * 3
     assert folder.json("costs")["unknown"] == {}
 
@@ -332,68 +211,6 @@ def test_mistakes_are_told_in_a_line(folder, args, code, told):
     assert told in folder.call(*args, code=code).stderr
 
 
-def test_a_wrong_settings_file_is_told_line_by_line(empty):
-    """Every mistake in the file is named with its line; doctor lists the same as failures."""
-    (empty.path / "callboard.toml").write_text('[nats]\nfsnyc = "always"\n[router]\nmax_attempts = 0\n')
-    told = empty.call("tasks", code=1).stderr.splitlines()
-    assert told[0] == "callboard: callboard.toml:2: [nats] unknown key 'fsnyc'; did you mean 'fsync'?"
-    assert told[1].startswith("callboard: callboard.toml:4: ")
-    assert [finding["level"] for finding in empty.json("doctor", code=1)] == ["fail", "fail"]
-
-
-def test_without_a_node_and_without_data_there_is_nothing_to_read(empty):
-    """No folder and no node: exit code 3, and how to start one."""
-    told = "callboard: no node runs here and ./.callboard holds nothing: start one with `callboard up`\n"
-    assert empty.call("tasks", code=3).stderr == told
-    assert empty.call("submit", "x", code=3).stderr == told
-    assert "start one with `callboard up`" in empty.call("doctor").stdout
-
-
-def test_an_address_where_nobody_answers_is_told(empty):
-    """A server that hangs up: exit code 3, one line with its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-
-        def hang_up() -> None:
-            while True:
-                try:
-                    listening.accept()[0].close()
-                except OSError:
-                    return
-
-        threading.Thread(target=hang_up, daemon=True).start()
-        told = empty.call("tasks", "--url", f"nats://127.0.0.1:{port}", code=3).stderr
-        listening.shutdown(socket.SHUT_RDWR)
-    assert f"callboard: NATS at nats://127.0.0.1:{port} refuses the connection" in told
-
-
-def test_what_is_submitted_while_no_node_runs_is_done_later(empty):
-    """The log of an ended node can be read and added to; a new node does what waits."""
-    node, _ = empty.up()
-    end(node)
-    waiting = empty.call("submit", "later", "--backend", "echo", code=3)
-    task = waiting.stdout.strip()
-    assert "nothing works on it until `callboard up` runs" in waiting.stderr
-    assert [row["id"] for row in empty.json("tasks", "--status", "submitted")["tasks"]] == [task]
-    assert "this has no effect until `callboard up` runs" in empty.call("scale", "echo", "3").stderr
-    node, started = empty.up()
-    try:
-        assert {backend["backend"]: backend["replicas"] for backend in started["backends"]}["echo"] == 3
-        while (shown := empty.json("show", task))["status"] != "completed":
-            pass
-        assert shown["output"] == "LATER"
-    finally:
-        end(node)
-
-
-def test_two_readers_of_an_ended_node_take_turns(empty):
-    """Whoever opens the folder of an ended node makes others wait, and disturbs nobody."""
-    node, _ = empty.up()
-    end(node)
-    readers = [empty.start("tasks", "--json") for _ in range(3)]
-    assert [json.loads(reader.communicate(timeout=WAIT_S)[0])["tasks"] for reader in readers] == [[], [], []]
-
-
 def test_interrupted_commands_end_with_130(folder):
     """Ctrl-C while a command waits: exit code 130 and no traceback; the task goes on."""
     waiting = folder.start("submit", "for ever", "--backend", "slow", "--watch", "--tag", "left")
@@ -407,29 +224,9 @@ def test_interrupted_commands_end_with_130(folder):
     folder.call("cancel", row["id"])
 
 
-def test_a_second_signal_ends_a_node_at_once(empty):
-    """The first lets a call under way finish, the second does not; the folder is free afterwards."""
-    node, _ = empty.up()
-    task = empty.submit("for ever", "--backend", "slow")
-    while empty.json("show", task)["status"] != "started":
-        pass
-    node.send_signal(signal.SIGTERM)
-    with pytest.raises(subprocess.TimeoutExpired):
-        node.wait(0.5)
-    end(node, code=130)
-    assert empty.json("show", task)["status"] == "started"
-
-
 async def test_connect_finds_the_node_by_its_folder(folder):
     """`callboard.connect` gives a board on which tasks are submitted and answered."""
     async with callboard.connect(data=str(folder.path / ".callboard")) as board:
         handle = await board.submit("from python", backend="echo")
         outcome = await handle.result(timeout_s=WAIT_S)
     assert outcome.output == "FROM PYTHON"
-
-
-async def test_connect_says_when_there_is_nothing(tmp_path):
-    """Without a node and without data the error says how to start one."""
-    with pytest.raises(callboard.CallboardError, match="start one with `callboard up`"):
-        async with callboard.connect(data=str(tmp_path)):
-            pass

@@ -1,0 +1,42 @@
+"""One task is one trace, from whoever published it to the model server, in a real collector."""
+
+import nats
+from servers.model_server import Behaviour, ModelServer
+from servers.otlp_receiver import OtlpReceiver
+
+from callboard.deploy.node import Node
+from callboard.deploy.settings import Backend, Settings
+from callboard.events.money import Price
+
+TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+async def test_the_endpoint_of_the_environment_gets_the_whole_trace(tmp_path):
+    """OTEL_EXPORTER_OTLP_ENDPOINT just works: a plain NATS client's trace goes on through router, worker and HTTP."""
+    with OtlpReceiver() as collector:
+        async with ModelServer(Behaviour(text="all is well")) as model:
+            one = Backend(provider="openai", model="scripted", url=model.url, price=Price(1, 1))
+            settings = Settings(data=str(tmp_path), backends={"one": one})
+            async with Node(settings, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}) as node:
+                client = await nats.connect(node.url)
+                inbox = client.new_inbox()
+                replies = await client.subscribe(inbox)
+                headers = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
+                await client.publish("submit.task", b'{"input": "x"}', reply=inbox, headers=headers)
+                reply = await replies.next_msg(20)
+                await client.close()
+            spans = {span.span_id.hex(): span for span in collector.spans}
+            arrived = model.calls[0].headers["traceparent"].split("-")
+    assert {span.trace_id.hex() for span in spans.values()} == {TRACE}
+    names = {span.name for span in spans.values()}
+    assert {"route", "chat scripted", "POST"} <= names
+    post = next(span for span in spans.values() if span.name == "POST")
+    assert arrived[1:3] == [TRACE, post.span_id.hex()]
+    above, at = [], post
+    while at is not None:
+        above.append(at.name)
+        parent = at.parent_span_id.hex()
+        at = spans.get(parent)
+    assert above == ["POST", "chat scripted", "invoke_workflow task"]
+    assert parent == CALLER
+    assert reply.headers["traceparent"].split("-")[1] == TRACE
