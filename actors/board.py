@@ -15,7 +15,7 @@ from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.submission import Submission, parse, submit
 from callboard.bus.clock import new_entity_id, now
 from callboard.bus.entities import BACKEND, NEWEST, TASK, Entities, Loaded
-from callboard.bus.log import Bus, Note
+from callboard.bus.log import Bus, Note, Unsubscribe
 from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
 from callboard.events.backend import Backend, BackendEvent
@@ -47,12 +47,37 @@ class Token(str):
         return token
 
 
+class Ears:
+    """A subscription to a task's text; ``notes`` is what was heard."""
+
+    def __init__(self) -> None:
+        self.notes: asyncio.Queue[TokenNote | None] = asyncio.Queue()
+        self.close: Unsubscribe
+
+    @classmethod
+    async def open(cls, bus: Bus, task_id: str) -> Self:
+        """Listen from now on."""
+        ears = cls()
+        ears.close = await bus.signals.subscribe(tokens(task_id), ears._hear)
+        return ears
+
+    async def _hear(self, note: Note) -> None:
+        self.notes.put_nowait(msgspec.json.decode(note.data, type=TokenNote))
+
+
 class TaskHandle:
     """A task on the board."""
 
-    def __init__(self, board: "Board", task_id: str, answered: "asyncio.Future[Outcome] | None" = None) -> None:
+    def __init__(
+        self,
+        board: "Board",
+        task_id: str,
+        answered: "asyncio.Future[Outcome] | None" = None,
+        ears: "Ears | None" = None,
+    ) -> None:
         self._board = board
         self._answered = answered
+        self._ears = ears
         self.id = task_id
 
     async def result(self, timeout_s: float | None = None) -> Outcome:
@@ -71,14 +96,11 @@ class TaskHandle:
     async def stream(self) -> AsyncIterator[Token]:
         """The answer's text as it is written. Raises TaskFailed when the task ends without an answer.
 
-        What was written before we listened comes with the rest at the end.
+        A task that was submitted with ``stream=True`` was listened to from the start. Of any other, text that was
+        written before we listened comes with the rest at the end.
         """
-        notes: asyncio.Queue[TokenNote | None] = asyncio.Queue()
-
-        async def hear(note: Note) -> None:
-            notes.put_nowait(msgspec.json.decode(note.data, type=TokenNote))
-
-        stop = await self._board.bus.signals.subscribe(tokens(self.id), hear)
+        ears, self._ears = self._ears or await Ears.open(self._board.bus, self.id), None
+        notes = ears.notes
         ending = asyncio.create_task(self.result())
         ending.add_done_callback(lambda _: notes.put_nowait(None))
         call, written = 0, ""
@@ -97,7 +119,7 @@ class TaskHandle:
             ending.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await ending
-            await stop()
+            await ears.close()
 
     async def state(self) -> Task:
         """The task as the log has it now."""
@@ -124,10 +146,11 @@ class Board:
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
         bus.on_reconnect(self._recheck)
 
-    async def submit(self, input: Any, **fields: Any) -> TaskHandle:  # noqa: A002
+    async def submit(self, input: Any, *, stream: bool = False, **fields: Any) -> TaskHandle:  # noqa: A002
         """Publish a task: a text or a list of ``{"role", "content"}`` messages, and any field of `Submission`.
 
-        Returns as soon as it is durably in the log. With a ``key`` that was used before, it is that task.
+        Returns as soon as it is durably in the log. With a ``key`` that was used before, it is that task. ``stream``
+        says that `TaskHandle.stream` will be used, and must not miss the beginning.
 
         Raises:
             InvalidInput: a field is wrong; the message says which and how to mend it.
@@ -144,8 +167,14 @@ class Board:
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
         spec = await with_input_aside(self.bus, submission.spec(now()))
-        told = await submit(self.tasks, task_id, spec, trace.parse(submission.traceparent))
-        return TaskHandle(self, task_id, answered if told.appended else None)
+        ears = await Ears.open(self.bus, task_id) if stream else None
+        try:
+            told = await submit(self.tasks, task_id, spec, trace.parse(submission.traceparent))
+        except BaseException:
+            if ears:
+                await ears.close()
+            raise
+        return TaskHandle(self, task_id, answered if told.appended else None, ears)
 
     async def task(self, task_id: str) -> TaskHandle:
         """A task that was submitted before, by anybody. Raises InvalidInput when there is none."""
@@ -159,7 +188,8 @@ class Board:
 
     async def end(self, task_id: str, event: Cancelled | Requeued) -> Outcome:
         """Append the end (or new beginning) of a task and answer whoever waits for it."""
-        told = await self.tasks.tell(task_id, lambda task: [] if task.status in ENDED - {Status.DEAD} else [event])
+        over = ENDED - {Status.DEAD} if isinstance(event, Requeued) else ENDED
+        told = await self.tasks.tell(task_id, lambda task: [] if task.status in over else [event])
         if told.appended:
             await answer(self.bus, told.entity)
         return await outcome_of(self.bus, told.entity.state)

@@ -5,8 +5,9 @@ keep the reply subject of a message, so intake also listens on plain NATS and ma
 are equal byte by byte may swap their reply subjects, and nobody can tell.
 """
 
+import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from hashlib import sha256
 from typing import Final
 
@@ -25,7 +26,7 @@ from callboard.events.errors import InvalidInput
 from callboard.events.task import Rejected, Status, Task
 
 ACK_WAIT_S: Final = 2.0
-REPLY_KEPT_S: Final = 60.0
+REPLY_KEPT_NS: Final = 60_000_000_000
 
 
 class Intake:
@@ -35,23 +36,26 @@ class Intake:
         self._bus = bus
         self._tasks = tasks
         self._replies = _Replies()
+        self.listening = asyncio.Event()
+        """Set when it hears whoever asks for a reply."""
 
     async def run(self) -> None:
         """Take submissions until cancelled."""
-        queue = await self._bus.submissions(ack_wait_s=ACK_WAIT_S)
         stop = await self._bus.signals.subscribe(SUBMIT, self._hear)
         try:
+            queue = await self._bus.submissions(ack_wait_s=ACK_WAIT_S)
+            self.listening.set()
             await Loop("intake", queue, self._take, self._refuse, ack_wait_s=ACK_WAIT_S).run()
         finally:
             await stop()
 
     async def _hear(self, note: Note) -> None:
         if note.reply:
-            self._replies.put(note.data, note.reply)
+            self._replies.put(note.data, note.reply, time.time_ns())
 
     async def _take(self, delivery: Delivery) -> None:
         data = delivery.record.data
-        reply = self._replies.pop(data)
+        reply = self._replies.pop(data, delivery.record.time_ns)
         fallback = _task_id(delivery)
         try:
             submission = parse(data)
@@ -75,7 +79,12 @@ class Intake:
 
     async def _refuse(self, delivery: Delivery, error: Exception) -> None:
         data = delivery.record.data
-        await self._reject(_task_id(delivery), data, f"could not be taken in: {error}", self._replies.pop(data))
+        await self._reject(
+            _task_id(delivery),
+            data,
+            f"could not be taken in: {error}",
+            self._replies.pop(data, delivery.record.time_ns),
+        )
 
     async def _reject(self, task_id: str, data: bytes, reason: str, reply: str | None) -> None:
         rejected = Rejected(reason, data[:2000].decode(errors="replace"))
@@ -86,31 +95,34 @@ class Intake:
 
 
 class _Replies:
-    """Reply subjects heard on plain NATS, by the content they came with, for a minute."""
+    """Reply subjects heard on plain NATS, by the content they came with, for a minute.
+
+    Every intake hears every message, and takes only its share: of several replies for the same content, the one heard
+    nearest to when the message was stored is its own.
+    """
 
     def __init__(self) -> None:
-        self._by_content: OrderedDict[bytes, deque[tuple[float, str]]] = OrderedDict()
+        self._by_content: OrderedDict[bytes, list[tuple[int, str]]] = OrderedDict()
 
-    def put(self, data: bytes, reply: str) -> None:
-        digest = sha256(data).digest()
-        self._by_content.setdefault(digest, deque()).append((time.monotonic(), reply))
-        self._forget()
-
-    def pop(self, data: bytes) -> str | None:
-        waiting = self._by_content.get(digest := sha256(data).digest())
-        if not waiting:
-            return None
-        _, reply = waiting.popleft()
-        if not waiting:
-            del self._by_content[digest]
-        return reply
-
-    def _forget(self) -> None:
+    def put(self, data: bytes, reply: str, heard_ns: int) -> None:
+        self._by_content.setdefault(sha256(data).digest(), []).append((heard_ns, reply))
         while self._by_content:
-            oldest = next(iter(self._by_content.values()))
-            if time.monotonic() - oldest[0][0] < REPLY_KEPT_S:
+            digest, heard = next(iter(self._by_content.items()))
+            if heard_ns - heard[0][0] < REPLY_KEPT_NS:
                 return
-            self._by_content.popitem(last=False)
+            del heard[0]
+            if not heard:
+                del self._by_content[digest]
+
+    def pop(self, data: bytes, stored_ns: int) -> str | None:
+        heard = self._by_content.get(digest := sha256(data).digest())
+        if not heard:
+            return None
+        nearest = min(heard, key=lambda each: abs(each[0] - stored_ns))
+        heard.remove(nearest)
+        if not heard:
+            del self._by_content[digest]
+        return nearest[1]
 
 
 def _task_id(delivery: Delivery) -> str:

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
+import msgspec
 import structlog
+from msgspec import Raw
 
 from callboard.bus.log import Bus, Record
 from callboard.bus.subjects import entity_of
@@ -15,6 +17,7 @@ from callboard.projections.projection import Projection, dump, load
 S = TypeVar("S")
 Watcher: TypeAlias = Callable[[int, Envelope], None]
 
+SNAPSHOT: Final = "projections"
 SNAPSHOT_EVERY: Final = 50_000
 GATHER_S: Final = 0.005
 """What comes within this time is folded together: many small folds would stand in the way of the actors' own work."""
@@ -83,27 +86,31 @@ class Projector:
         return dump(projection, self._states[projection.name], self.seq)
 
     async def save(self) -> None:
-        """Store snapshots of all projections, so that the next start has less to fold."""
-        if not self._uses_snapshots:
-            return
-        for projection in self._projections:
-            await self._bus.snapshots.save(projection.name, self.dump(projection))
-        self._saved = self.seq
+        """Store a snapshot of all projections together, so that the next start has less to fold.
+
+        With a broken entity there is none: every start finds it again.
+        """
+        if self._uses_snapshots and not self.broken:
+            parts = {projection.name: Raw(self.dump(projection)) for projection in self._projections}
+            await self._bus.snapshots.save(SNAPSHOT, msgspec.json.encode(parts))
+            self._saved = self.seq
 
     async def _restore(self) -> None:
         if not self._uses_snapshots or self.seq:
             return
+        data = await self._bus.snapshots.load(SNAPSHOT)
+        parts = msgspec.json.decode(data, type=dict[str, Raw]) if data else {}
         found: dict[str, tuple[Any, int]] = {}
         for projection in self._projections:
-            data = await self._bus.snapshots.load(projection.name)
-            restored = load(projection, data) if data else None
+            part = parts.get(projection.name)
+            restored = load(projection, bytes(part)) if part is not None else None
             if restored is None:
                 return
             found[projection.name] = restored
-        sequences = {seq for _, seq in found.values()}
-        if len(sequences) == 1 and max(sequences) <= await self._bus.log.end():
+        seq = max((seq for _, seq in found.values()), default=0)
+        if seq <= await self._bus.log.end():
             self._states = {name: state for name, (state, _) in found.items()}
-            self.seq = self._saved = sequences.pop()
+            self.seq = self._saved = seq
 
     async def _snapshot_if_due(self) -> None:
         if self.seq - self._saved >= SNAPSHOT_EVERY:

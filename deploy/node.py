@@ -139,7 +139,9 @@ class Node:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends)
         if "intake" in self._roles:
-            self._run("intake", Intake(self.bus, tasks.by(self._source("intake"))).run)
+            intake = Intake(self.bus, tasks.by(self._source("intake")))
+            self._run("intake", intake.run)
+            await intake.listening.wait()
 
     async def _register(self, backends: Entities[Backend]) -> None:
         """Announce the backends that run here; with a server of our own, the settings are the whole truth."""

@@ -108,13 +108,17 @@ class Router:
             for row in list(self._projector.state(TASKS).open.values()):
                 if row.status is Status.PARKED:
                     await self._decide(row.id, None)
-                elif row.status is Status.ASSIGNED and row.backend not in backends:
+                elif row.status is Status.ASSIGNED and not _has_workers(backends, row.backend):
                     await self._tasks.tell(row.id, partial(_released_from, backends))
 
 
+def _has_workers(backends: Mapping[str, Backend], name: str | None) -> bool:
+    return name is not None and name in backends and backends[name].replicas > 0
+
+
 def _released_from(backends: Mapping[str, Backend], task: Task) -> list[TaskEvent]:
-    gone = task.status is Status.ASSIGNED and task.backend not in backends
-    return [Released(f"backend {task.backend} was removed")] if gone else []
+    stranded = task.status is Status.ASSIGNED and not _has_workers(backends, task.backend)
+    return [Released(f"backend {task.backend} has no workers any more")] if stranded else []
 
 
 class _OwnAssignments:

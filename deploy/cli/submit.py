@@ -60,7 +60,7 @@ async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bo
     from callboard.deploy.cli.session import board_at
 
     async with board_at(where) as place:
-        handle = await place.board.submit(**fields)
+        handle = await place.board.submit(stream=watch, **fields)
         if place.alone:
             warn(f"task {handle.id} is kept, but no node runs here: nothing works on it until `callboard up` runs")
         if not wait or place.alone:

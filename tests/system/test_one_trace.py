@@ -11,13 +11,14 @@ from callboard.events.money import Price
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-async def test_the_endpoint_of_the_environment_gets_the_whole_trace(tmp_path):
+async def test_the_endpoint_of_the_environment_gets_the_whole_trace(tmp_path, monkeypatch):
     """OTEL_EXPORTER_OTLP_ENDPOINT just works: a plain NATS client's trace goes on through router, worker and HTTP."""
     with OtlpReceiver() as collector:
         async with ModelServer(Behaviour(text="all is well")) as model:
             one = Backend(provider="openai", model="scripted", url=model.url, price=Price(1, 1))
             settings = Settings(data=str(tmp_path), backends={"one": one})
-            async with Node(settings, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}) as node:
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+            async with Node(settings) as node:
                 client = await nats.connect(node.url)
                 inbox = client.new_inbox()
                 replies = await client.subscribe(inbox)
