@@ -26,14 +26,17 @@ class Work(Struct, frozen=True):
 
 
 class BackendLoad(Struct, frozen=True):
-    """One backend. Averages in ns: ``per_token`` of a whole call by output token, ``first_token``, ``duration``.
+    """One backend. Averages in ns: ``first_token`` and ``duration`` of a call.
 
-    ``output`` is the average number of tokens answered. ``failures`` counts the failed calls since the last good one.
+    ``per_token`` is a call's duration by token of work, in and out: what queued work takes. ``per_output`` is the time
+    from one token of the answer to the next. ``output`` is the average number of tokens answered. ``failures`` counts
+    the failed calls since the last good one.
     """
 
     outstanding: Map[Work] = Map()
     tokens: int = 0
     per_token: int = 0
+    per_output: int = 0
     first_token: int = 0
     duration: int = 0
     output: int = 0
@@ -96,9 +99,12 @@ def _leave(state: Load, task_id: str) -> Load:
 def _learn(state: Load, event: task.Completed) -> Load:
     load = state.backends.get(event.backend, BackendLoad())
     first = load.answered == 0
+    work = max(event.usage.input + event.usage.output, 1)
+    writing = max(event.duration - event.first_token, 0)
     load = msgspec.structs.replace(
         load,
-        per_token=_average(load.per_token, event.duration // max(event.usage.output, 1), first=first),
+        per_token=_average(load.per_token, event.duration // work, first=first),
+        per_output=_average(load.per_output, writing // max(event.usage.output - 1, 1), first=first),
         first_token=_average(load.first_token, event.first_token, first=first),
         duration=_average(load.duration, event.duration, first=first),
         output=_average(load.output, event.usage.output, first=first),

@@ -16,7 +16,8 @@ TIER_QUALITY: Final = {"small": 60, "medium": 75, "frontier": 90}
 """Quality in percent that a tier is taken to have as long as nothing was measured."""
 
 DEFAULT_OUTPUT: Final = 256
-DEFAULT_PER_TOKEN: Final = 15_000_000
+DEFAULT_PER_TOKEN: Final = 3_000_000
+DEFAULT_PER_OUTPUT: Final = 15_000_000
 DEFAULT_FIRST_TOKEN: Final = 300_000_000
 NS_PER_MINUTE: Final = 60_000_000_000
 
@@ -127,6 +128,7 @@ def _predict(task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, ex
     if spec.max_tokens:
         output = min(output, spec.max_tokens)
     per_token = load.per_token or DEFAULT_PER_TOKEN
+    per_output = load.per_output if load.answered else DEFAULT_PER_OUTPUT
     lanes = max(backend.replicas * offered.concurrency, 1)
     queued = load.tokens + extra
     wait = queued * per_token // lanes
@@ -137,7 +139,7 @@ def _predict(task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, ex
     return Option(
         backend=backend.id,
         cost=backend.price.cost(Usage(input_tokens, output)),
-        latency=wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_token,
+        latency=wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_output,
         tokens=input_tokens + output,
         quality=TIER_QUALITY[offered.tier],
         failed=task.failure is not None and task.backend == backend.id,

@@ -19,8 +19,9 @@ def backends(where: Where, as_json: bool) -> None:
     """List backends: what they are, how many replicas they have, what they have to do and how well they do it.
 
     --json prints [{backend, spec, price {input, output, cached}, replicas, draining, breaker, until, reason,
-    outstanding, tokens, per_token, first_token, duration, answered, failures}]: outstanding tasks and their predicted
-    tokens, averages in ns, answered calls, and failures in a row. Prices are micro-dollars per million tokens.
+    outstanding, tokens, per_token, per_output, first_token, duration, answered, failures}]: outstanding tasks and their
+    predicted tokens, averages in ns, answered calls, and failures in a row. Prices are micro-dollars per million
+    tokens.
     """
     from callboard.deploy.cli.session import run
 
@@ -58,6 +59,7 @@ def _document(backend: "Backend", load: "BackendLoad") -> dict[str, Any]:
         "outstanding": len(load.outstanding),
         "tokens": load.tokens,
         "per_token": load.per_token,
+        "per_output": load.per_output,
         "first_token": load.first_token,
         "duration": load.duration,
         "answered": load.answered,
@@ -82,7 +84,7 @@ def _print(pairs: list[tuple["Backend", "BackendLoad"]]) -> None:
                 str(len(load.outstanding)),
                 str(load.tokens),
                 took(load.first_token),
-                f"{1e9 / load.per_token:.0f}" if load.per_token else "",
+                f"{1e9 / load.per_output:.0f}" if load.per_output else "",
                 str(load.answered),
                 str(load.failures or ""),
             )

@@ -14,6 +14,19 @@ from callboard.deploy.demo.summary import Result, Summary
 from callboard.projections.tasks import TaskRow
 
 ROWS = 18
+COLUMNS = {
+    "task": 8,
+    "kind": 11,
+    "backend": 12,
+    "why": 20,
+    "tokens": 7,
+    "cost": 9,
+    "time": 7,
+    "verdict": 7,
+    "answer": 12,
+}
+"""Names and least widths; what is left of the terminal goes to the long ones."""
+
 MARKS = {True: "right", False: "wrong", None: ""}
 
 Told = Callable[[str, Result], None]
@@ -80,8 +93,8 @@ def print_summary(summary: Summary) -> None:
 
 def _table(done: list[tuple[str, Result]], total: int, row_of: Callable[[str], TaskRow | None]) -> Table:
     table = Table(box=SIMPLE_HEAD, title=f"{len(done)} of {total} tasks", title_justify="left")
-    for name in ("task", "kind", "backend", "why", "tokens", "cost", "time", "", "answer"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for name, least in COLUMNS.items():
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=least)
     for task_id, result in done[-ROWS:]:
         table.add_row(*_cells(task_id, result, row_of(task_id)))
     return table

@@ -37,7 +37,8 @@ def view(backends: int) -> View:
             name: BackendLoad(
                 outstanding=Map({f"t{k}": Work(500, NOW) for k in range(n % 8)}),
                 tokens=500 * (n % 8),
-                per_token=10_000_000 + 100_000 * n,
+                per_token=1_000_000 + 10_000 * n,
+                per_output=10_000_000 + 100_000 * n,
                 first_token=200_000_000,
                 duration=3_000_000_000,
                 output=300,

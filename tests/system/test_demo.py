@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+
 from callboard.deploy.demo.stage import models_folder
 from callboard.deploy.models.weights import GEMMA3, SMOLLM2, FetchFailed, by_example, fetch
 
@@ -37,7 +38,7 @@ async def run(*arguments: str, cwd) -> str:
 async def test_the_demo_ends_with_every_task_completed(weights, tmp_path):
     """Two models did the work, nothing was lost, the sums add up, and the commands it names work afterwards."""
     summary = json.loads(await run("demo", "--json", cwd=tmp_path))
-    assert summary["submitted"] == summary["completed"] == summary["calls"] >= 36
+    assert 36 <= summary["submitted"] == summary["completed"] <= summary["calls"]
     assert summary["dead_letters"] == 0
     shares = summary["backends"]
     assert {share["model"] for share in shares if share["tasks"]} == {"smollm2-135m", "gemma3-270m"}
