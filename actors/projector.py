@@ -117,20 +117,25 @@ class Projector:
             await self.save()
 
     def _fold(self, batch: Sequence[Record]) -> None:
-        states = self._states
         for record in batch:
             try:
                 envelopes = decode(record.data)
             except Undecodable as error:
                 self.broken[entity_of(record.subject)] = f"message {record.seq}: {error}"
                 _log.exception("an event can't be read; its entity is broken", seq=record.seq)
-                continue
+                envelopes = []
+            # all projections take a message or none does: after a failure it is folded again, and only it
+            states = self._states.copy()
             for envelope in envelopes:
                 for projection in self._projections:
                     states[projection.name] = projection.apply(states[projection.name], envelope)
+            self._states, self.seq = states, record.seq
+            for envelope in envelopes:
                 for watcher in self._watchers:
                     watcher(record.seq, envelope)
-        self.seq = batch[-1].seq
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
         if self._waiters:
             ready = [future for seq, future in self._waiters if seq <= self.seq]
             self._waiters = [waiter for waiter in self._waiters if waiter[0] > self.seq]

@@ -7,14 +7,13 @@ from hashlib import sha256
 from typing import Final, Literal
 
 import msgspec
-from msgspec import Struct
 
 from callboard.bus.entities import Entities, Told
 from callboard.events import trace
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id, entity_id, shard_of
 from callboard.events.task import Submitted, Task
-from callboard.events.task_spec import NO_NEEDS, Input, Needs, TaskSpec
+from callboard.events.task_spec import NO_NEEDS, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
 _RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
@@ -25,41 +24,19 @@ class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
     """`Needs`, with misspelt fields refused."""
 
 
-class Submission(Struct, frozen=True, forbid_unknown_fields=True):
-    """A task as it is asked for. Only ``input`` is needed: a text, or a list of ``{"role", "content"}`` messages.
+class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A task as it is asked for: all that a `TaskSpec` has, of which only ``input`` is needed, and how to ask for it.
 
     ``deadline`` and ``not_before`` are RFC 3339 times; ``timeout_s`` and ``delay_s`` say the same from now on.
-    ``max_cost`` is in micro-dollars. ``reply`` says when the reply subject is answered: when the task is ``done``
-    (with its answer) or as soon as it is ``accepted``. ``traceparent`` is the W3C trace context of the sender. The rest
-    is as in `TaskSpec`.
+    ``reply`` says when the reply subject is answered: when the task is ``done`` (with its answer) or as soon as it is
+    ``accepted``. ``traceparent`` is the W3C trace context of the sender.
     """
 
-    input: Input
-    id: str | None = None
-    system: str | None = None
     needs: StrictNeeds = StrictNeeds()
-    max_tokens: int | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    schema: dict[str, object] | None = None
-    max_cost: int | None = None
-    deadline: datetime | None = None
+    id: str | None = None
     timeout_s: float | None = None
-    not_before: datetime | None = None
     delay_s: float | None = None
-    priority: int = 0
-    min_quality: int | None = None
-    policy: str | None = None
-    backend: str | None = None
-    tags: tuple[str, ...] = ()
-    budget: str | None = None
-    context: str | None = None
-    owner: str | None = None
-    parent: str | None = None
-    reply_to: str | None = None
     reply: Literal["done", "accepted"] = "done"
-    key: str | None = None
     traceparent: str = ""
 
     def spec(self, now: datetime) -> TaskSpec:
@@ -68,12 +45,9 @@ class Submission(Struct, frozen=True, forbid_unknown_fields=True):
         not_before = self.not_before or _after(now, self.delay_s, "delay_s")
         self._check(deadline, now)
         needs = Needs(self.needs.capabilities, self.needs.context, self.needs.data_policy)
-        return TaskSpec(
-            needs=NO_NEEDS if needs == NO_NEEDS else needs,
-            deadline=deadline,
-            not_before=not_before,
-            **{name: getattr(self, name) for name in _SAME},
-        )
+        fields = {name: getattr(self, name) for name in TaskSpec.__struct_fields__}
+        computed = {"needs": NO_NEEDS if needs == NO_NEEDS else needs, "deadline": deadline, "not_before": not_before}
+        return TaskSpec(**fields | computed)
 
     def task_id(self, otherwise: str) -> str:
         """The task's id: the one asked for, one that follows from ``key``, or ``otherwise``."""

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from callboard.bus.api import CONSUMER_NOT_FOUND, Answer, Api, refusal
+from callboard.bus.frames import header, status
 
 HEARTBEAT: Final = 100
 TIMED_OUT: Final = 408
@@ -82,6 +83,15 @@ def pull(
     if max_bytes:
         wanted["max_bytes"] = max_bytes
     api.wire.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", msgspec.json.encode(wanted), reply=reply)
+
+
+def unmet(headers: bytes) -> int | None:
+    """How many of the messages asked for won't come, by a status; 0 for a heartbeat, None for trouble."""
+    code = status(headers)
+    if code == HEARTBEAT:
+        return 0
+    left = header(headers, b"Nats-Pending-Messages")
+    return int(left) if left and code in {TIMED_OUT, CONFLICT} else None
 
 
 def place(reply: bytes) -> Place:

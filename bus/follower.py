@@ -13,7 +13,6 @@ from typing import Final
 from callboard.bus import consumer
 from callboard.bus.api import Api
 from callboard.bus.errors import Unavailable
-from callboard.bus.frames import header, status
 from callboard.bus.log import Record
 
 _BATCH: Final = 1000
@@ -157,15 +156,12 @@ class Follower:
 
     def _told(self, headers: bytes) -> None:
         """A status: a heartbeat, the end of a request, or trouble."""
-        code = status(headers)
-        if code == consumer.HEARTBEAT:
-            return
-        unmet = header(headers, b"Nats-Pending-Messages")
-        if unmet and code in {consumer.TIMED_OUT, consumer.CONFLICT}:
-            self._asked -= int(unmet)
-            self._ask()
-        else:
+        unmet = consumer.unmet(headers)
+        if unmet is None:
             self._break()
+        elif unmet:
+            self._asked -= unmet
+            self._ask()
 
     def _break(self) -> None:
         self._broken = True

@@ -16,7 +16,7 @@ import structlog
 from callboard.bus import consumer
 from callboard.bus.api import Api
 from callboard.bus.errors import BusError, Unavailable
-from callboard.bus.frames import header, status, trace_context
+from callboard.bus.frames import trace_context
 from callboard.bus.log import Record
 
 _ACK: Final = b"+ACK"
@@ -185,15 +185,12 @@ class JetStreamQueue:
 
     def _told(self, headers: bytes) -> None:
         """A status: a heartbeat, the end of a request, or trouble."""
-        code = status(headers)
-        if code == consumer.HEARTBEAT:
-            return
-        unmet = header(headers, b"Nats-Pending-Messages")
-        if unmet and code in {consumer.TIMED_OUT, consumer.CONFLICT}:
-            self._asked -= int(unmet)
-            self._ask()
-        else:
+        unmet = consumer.unmet(headers)
+        if unmet is None:
             self._trouble.set()
+        elif unmet:
+            self._asked -= unmet
+            self._ask()
 
     async def _keep(self) -> None:
         """Give up deliveries whose ack-wait is over, and mend what is broken."""

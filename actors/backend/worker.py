@@ -12,7 +12,7 @@ from callboard.actors.backend.health import Admission, Health
 from callboard.actors.backend.pace import Pace
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
 from callboard.actors.claim_check import text_aside
-from callboard.actors.loop import Loop
+from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.bus.entities import Entities, Loaded
@@ -70,7 +70,7 @@ class Worker:
         self._health = Health(name, backends)
         self._paces: dict[str, tuple[int, Pace]] = {}
         self._running: dict[str, asyncio.Task[Answer]] = {}
-        self._held: dict[str, asyncio.Future[None]] = {}
+        self._held: dict[str, asyncio.Future[bool]] = {}
         self._unwanted: set[str] = set()
         self._loop: Loop | None = None
         projector.watch(self._watch)
@@ -105,8 +105,9 @@ class Worker:
         envelopes = decode(delivery.record.data)
         cause = envelopes[-1]
         if held := self._held.get(cause.entity):
-            # delivered again although we are still at it: both deliveries end with the work
-            await asyncio.shield(held)
+            # delivered again although we are still at it: this one may be acknowledged only if the work was done
+            if not await asyncio.shield(held):
+                raise Later(ACK_WAIT_S)
             return
         self._tasks.see(delivery.record, envelopes)
         loaded = await self._tasks.load(cause.entity, at_least=delivery.record.seq)
@@ -115,11 +116,13 @@ class Worker:
             return
         if isinstance(cause.event, Assigned) and self._is_ours(loaded.state, cause.event):
             held = self._held[cause.entity] = asyncio.get_running_loop().create_future()
+            done = False
             try:
                 await self._work(cause, cause.event)
+                done = True
             finally:
                 del self._held[cause.entity]
-                held.set_result(None)
+                held.set_result(done)
 
     def _is_ours(self, task: Task, assigned: Assigned) -> bool:
         mine = task.backend == self._name and task.attempt == assigned.attempt
@@ -134,7 +137,8 @@ class Worker:
             return
         if admission is Admission.PROBE:
             await self._health.probe(cause)
-        await asyncio.sleep(self._pause(backend, assigned.tokens))
+        if pause := self._pause(backend, assigned.tokens):
+            await asyncio.sleep(pause)
         started = await self._tell_if_ours(
             cause, assigned, lambda task: Started(self._name, task.call + 1, self._source)
         )
