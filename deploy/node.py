@@ -21,7 +21,7 @@ from callboard.actors.router.router import Router
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.entities import BACKEND, TASK, Entities
-from callboard.bus.errors import ServerError
+from callboard.bus.errors import ServerError, Unavailable
 from callboard.bus.log import Bus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.fleet import provider_of, register, remove
@@ -37,6 +37,7 @@ from callboard.projections.cost import COST
 from callboard.projections.load import LOAD
 from callboard.projections.tasks import TASKS
 
+START_S: Final = 30.0
 ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces")
 
 _log = structlog.get_logger(__name__)
@@ -141,7 +142,11 @@ class Node:
         if "intake" in self._roles:
             intake = Intake(self.bus, tasks.by(self._source("intake")))
             self._run("intake", intake.run)
-            await intake.listening.wait()
+            try:
+                async with asyncio.timeout(START_S):
+                    await intake.listening.wait()
+            except TimeoutError:
+                raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
 
     async def _register(self, backends: Entities[Backend]) -> None:
         """Announce the backends that run here; with a server of our own, the settings are the whole truth."""

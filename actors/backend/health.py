@@ -28,30 +28,33 @@ class Health:
         self._probing = False
 
     def admits(self, backend: Backend) -> Admission:
-        """May a call be made now? A probe must be followed by `worked` or `failed`, or by `gave_up`."""
+        """May a call be made now? Whatever comes of it, `ended` must follow."""
         if backend.breaker is Breaker.CLOSED:
             return Admission.YES
         waiting = backend.breaker is Breaker.OPEN and backend.until is not None and backend.until > now()
-        return Admission.NO if waiting or self._probing else Admission.PROBE
+        if waiting or self._probing:
+            return Admission.NO
+        self._probing = True
+        return Admission.PROBE
 
     async def probe(self, cause: Envelope) -> None:
         """One call is about to try the backend."""
-        self._probing = True
         await self._backends.tell(self._name, lambda _: [HalfOpened()], cause=cause)
 
     async def worked(self, backend: Backend, cause: Envelope) -> None:
         """A call was answered."""
-        self._streak, self._probing = 0, False
+        self._streak = 0
         if backend.breaker is not Breaker.CLOSED:
             await self._backends.tell(self._name, lambda _: [Closed()], cause=cause)
 
     async def failed(self, error: ProviderError, cause: Envelope) -> None:
         """A call was not answered."""
-        self._streak, self._probing = self._streak + 1, False
+        self._streak += 1
         opened = verdict(error.kind, str(error), self._streak, error.retry_after_ns, now())
         if opened is not None:
             await self._backends.tell(self._name, lambda _: [opened], cause=cause)
 
-    def gave_up(self) -> None:
-        """A call was stopped by us, which says nothing about the backend."""
-        self._probing = False
+    def ended(self, *, probe: bool) -> None:
+        """A call that was admitted is over, or was never made."""
+        if probe:
+            self._probing = False

@@ -42,6 +42,8 @@ from callboard.events.task_spec import Failure
 from callboard.projections.backends import BACKENDS
 
 ACK_WAIT_S: Final = 2.0
+RESULT_TIMEOUT_S: Final = 600.0
+"""How long a result is kept for a log that can't be reached: it was paid for, and would have to be paid again."""
 
 Wish: TypeAlias = Callable[[Task], TaskEvent]
 
@@ -131,22 +133,22 @@ class Worker:
     async def _work(self, cause: Envelope, assigned: Assigned) -> None:
         backend = self._backend()
         admission = self._health.admits(backend)
-        if admission is Admission.NO or backend.draining:
-            reason = f"{self._name} is draining" if backend.draining else f"breaker of {self._name} is open"
-            await self._tell_if_ours(cause, assigned, lambda _: Released(reason))
-            return
-        if admission is Admission.PROBE:
-            await self._health.probe(cause)
-        if pause := self._pause(backend, assigned.tokens):
-            await asyncio.sleep(pause)
-        started = await self._tell_if_ours(
-            cause, assigned, lambda task: Started(self._name, task.call + 1, self._source)
-        )
-        if started is None:
-            self._health.gave_up()
-            return
-        loaded, envelope = started
-        await self._call(loaded, envelope)
+        try:
+            if admission is Admission.NO or backend.draining:
+                reason = f"{self._name} is draining" if backend.draining else f"breaker of {self._name} is open"
+                await self._tell_if_ours(cause, assigned, lambda _: Released(reason))
+                return
+            if admission is Admission.PROBE:
+                await self._health.probe(cause)
+            if pause := self._pause(backend, assigned.tokens):
+                await asyncio.sleep(pause)
+            started = await self._tell_if_ours(
+                cause, assigned, lambda task: Started(self._name, task.call + 1, self._source)
+            )
+            if started is not None:
+                await self._call(*started)
+        finally:
+            self._health.ended(probe=admission is Admission.PROBE)
 
     async def _call(self, loaded: Loaded[Task], started: Envelope) -> None:
         task, number = loaded.state, loaded.state.call
@@ -161,7 +163,6 @@ class Worker:
             if task.id not in self._unwanted:
                 running.cancel()
                 raise
-            self._health.gave_up()
             spent = Spent(self._name, number, call.spent, self._cost(call.spent), "stopped: no longer wanted")
             await self._tell(task.id, started, spent)
         except ProviderError as error:
@@ -209,7 +210,7 @@ class Worker:
         await self._tell(task_id, started, failed)
 
     async def _tell(self, task_id: str, cause: Envelope, event: TaskEvent) -> None:
-        told = await self._tasks.tell(task_id, lambda _: [event], cause=cause)
+        told = await self._tasks.tell(task_id, lambda _: [event], cause=cause, timeout_s=RESULT_TIMEOUT_S)
         await answer(self._bus, told.entity)
 
     async def _tell_if_ours(

@@ -291,15 +291,16 @@ async def test_a_backend_out_of_service_gets_nothing(stage, say, out, back):
     assert (await task.result(5)).backend == "a"
 
 
-async def test_tasks_of_a_removed_backend_go_elsewhere(stage, say):
-    """What was assigned to it and not begun is released."""
+@pytest.mark.parametrize("end", [Removed(), Scaled(0)])
+async def test_tasks_of_a_backend_without_workers_go_elsewhere(stage, say, end):
+    """What was assigned to one that is removed, or scaled to 0, and not begun is released."""
     await stage.register("a")
     task = await stage.board.submit("x")
     while (await task.state()).status is not Status.ASSIGNED:
         await asyncio.sleep(0.01)
     await stage.register("b")
     stage.work("b", say("from b"))
-    await stage.change("a", Removed())
+    await stage.change("a", end)
     assert (await task.result(5)).backend == "b"
 
 
