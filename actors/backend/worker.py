@@ -9,7 +9,7 @@ import structlog
 
 from callboard.actors.backend.call import Call
 from callboard.actors.backend.health import Admission, Health
-from callboard.actors.backend.pace import Pace
+from callboard.actors.backend.pace import Limits
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
 from callboard.actors.claim_check import text_aside
 from callboard.actors.loop import Later, Loop
@@ -70,7 +70,7 @@ class Worker:
         self._tasks = tasks
         self._projector = projector
         self._health = Health(name, backends)
-        self._paces: dict[str, tuple[int, Pace]] = {}
+        self._limits = Limits()
         self._running: dict[str, asyncio.Task[Answer]] = {}
         self._held: dict[str, asyncio.Future[bool]] = {}
         self._unwanted: set[str] = set()
@@ -140,17 +140,19 @@ class Worker:
                 return
             if admission is Admission.PROBE:
                 await self._health.probe(cause)
-            if pause := self._pause(backend, assigned.tokens):
-                await asyncio.sleep(pause)
+            if wait_ns := self._limits.take(backend, assigned.tokens, time.monotonic_ns()):
+                await asyncio.sleep(wait_ns / 1e9)
             started = await self._tell_if_ours(
                 cause, assigned, lambda task: Started(self._name, task.call + 1, self._source)
             )
             if started is not None:
-                await self._call(*started)
+                used = await self._call(*started)
+                self._limits.used(assigned.tokens, used.input + used.output)
         finally:
             self._health.ended(probe=admission is Admission.PROBE)
 
-    async def _call(self, loaded: Loaded[Task], started: Envelope) -> None:
+    async def _call(self, loaded: Loaded[Task], started: Envelope) -> Usage:
+        """Make the call and append what came of it; returns what it used."""
         task, number = loaded.state, loaded.state.call
         assert task.spec is not None
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
@@ -165,14 +167,18 @@ class Worker:
                 raise
             spent = Spent(self._name, number, call.spent, self._cost(call.spent), "stopped: no longer wanted")
             await self._tell(task.id, started, spent)
+            return spent.usage
         except ProviderError as error:
             await self._failed(task.id, started, call, error)
+            return error.usage
         except Exception as error:
             _log.exception("provider failed", backend=self._name, task=task.id)
             wrapped = ProviderError(FailureKind.UNAVAILABLE, f"{type(error).__name__}: {error}")
             await self._failed(task.id, started, call, wrapped)
+            return wrapped.usage
         else:
             await self._completed(task.id, number, started, call, result)
+            return result.usage
         finally:
             self._running.pop(task.id, None)
             self._unwanted.discard(task.id)
@@ -232,19 +238,6 @@ class Worker:
 
     def _cost(self, usage: Usage) -> int:
         return self._backend().price.cost(usage)
-
-    def _pause(self, backend: Backend, tokens: int) -> float:
-        """Seconds to wait for the backend's limits a minute, each replica keeping its share of them."""
-        assert backend.spec is not None
-        now_ns = time.monotonic_ns()
-        wait = 0
-        for name, limit, units in (("rpm", backend.spec.rpm, 1), ("tpm", backend.spec.tpm, tokens)):
-            if limit is not None:
-                share = max(limit // max(backend.replicas, 1), 1)
-                if name not in self._paces or self._paces[name][0] != share:
-                    self._paces[name] = (share, Pace(share))
-                wait = max(wait, self._paces[name][1].take(units, now_ns))
-        return wait / 1e9
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
         """Stop a call that nobody wants any more."""

@@ -50,6 +50,7 @@ async def _up(settings: "Settings", roles: tuple[str, ...], environ: Any, *, as_
     from callboard.deploy.cli.printing import warn, working
     from callboard.deploy.cli.signals import Signals
     from callboard.deploy.connect import visitors_gone
+    from callboard.deploy.garbage import collect_seldom
     from callboard.deploy.node import ROLES, Node
 
     signals = Signals()
@@ -62,6 +63,7 @@ async def _up(settings: "Settings", roles: tuple[str, ...], environ: Any, *, as_
             await visitors_gone(settings.data_folder)
         if not await signals.unless_asked(node.start()):
             return
+    collect_seldom()
     try:
         _announce(node, settings, roles or ROLES, left_out, as_json=as_json)
         await signals.asked.wait()

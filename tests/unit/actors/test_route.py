@@ -1,0 +1,147 @@
+"""The routing decision, as a pure function."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from callboard.actors.router.policies.registry import policies
+from callboard.actors.router.route import Rules, View, route
+from callboard.events.backend import Backend, BackendSpec, Breaker
+from callboard.events.money import Price
+from callboard.events.persistent import Map
+from callboard.events.task import Assigned, DeadLettered, Expired, Failure, Parked, Rejected, Status, Task
+from callboard.events.task_spec import Needs, TaskSpec
+from callboard.projections.load import BackendLoad, Work
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+RULES = Rules(policies())
+names = st.sampled_from(["a", "b", "c", "d"])
+
+backends = st.builds(
+    lambda price, tier, caps, breaker, draining, replicas, seconds: Backend(
+        "",
+        BackendSpec("openai", "m", capabilities=caps, tier=tier),
+        Price(price, 2 * price),
+        replicas,
+        draining,
+        breaker,
+        NOW + timedelta(seconds=seconds),
+    ),
+    st.integers(0, 10_000_000),
+    st.sampled_from(["small", "medium", "frontier"]),
+    st.sampled_from([("chat",), ("chat", "vision")]),
+    st.sampled_from(list(Breaker)),
+    st.booleans(),
+    st.integers(0, 3),
+    st.integers(-60, 60),
+)
+loads = st.builds(
+    lambda number, each, per_token: BackendLoad(
+        Map({f"t{n}": Work(each, NOW) for n in range(number)}), number * each, per_token, answered=1
+    ),
+    st.integers(0, 5),
+    st.integers(1, 5000),
+    st.integers(0, 10**8),
+)
+specs = st.builds(
+    TaskSpec,
+    input=st.just("hello"),
+    needs=st.sampled_from([Needs(), Needs(("chat", "vision"))]),
+    max_cost=st.none() | st.integers(0, 5000),
+    min_quality=st.none() | st.integers(0, 100),
+    policy=st.sampled_from([None, "cheapest", "fastest", "balanced"]),
+)
+
+
+def named(found: dict[str, Backend]) -> dict[str, Backend]:
+    return {name: replace(backend, id=name) for name, backend in found.items()}
+
+
+@given(specs, st.dictionaries(names, backends), st.dictionaries(names, loads), st.integers(0, 2**32))
+def test_no_choice_breaks_a_rule(spec, found, load, seed):
+    """Whatever the world: the chosen one can do it, may do it, is in service, and fits the money."""
+    view = View(named(found), load, {}, 1)
+    task = Task("t", Status.SUBMITTED, spec)
+    verdict = route(task, view, RULES, NOW, seed)
+    assert verdict == route(task, view, RULES, NOW, seed), "the same arguments give the same verdict"
+    if not isinstance(verdict, Assigned):
+        assert isinstance(verdict, Parked | Rejected)
+        return
+    chosen = view.backends[verdict.backend]
+    assert set(spec.needs.capabilities) <= set(chosen.spec.capabilities)
+    assert not chosen.draining
+    assert chosen.replicas > 0
+    assert not (chosen.breaker is Breaker.OPEN and chosen.until > NOW)
+    recorded = {candidate.backend: candidate for candidate in verdict.decision.candidates}
+    assert recorded.keys() == found.keys()
+    assert recorded[verdict.backend].excluded is None
+    if spec.max_cost is not None:
+        assert recorded[verdict.backend].cost <= spec.max_cost
+    if spec.policy == "cheapest":
+        assert recorded[verdict.backend].cost == min(c.cost for c in recorded.values() if not c.excluded)
+
+
+def world(**prices: int) -> View:
+    return View({n: Backend(n, BackendSpec("openai", "m"), Price(p, p)) for n, p in prices.items()}, {}, {}, 1)
+
+
+def test_equals_share_by_lot():
+    """Ten equal backends get about the same, and the propensity says so."""
+    view = world(**{f"b{n}": 1000 for n in range(10)})
+    verdicts = [route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), view, RULES, NOW, seed) for seed in range(2000)]
+    shares = Counter(verdict.backend for verdict in verdicts)
+    assert len(shares) == 10
+    assert max(shares.values()) < 2 * 200
+    assert {verdict.decision.propensity for verdict in verdicts} == {100_000}
+
+
+def test_own_assignments_count_at_once():
+    """A burst spreads before the projections have seen any of it."""
+    view = world(a=1000, b=1000)
+    busy = View(view.backends, {}, {"a": 50_000}, 1)
+    for policy in ("fastest", "balanced"):
+        verdict = route(Task("t", Status.SUBMITTED, TaskSpec(input="x", policy=policy)), busy, RULES, NOW, 1)
+        assert verdict.backend == "b"
+
+
+def test_a_half_open_breaker_lets_one_call_try():
+    """While one is out, the next waits."""
+    spec = BackendSpec("openai", "m")
+    view = View({"a": Backend("a", spec, breaker=Breaker.HALF_OPEN)}, {}, {}, 1)
+    assert isinstance(route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), view, RULES, NOW, 1), Assigned)
+    busy = View(view.backends, {"a": BackendLoad(Map({"u": Work(1, NOW)}), 1)}, {}, 1)
+    assert isinstance(route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), busy, RULES, NOW, 1), Parked)
+
+
+def test_parking_says_until_when():
+    """With every breaker open, the earliest end is when to look again."""
+    ends = {"a": NOW + timedelta(seconds=9), "b": NOW + timedelta(seconds=5)}
+    spec = BackendSpec("openai", "m")
+    view = View({n: Backend(n, spec, breaker=Breaker.OPEN, until=end) for n, end in ends.items()}, {}, {}, 1)
+    verdict = route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), view, RULES, NOW, 1)
+    assert isinstance(verdict, Parked)
+    assert verdict.until == ends["b"]
+
+
+def test_ends_that_need_no_backend():
+    """A passed deadline expires; too many tries end as a dead letter; an unknown policy is told with the known ones."""
+    late = TaskSpec(input="x", deadline=NOW - timedelta(seconds=1))
+    assert isinstance(route(Task("t", Status.SUBMITTED, late), world(a=1), RULES, NOW, 1), Expired)
+    tired = Task("t", Status.FAILED, TaskSpec(input="x"), tries=5, failure=Failure("timeout", "slow"))
+    verdict = route(tired, world(a=1), RULES, NOW, 1)
+    assert verdict == DeadLettered("gave up after 5 tries; the last one: slow")
+    odd = route(Task("t", Status.SUBMITTED, TaskSpec(input="x", policy="wild")), world(a=1), RULES, NOW, 1)
+    assert odd == Rejected("unknown policy 'wild'; known: balanced, cheapest, fastest")
+
+
+@pytest.mark.parametrize(("tries", "pause_s"), [(1, 0.5), (2, 1.0), (4, 4.0)])
+def test_the_only_backend_is_given_time(tries, pause_s):
+    """Trying the same one again waits longer each time."""
+    task = Task("t", Status.FAILED, TaskSpec(input="x"), "a", tries=tries, failure=Failure("timeout", "slow"))
+    verdict = route(task, world(a=1), RULES, NOW, 1)
+    assert isinstance(verdict, Parked)
+    assert verdict.until == NOW + timedelta(seconds=pause_s)
