@@ -66,7 +66,7 @@ async def _demo(settings: "Settings", wanted: tuple[str, ...], *, as_json: bool)
             summary = await play(node, QUESTIONS, LARGE, told)
     place = "" if settings.data == ".callboard" else f" --data {settings.data}"
     example = tasks[-1] if tasks else "TASK"
-    further = [f"callboard {command}{place}" for command in (f"show {example}", f"why {example}", "tasks", "costs")]
+    further = [f"{_program()} {command}{place}" for command in (f"show {example}", f"why {example}", "tasks", "costs")]
     if as_json:
         print_json(whole(summary) | {"data": settings.data, "look_further": further})
     else:
@@ -91,6 +91,16 @@ async def _found(wanted: tuple[str, ...]) -> "dict[str, Backend]":
     if offered:
         _progress("found as well: " + ", ".join(f"{name} (--with {name})" for name in offered))
     return {name: found[name] for name in wanted}
+
+
+def _program() -> str:
+    """How this program can be called again from here."""
+    import shutil
+    import sys
+    from pathlib import Path
+
+    called = Path(sys.argv[0])
+    return "callboard" if called.name != "callboard" or shutil.which("callboard") else str(called)
 
 
 def _progress(line: str) -> None:
