@@ -19,6 +19,7 @@ from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import check_reply, id_from, parse, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
+from callboard.bus.errors import LogFull
 from callboard.bus.log import Bus, Delivery, Note
 from callboard.bus.subjects import SUBMIT
 from callboard.events import trace
@@ -54,9 +55,20 @@ class Intake:
             self._replies.put(note.data, note.reply, time.time_ns())
 
     async def _take(self, delivery: Delivery) -> None:
-        data = delivery.record.data
-        reply = self._replies.pop(data, delivery.record.time_ns)
-        fallback = _task_id(delivery)
+        data, stored_ns = delivery.record.data, delivery.record.time_ns
+        reply = self._replies.pop(data, stored_ns)
+        try:
+            await self._take_in(delivery, reply)
+        except BaseException as error:
+            if reply:
+                self._replies.put(data, reply, stored_ns)  # it will be delivered again
+            if reply and isinstance(error, LogFull) and delivery.attempt == 1:
+                why = f"{error}; it is kept, and taken in when there is room"
+                await self._answer(reply, Outcome(_task_id(delivery), Status.NEW, reason=why))
+            raise
+
+    async def _take_in(self, delivery: Delivery, reply: str | None) -> None:
+        data, fallback = delivery.record.data, _task_id(delivery)
         try:
             submission = parse(data)
             if submission.reply_to is None and reply:
@@ -70,12 +82,10 @@ class Intake:
         except InvalidInput as error:
             await self._reject(fallback, data, str(error), reply)
             return
-        told = await submit(
-            self._tasks, task_id, spec, trace.parse(submission.traceparent or delivery.record.traceparent)
-        )
+        context = trace.parse(submission.traceparent or delivery.record.traceparent)
+        told = await submit(self._tasks, task_id, spec, context)
         if submission.reply_to and (submission.reply == "accepted" or not told.appended):
-            receipt = await outcome_of(self._bus, told.entity.state)
-            await self._bus.signals.publish(submission.reply_to, msgspec.json.encode(receipt))
+            await self._answer(submission.reply_to, await outcome_of(self._bus, told.entity.state))
 
     async def _refuse(self, delivery: Delivery, error: Exception) -> None:
         data = delivery.record.data
@@ -90,8 +100,10 @@ class Intake:
         rejected = Rejected(reason, data[:2000].decode(errors="replace"))
         await self._tasks.tell(task_id, lambda task: [rejected] if task.status is Status.NEW else [])
         if reply := reply or _reply_in(data):
-            outcome = Outcome(task_id, Status.REJECTED, reason=reason)
-            await self._bus.signals.publish(reply, msgspec.json.encode(outcome))
+            await self._answer(reply, Outcome(task_id, Status.REJECTED, reason=reason))
+
+    async def _answer(self, reply: str, outcome: Outcome) -> None:
+        await self._bus.signals.publish(reply, msgspec.json.encode(outcome))
 
 
 class _Replies:

@@ -8,6 +8,7 @@ import pytest
 
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 from callboard.actors.board import TaskFailed
+from callboard.bus.memory import MemoryBus
 from callboard.events.backend import Breaker, Drained, Removed, Resumed, Scaled
 from callboard.events.errors import InvalidInput
 from callboard.events.money import Price
@@ -111,6 +112,18 @@ async def test_bad_input_is_rejected_with_the_reason(stage, message, reason):
     assert reply["status"] == "rejected"
     assert re.search(reason, reply["reason"])
     assert await stage.history(reply["task"]) == ["rejected"]
+
+
+async def test_a_full_log_is_told_and_loses_nothing(stage):
+    """Who asked hears at once that there is no room, and the submission is kept until there is."""
+    small = type(stage)(MemoryBus(max_bytes=100))
+    await small.start()
+    (reply,) = await ask(small, {"input": "x"})
+    assert reply["status"] == "new"
+    assert "kept, and taken in when there is room" in reply["reason"]
+    assert await (await small.bus.submissions()).pending() == 1
+    await small.stop()
+    await small.bus.aclose()
 
 
 async def test_the_client_is_told_at_once(stage):
