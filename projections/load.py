@@ -4,7 +4,6 @@ Outstanding work is a set of tasks, never a counter: an event that comes twice, 
 make it drift. Averages are integers, moved an eighth of the way to each new measurement.
 """
 
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -18,22 +17,17 @@ from callboard.projections.projection import Projection
 SMOOTHING: Final = 8
 
 
-class Work(Struct, frozen=True):
-    """A task assigned to a backend: predicted tokens, and since when."""
-
-    tokens: int
-    since: datetime
-
-
 class BackendLoad(Struct, frozen=True):
-    """One backend. Averages in ns: ``first_token`` and ``duration`` of a call.
+    """One backend. ``outstanding`` are the predicted tokens of each task assigned to it, ``tokens`` their sum.
+
+    Averages in ns: ``first_token`` and ``duration`` of a call.
 
     ``per_token`` is a call's duration by token of work, in and out: what queued work takes. ``per_output`` is the time
     from one token of the answer to the next. ``output`` is the average number of tokens answered. ``failures`` counts
     the failed calls since the last good one.
     """
 
-    outstanding: Map[Work] = Map()
+    outstanding: Map[int] = Map()
     tokens: int = 0
     per_token: int = 0
     per_output: int = 0
@@ -59,7 +53,7 @@ def apply(state: Load, envelope: Envelope) -> Load:
     match event:
         case task.Assigned():
             state = _leave(state, envelope.entity)
-            return _join(state, envelope.entity, event.backend, Work(event.tokens, envelope.time))
+            return _join(state, envelope.entity, event.backend, event.tokens)
         case task.Completed():
             state = _leave(state, envelope.entity)
             return _learn(state, event)
@@ -75,10 +69,10 @@ def apply(state: Load, envelope: Envelope) -> Load:
     return state
 
 
-def _join(state: Load, task_id: str, backend: str, work: Work) -> Load:
+def _join(state: Load, task_id: str, backend: str, tokens: int) -> Load:
     load = state.backends.get(backend, BackendLoad())
     load = msgspec.structs.replace(
-        load, outstanding=load.outstanding.insert(task_id, work), tokens=load.tokens + work.tokens
+        load, outstanding=load.outstanding.insert(task_id, tokens), tokens=load.tokens + tokens
     )
     return Load(state.backends.insert(backend, load), state.where.insert(task_id, backend))
 
@@ -91,7 +85,7 @@ def _leave(state: Load, task_id: str) -> Load:
     load = msgspec.structs.replace(
         load,
         outstanding=load.outstanding.discard(task_id),
-        tokens=load.tokens - load.outstanding[task_id].tokens,
+        tokens=load.tokens - load.outstanding[task_id],
     )
     return Load(state.backends.insert(backend, load), state.where.discard(task_id))
 

@@ -16,7 +16,7 @@ from callboard.events.money import Price
 from callboard.events.persistent import Map
 from callboard.events.task import Assigned, Status, Task
 from callboard.events.task_spec import TaskSpec
-from callboard.projections.load import BackendLoad, Work
+from callboard.projections.load import BackendLoad
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def view(backends: int) -> View:
         },
         loads={
             name: BackendLoad(
-                outstanding=Map({f"t{k}": Work(500, NOW) for k in range(n % 8)}),
+                outstanding=Map({f"t{k}": 500 for k in range(n % 8)}),
                 tokens=500 * (n % 8),
                 per_token=1_000_000 + 10_000 * n,
                 per_output=10_000_000 + 100_000 * n,

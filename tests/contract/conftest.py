@@ -1,33 +1,22 @@
 """The buses the contract holds for."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from servers import nats_binary
 
-from callboard.bus.errors import ServerError
 from callboard.bus.log import Bus, Record
 from callboard.bus.memory import MemoryBus
 from callboard.bus.server import EmbeddedServer
-from callboard.bus.server_binary import nats_server
 
 Connect = Callable[..., Awaitable[Bus]]
-
-
-async def _server_or_skip() -> None:
-    try:
-        await nats_server()
-    except ServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture
 async def server(tmp_path) -> AsyncIterator[EmbeddedServer]:
     """A nats-server of the test's own."""
-    await _server_or_skip()
+    await nats_binary.needed()
     async with EmbeddedServer(tmp_path / "nats", fsync="100ms") as running:
         yield running
 
@@ -46,7 +35,7 @@ async def connect(request, tmp_path) -> AsyncIterator[Connect]:
     else:
         from callboard.bus import jetstream
 
-        await _server_or_skip()
+        await nats_binary.needed()
         async with EmbeddedServer(tmp_path / "nats", fsync="100ms") as running:
 
             async def dial(max_bytes: int | None = None) -> Bus:

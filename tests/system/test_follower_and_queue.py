@@ -1,30 +1,23 @@
 """Readers and takers on a real server: whole, in order and soon, whatever happens to the server or their consumer."""
 
 import asyncio
-import os
 from collections import Counter
 from itertools import count
 
 import pytest
+from servers import nats_binary
 from servers.nats_faults import crash, proxied
 
 from callboard.bus import jetstream
-from callboard.bus.errors import ServerError
 from callboard.bus.log import Write
 from callboard.bus.server import EmbeddedServer
-from callboard.bus.server_binary import nats_server
 from callboard.bus.wire import connect as connect_wire
 
 
 @pytest.fixture
 async def server(tmp_path):
     """A nats-server."""
-    try:
-        await nats_server()
-    except ServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    await nats_binary.needed()
     async with EmbeddedServer(tmp_path / "nats", fsync="100ms") as running:
         yield running
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import nats
 import pytest
+from servers import nats_binary
 
 from callboard.bus.errors import ServerError
 from callboard.bus.server import EmbeddedServer, running
-from callboard.bus.server_binary import nats_server
 from callboard.events.errors import InvalidInput
 
 PARENT = """
@@ -33,12 +33,7 @@ asyncio.run(main())
 
 @pytest.fixture(autouse=True)
 async def _binary() -> None:
-    try:
-        await nats_server()
-    except ServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    await nats_binary.needed()
 
 
 @pytest.fixture

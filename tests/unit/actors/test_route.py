@@ -15,7 +15,7 @@ from callboard.events.money import Price
 from callboard.events.persistent import Map
 from callboard.events.task import Assigned, DeadLettered, Expired, Failure, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Needs, TaskSpec
-from callboard.projections.load import BackendLoad, Work
+from callboard.projections.load import BackendLoad
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 RULES = Rules(policies())
@@ -41,7 +41,7 @@ backends = st.builds(
 )
 loads = st.builds(
     lambda number, each, per_token: BackendLoad(
-        Map({f"t{n}": Work(each, NOW) for n in range(number)}), number * each, per_token, answered=1
+        Map({f"t{n}": each for n in range(number)}), number * each, per_token, answered=1
     ),
     st.integers(0, 5),
     st.integers(1, 5000),
@@ -113,7 +113,7 @@ def test_a_half_open_breaker_lets_one_call_try():
     spec = BackendSpec("openai", "m")
     view = View({"a": Backend("a", spec, breaker=Breaker.HALF_OPEN)}, {}, {}, 1)
     assert isinstance(route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), view, RULES, NOW, 1), Assigned)
-    busy = View(view.backends, {"a": BackendLoad(Map({"u": Work(1, NOW)}), 1)}, {}, 1)
+    busy = View(view.backends, {"a": BackendLoad(Map({"u": 1}), 1)}, {}, 1)
     assert isinstance(route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), busy, RULES, NOW, 1), Parked)
 
 
