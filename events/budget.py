@@ -5,7 +5,8 @@ The rules, kept by `decide`; all amounts are whole micro-dollars:
 - ``settled + held <= limit`` whenever money is reserved: a reservation that does not fit is refused.
 - A hold ends once, settled for what it really cost or refunded. Settling may exceed the hold (a model answered at
   more length than predicted): the money is gone, so it is booked, and later reservations find less.
-- A limit may be lowered under what is spent: nothing is undone, but nothing more is reserved.
+- A limit may be lowered under what is spent: nothing is undone, but no more money is reserved. What is free may be
+  reserved at any time.
 """
 
 from typing import ClassVar, Literal, TypeAlias, assert_never

@@ -248,7 +248,7 @@ async def test_a_pull_in_flight_over_a_crash(dial, server):
 
 
 async def test_a_queue_that_vanished(dial, api):
-    """A durable consumer that is deleted under its taker is made again."""
+    """A durable consumer that is deleted under its taker is made again, and what comes then is delivered."""
     bus = await dial()
     deliveries = (await bus.queue("work")).deliveries()
     await fill(bus, 3)
@@ -256,7 +256,11 @@ async def test_a_queue_that_vanished(dial, api):
         await delivery.ack()
     await api("CONSUMER.DELETE.EVENTS.work")
     await fill(bus, 1, 3)
-    assert [delivery.record.seq for delivery in await take(deliveries, 4)] == [1, 2, 3, 4]
+    async with asyncio.timeout(10):
+        async for delivery in deliveries:  # the old ones too, unless the server found the old consumer's state
+            await delivery.ack()
+            if delivery.record.seq == 4:
+                break
 
 
 async def test_many_join_at_once(dial):

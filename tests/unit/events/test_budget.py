@@ -30,7 +30,7 @@ def test_no_reservation_ever_goes_over_the_limit(drawn):
             continue
         for event in events:
             state = budget.evolve(state, event)
-            if isinstance(event, budget.Reserved):
+            if isinstance(event, budget.Reserved) and event.amount:
                 assert state.settled + state.held <= state.limit
             if isinstance(event, budget.Settled):
                 settled += event.amount
@@ -42,6 +42,14 @@ def test_a_hold_is_taken_once():
     """Reserving for the same hold again says nothing new."""
     state = budget.evolve(budget.evolve(Budget("b"), budget.Granted(100)), budget.Reserved("h", 100))
     assert budget.decide(state, budget.Reserved("h", 100)) == []
+
+
+def test_what_is_free_needs_no_money():
+    """A budget that is overspent still lets a call through that costs nothing."""
+    state = budget.evolve(budget.evolve(Budget("b"), budget.Reserved("h", 1)), budget.Granted(0))
+    assert budget.decide(state, budget.Reserved("free", 0)) == [budget.Reserved("free", 0)]
+    with pytest.raises(BudgetExceeded):
+        budget.decide(state, budget.Reserved("dear", 1))
 
 
 def test_what_is_not_there_is_refused():
