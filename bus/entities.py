@@ -29,7 +29,7 @@ class Aggregate(NamedTuple, Generic[S]):
     new: Callable[[str], S]
     decide: Callable[[S, Any], Sequence[Any]]
     evolve: Callable[[S, Any], S]
-    addressee: Callable[[Any], str | None] = lambda _: None
+    addressee: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
 
 TASK = Aggregate("task", task.Task, task.decide, task.evolve, task.addressee)

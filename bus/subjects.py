@@ -1,4 +1,4 @@
-"""Subjects: ``evt.<shard>.<kind>.<id>.<type>[.<addressee>]`` on the log, and the few beside it."""
+"""Subjects: ``evt.<shard>.<kind>.<id>.<type>[.<addressee>[.<priority>]]`` on the log, and the few beside it."""
 
 from typing import Final, NamedTuple
 
@@ -11,13 +11,13 @@ TIMER_FIRED: Final = "timer.fired"
 
 
 class Address(NamedTuple):
-    """The parts of an event's subject."""
+    """The parts of an event's subject; ``addressee`` is who must act on it, and with what priority, if anybody."""
 
     shard: int
     kind: str
     id: str
     type: str
-    addressee: str | None
+    addressee: tuple[str, ...]
 
 
 def entity(kind: str, entity_id: str) -> str:
@@ -25,10 +25,9 @@ def entity(kind: str, entity_id: str) -> str:
     return f"evt.{shard_of(entity_id)}.{kind}.{checked_id(entity_id, kind)}"
 
 
-def event(kind: str, entity_id: str, event_type: str, addressee: str | None = None) -> str:
-    """The subject of one event; ``addressee`` names who must act on it."""
-    subject = f"{entity(kind, entity_id)}.{event_type}"
-    return f"{subject}.{checked_id(addressee, 'addressee')}" if addressee else subject
+def event(kind: str, entity_id: str, event_type: str, addressee: tuple[str, ...] = ()) -> str:
+    """The subject of one event; ``addressee`` as in `Address`."""
+    return ".".join((entity(kind, entity_id), event_type, *(checked_id(part, "addressee") for part in addressee)))
 
 
 def entity_of(subject: str) -> str:
@@ -39,9 +38,9 @@ def entity_of(subject: str) -> str:
 def parse(subject: str) -> Address:
     """Take an event's subject apart. Raises Undecodable for any other subject."""
     parts = subject.split(".")
-    if parts[0] != "evt" or len(parts) not in {5, 6} or not parts[1].isdigit():
+    if parts[0] != "evt" or not 5 <= len(parts) <= 7 or not parts[1].isdigit():
         raise Undecodable(f"{subject!r} is not the subject of an event")
-    return Address(int(parts[1]), parts[2], parts[3], parts[4], parts[5] if len(parts) == 6 else None)
+    return Address(int(parts[1]), parts[2], parts[3], parts[4], tuple(parts[5:]))
 
 
 def tokens(task_id: str) -> str:

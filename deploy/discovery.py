@@ -159,6 +159,7 @@ def _served(
         provider="openai",
         model=model,
         url=f"{origin}/v1",
+        capabilities=("chat", "schema"),
         tier="small" if 0 < weights < _MEDIUM_BYTES and not forwarded else "medium",
         context=context,
         concurrency=concurrency,

@@ -45,13 +45,17 @@ class Parked(Struct, frozen=True, omit_defaults=True):
 
 
 class Assigned(Struct, frozen=True, omit_defaults=True):
-    """The router chose a backend, for the ``attempt``-th time. ``tokens`` is the predicted work, in and out."""
+    """The router chose a backend, for the ``attempt``-th time. ``tokens`` is the predicted work, in and out.
+
+    Among what waits for the backend, the highest ``priority`` is first.
+    """
 
     type: ClassVar[str] = "callboard.task.assigned.v1"
     backend: str
     attempt: int
     tokens: int
     decision: Decision
+    priority: int = 0
 
 
 class Released(Struct, frozen=True, omit_defaults=True):
@@ -315,6 +319,18 @@ def _name(event: TaskEvent) -> str:
     return type(event).type.split(".")[2]
 
 
-def addressee(event: TaskEvent) -> str | None:
-    """Who must act on ``event``, for its subject."""
-    return event.backend if isinstance(event, Assigned) else None
+def addressee(event: TaskEvent) -> tuple[str, ...]:
+    """Who must act on ``event``, as the end of its subject: the backend, and the priority if it has one."""
+    if not isinstance(event, Assigned):
+        return ()
+    return (event.backend, str(event.priority)) if event.priority else (event.backend,)
+
+
+def work_subject(backend: str, priority: int = 0) -> str:
+    """The subjects on which a backend is assigned work of one priority."""
+    return f"evt.*.task.*.assigned.{backend}.{priority}" if priority else f"evt.*.task.*.assigned.{backend}"
+
+
+def work_queue(backend: str, priority: int = 0) -> str:
+    """The queue of that work; no id holds a ``+``, so the queues of two backends never share a name."""
+    return f"backend-{backend}+{priority}" if priority else f"backend-{backend}"

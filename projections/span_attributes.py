@@ -8,7 +8,7 @@ from msgspec import Struct
 from callboard.events.backend import BackendSpec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
-from callboard.events.task import Assigned, Completed, Started
+from callboard.events.task import Assigned, Completed, Started, work_queue, work_subject
 from callboard.events.task_spec import TaskSpec
 from callboard.projections import semconv
 from callboard.projections.span import Attributes
@@ -89,19 +89,14 @@ def of_decision(event: Assigned) -> Attributes:
     }
 
 
-def queue_template(backend: str) -> str:
-    """The subjects that a backend's workers take their work from."""
-    return f"evt.*.task.*.assigned.{backend}"
-
-
 def of_queue(envelope: Envelope, event: Assigned) -> Attributes:
     """The assignment as a message in its backend's queue."""
     return {
         semconv.MESSAGING_SYSTEM: "nats",
         semconv.MESSAGING_OPERATION: "process",
         semconv.MESSAGING_OPERATION_TYPE: "process",
-        semconv.MESSAGING_TEMPLATE: queue_template(event.backend),
-        semconv.MESSAGING_GROUP: f"backend-{event.backend}",
+        semconv.MESSAGING_TEMPLATE: work_subject(event.backend, event.priority),
+        semconv.MESSAGING_GROUP: work_queue(event.backend, event.priority),
         semconv.MESSAGING_MESSAGE: envelope.id,
         semconv.MESSAGING_CONVERSATION: envelope.correlationid,
         semconv.BACKEND: event.backend,

@@ -32,7 +32,6 @@ from callboard.projections.span_attributes import (
     of_request,
     of_spending,
     of_task,
-    queue_template,
 )
 from callboard.projections.span_run import (
     LONGEST_REASON,
@@ -101,7 +100,8 @@ def _step(state: Spans, run: Run | None, envelope: Envelope) -> tuple[Run | None
             return enter(run, "parked", envelope), done
         case task.Assigned():
             run, done = leave(run, envelope, of_decision(event))
-            return enter(run, "process", envelope, queue_template(event.backend), of_queue(envelope, event)), done
+            subject = task.work_subject(event.backend, event.priority)
+            return enter(run, "process", envelope, subject, of_queue(envelope, event)), done
         case task.Released():
             run, done = leave(run, envelope, {semconv.REASON: event.reason[:LONGEST_REASON]})
             return enter(run, "route", envelope), done

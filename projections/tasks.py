@@ -25,6 +25,7 @@ class TaskRow(Struct, frozen=True, omit_defaults=True):
     submitted: datetime
     preview: str
     tags: tuple[str, ...] = ()
+    priority: int = 0
     status: Status = Status.SUBMITTED
     backend: str | None = None
     why: str = ""
@@ -86,7 +87,7 @@ def _end(state: Tasks, row: TaskRow, counts: dict[str, int]) -> Tasks:
 def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
     event, replace = envelope.event, msgspec.structs.replace
     if isinstance(event, task.Submitted):
-        return TaskRow(envelope.entity, envelope.time, _preview(event.spec), event.spec.tags)
+        return TaskRow(envelope.entity, envelope.time, _preview(event.spec), event.spec.tags, event.spec.priority)
     if isinstance(event, task.Rejected):
         row = row or TaskRow(envelope.entity, envelope.time, (event.payload or "")[:PREVIEW])
         return replace(row, status=Status.REJECTED, reason=event.reason, ended=envelope.time)
@@ -142,4 +143,4 @@ def _preview(spec: TaskSpec) -> str:
     return text[:PREVIEW]
 
 
-TASKS: Final = Projection("tasks", 1, Tasks, apply)
+TASKS: Final = Projection("tasks", 2, Tasks, apply)

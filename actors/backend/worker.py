@@ -11,6 +11,7 @@ from callboard.actors.backend.call import Call
 from callboard.actors.backend.health import Admission, Health
 from callboard.actors.backend.pace import Limits
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
+from callboard.actors.backend.slots import Slots
 from callboard.actors.claim_check import text_aside
 from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
@@ -37,9 +38,12 @@ from callboard.events.task import (
     Status,
     Task,
     TaskEvent,
+    work_queue,
+    work_subject,
 )
 from callboard.events.task_spec import Failure
 from callboard.projections.backends import BACKENDS
+from callboard.projections.tasks import TASKS
 
 ACK_WAIT_S: Final = 2.0
 RESULT_TIMEOUT_S: Final = 600.0
@@ -74,31 +78,55 @@ class Worker:
         self._running: dict[str, asyncio.Task[Answer]] = {}
         self._held: dict[str, asyncio.Future[bool]] = {}
         self._unwanted: set[str] = set()
-        self._loop: Loop | None = None
+        self._slots = Slots(0)
+        self._lanes: dict[int, Loop] = {}
+        self._priorities = {0}
+        self._new_priority = asyncio.Event()
         projector.watch(self._watch)
 
     async def run(self) -> None:
-        """Work until cancelled. Calls under way then are given up, and made again by whoever takes them next."""
+        """Work until cancelled. Calls under way then are given up, and made again by whoever takes them next.
+
+        Each priority has a queue of its own, joined when there is first work of it; all share the backend's slots.
+        """
         spec = self._backend().spec
         if spec is None:
             raise IllegalTransition(f"backend {self._name} is not registered: register it before its workers start")
-        queue = await self._bus.queue(
-            f"backend-{self._name}",
-            f"evt.*.task.*.assigned.{self._name}",
-            max_in_flight=spec.concurrency,
-            ack_wait_s=ACK_WAIT_S,
-        )
-        self._loop = Loop(self._source, queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
-        await self._loop.run()
+        self._slots = Slots(spec.concurrency)
+        self._lanes.clear()
+        rows = self._projector.state(TASKS).open.values()
+        self._priorities |= {row.priority for row in rows if row.backend == self._name}
+        async with asyncio.TaskGroup() as group:
+            while not self._slots.closed:
+                self._new_priority.clear()
+                for priority in self._priorities - self._lanes.keys():
+                    self._lanes[priority] = await self._lane(priority, spec.concurrency)
+                    group.create_task(self._lanes[priority].run())
+                await self._new_priority.wait()
 
     async def drain(self, grace_s: float) -> None:
         """Take no more, and finish what is under way within ``grace_s``."""
-        if self._loop:
-            await self._loop.drain(grace_s)
+        self._slots.close()
+        self._new_priority.set()
+        await asyncio.gather(*(lane.drain(grace_s) for lane in self._lanes.values()))
 
     def retire(self) -> None:
         """Stop listening to the log; the worker is not run again."""
         self._projector.unwatch(self._watch)
+
+    async def _lane(self, priority: int, slots: int) -> Loop:
+        """The loop over the queue of one priority.
+
+        Of urgent work as much waits here as may run, so that a free slot finds it; of the rest, none is kept from
+        other replicas.
+        """
+        queue = await self._bus.queue(
+            work_queue(self._name, priority),
+            work_subject(self._name, priority),
+            max_in_flight=2 * slots if priority else slots,
+            ack_wait_s=ACK_WAIT_S,
+        )
+        return Loop(self._source, queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
 
     def _backend(self) -> Backend:
         return self._projector.state(BACKENDS).by_id.get(self._name) or Backend(self._name)
@@ -120,7 +148,8 @@ class Worker:
             held = self._held[cause.entity] = asyncio.get_running_loop().create_future()
             done = False
             try:
-                await self._work(cause, cause.event)
+                async with self._slots.slot(cause.event.priority, delivery.record.seq):
+                    await self._work(cause, cause.event)
                 done = True
             finally:
                 del self._held[cause.entity]
@@ -240,9 +269,11 @@ class Worker:
         return self._backend().price.cost(usage)
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
-        """Stop a call that nobody wants any more."""
-        if isinstance(envelope.event, Cancelled | Expired | DeadLettered) and (
-            running := self._running.get(envelope.entity)
-        ):
-            self._unwanted.add(envelope.entity)
-            running.cancel()
+        """Stop a call that nobody wants any more; notice work of a priority that there was none of before."""
+        match envelope.event:
+            case Cancelled() | Expired() | DeadLettered() if running := self._running.get(envelope.entity):
+                self._unwanted.add(envelope.entity)
+                running.cancel()
+            case Assigned(backend=self._name, priority=priority) if priority not in self._priorities:
+                self._priorities.add(priority)
+                self._new_priority.set()

@@ -54,6 +54,12 @@ class Survey(Struct, frozen=True):
     until: datetime | None = None
 
 
+def required(spec: TaskSpec) -> tuple[str, ...]:
+    """The capabilities that a backend must offer: those asked for, and ``schema`` if the answer has to fit one."""
+    asked = spec.needs.capabilities
+    return asked if spec.schema is None or "schema" in asked else (*asked, "schema")
+
+
 def survey(
     task: Task,
     backends: Mapping[str, Backend],
@@ -94,7 +100,7 @@ def _misfit(task: Task, spec: TaskSpec, backend: Backend, input_tokens: int) -> 
     assert offered is not None
     if spec.backend is not None and spec.backend != backend.id:
         return f"the task is pinned to {spec.backend}"
-    if missing := [capability for capability in needs.capabilities if capability not in offered.capabilities]:
+    if missing := [capability for capability in required(spec) if capability not in offered.capabilities]:
         return f"does not offer {', '.join(missing)}"
     if missing := [policy for policy in needs.data_policy if policy not in offered.data_policy]:
         return f"does not promise {', '.join(missing)}"

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from callboard.actors.router.options import Survey, survey
+from callboard.actors.router.options import Survey, required, survey
 from callboard.actors.router.policies.policy import Policy
 from callboard.events.backend import Backend
 from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
@@ -79,7 +79,7 @@ def _choose(task: Task, found: Survey, view: View, policy: Policy, now: datetime
         seed=seed,
         propensity=PPM // len(ties),
     )
-    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision)
+    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
 
 
 def _no_option(task: Task, found: Survey, view: View) -> Verdict:
@@ -95,11 +95,14 @@ def _no_option(task: Task, found: Survey, view: View) -> Verdict:
 def _why_none(task: Task, found: Survey, view: View) -> str:
     assert task.spec is not None
     offered = {capability for b in view.backends.values() if b.spec for capability in b.spec.capabilities}
+    told = f"offered: {', '.join(sorted(offered))}"
     for capability in task.spec.needs.capabilities:
         if capability not in offered:
             close = difflib.get_close_matches(capability, sorted(offered), 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            return f"unknown capability {capability!r}{hint} (offered: {', '.join(sorted(offered))})"
+            return f"unknown capability {capability!r}{hint} ({told})"
+    if not offered.issuperset(required(task.spec)):
+        return f"none offers 'schema', to make the answer fit one ({told}): add it to the capabilities of one that can"
     if task.spec.backend is not None and task.spec.backend not in view.backends:
         return f"unknown backend {task.spec.backend!r} (registered: {', '.join(sorted(view.backends))})"
     return "; ".join(f"{c.backend} {c.excluded}" for c in found.excluded)

@@ -158,7 +158,7 @@ EXTRACTION: Final = Kind(
         ("From Rome comes Julia Costa, aged 29.", '{"name": "Julia Costa", "age": 29, "city": "Rome"}'),
     ),
     max_tokens=40,
-    capability="json",
+    capability="schema",
     schema={
         "type": "object",
         "properties": {

@@ -58,7 +58,7 @@ def _backend(model: Model, url: str) -> Backend:
         provider="openai",
         model=model.name,
         url=url,
-        capabilities=("chat", "json", "code"),
+        capabilities=("chat", "schema", "code"),
         context=CONTEXT,
         data_policy=("local",),
         tier="small" if model.name == SMALL else "medium",

@@ -48,7 +48,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(tmp_path, seed):
         killing = asyncio.create_task(havoc(cast, 2, seed, done))
 
         async def one(number: int):
-            handle = await board.submit(f"question {number}", tags=("chaos",))
+            handle = await board.submit(f"question {number}", tags=("chaos",), priority=number % 2 * 5)
             return await handle.result(100)
 
         asked = []

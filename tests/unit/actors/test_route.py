@@ -33,7 +33,7 @@ backends = st.builds(
     ),
     st.integers(0, 10_000_000),
     st.sampled_from(["small", "medium", "frontier"]),
-    st.sampled_from([("chat",), ("chat", "vision")]),
+    st.sampled_from([("chat",), ("chat", "vision"), ("chat", "schema")]),
     st.sampled_from(list(Breaker)),
     st.booleans(),
     st.integers(0, 3),
@@ -53,6 +53,8 @@ specs = st.builds(
     needs=st.sampled_from([Needs(), Needs(("chat", "vision"))]),
     max_cost=st.none() | st.integers(0, 5000),
     min_quality=st.none() | st.integers(0, 100),
+    schema=st.sampled_from([None, {"type": "object"}]),
+    priority=st.integers(0, 9),
     policy=st.sampled_from([None, "cheapest", "fastest", "balanced"]),
 )
 
@@ -73,6 +75,8 @@ def test_no_choice_breaks_a_rule(spec, found, load, seed):
         return
     chosen = view.backends[verdict.backend]
     assert set(spec.needs.capabilities) <= set(chosen.spec.capabilities)
+    assert spec.schema is None or "schema" in chosen.spec.capabilities
+    assert verdict.priority == spec.priority
     assert not chosen.draining
     assert chosen.replicas > 0
     assert not (chosen.breaker is Breaker.OPEN and chosen.until > NOW)

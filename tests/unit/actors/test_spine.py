@@ -141,6 +141,19 @@ async def test_an_unknown_capability_is_rejected_with_a_hint(stage, say):
         await task.result(5)
 
 
+async def test_a_schema_is_not_ignored(stage, say):
+    """A task whose answer must fit a schema goes to a backend that offers that, and is rejected if there is none."""
+    await stage.register("cheap", Price())
+    stage.work("cheap", say("{}"))
+    task = await stage.board.submit("x", schema={"type": "object"})
+    with pytest.raises(TaskFailed, match=r"none offers 'schema', to make the answer fit one \(offered: chat\)"):
+        await task.result(5)
+    await stage.register("strict", capabilities=("chat", "schema"))
+    stage.work("strict", say("{}"))
+    task = await stage.board.submit("x", schema={"type": "object"})
+    assert (await task.result(5)).backend == "strict"
+
+
 async def test_a_prompt_that_fits_no_window_is_rejected(stage, say):
     """Five megabytes go through the blob store, and the reason names the window."""
     await stage.register("a", context=8192)
@@ -334,6 +347,29 @@ async def test_two_workers_share_the_work(stage, say):
     for task in tasks:
         await task.result(5)
     assert len(first.requests) + len(second.requests) == 50
+
+
+async def test_what_waits_goes_by_priority(stage):
+    """With one call at a time: the highest priority is next, and among equals the one that came first."""
+    done, gate = [], asyncio.Event()
+
+    async def answer(request):
+        done.append(request.messages[-1].content)
+        await gate.wait()
+        return "x"
+
+    await stage.register("a", concurrency=1)
+    stage.work("a", answer)
+    first = await stage.board.submit("running")
+    while not done:
+        await asyncio.sleep(0.01)
+    asked = (("low", 0), ("high", 9), ("middle", 5), ("low too", 0), ("high too", 9))
+    tasks = [await stage.board.submit(text, priority=priority) for text, priority in asked]
+    await asyncio.sleep(0.1)
+    gate.set()
+    for task in (first, *tasks):
+        await task.result(5)
+    assert done == ["running", "high", "high too", "middle", "low", "low too"]
 
 
 async def test_a_restart_goes_on_where_it_stopped(stage):

@@ -100,6 +100,7 @@ async def test_models_of_a_local_ollama_are_offered_with_honest_labels():
         provider="openai",
         model="llama3.2:latest",
         url=f"http://127.0.0.1:{port}/v1",
+        capabilities=("chat", "schema"),
         data_policy=("local", "no-train"),
         tier="small",
         context=4096,
