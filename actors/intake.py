@@ -6,10 +6,12 @@ are equal byte by byte may swap their reply subjects, and nobody can tell.
 """
 
 import asyncio
+import sys
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,7 +21,7 @@ from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import check_reply, id_from, parse, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
-from callboard.bus.errors import LogFull
+from callboard.bus.errors import BusError, LogFull
 from callboard.bus.log import Bus, Delivery, Note
 from callboard.bus.subjects import SUBMIT
 from callboard.events import trace
@@ -28,6 +30,7 @@ from callboard.events.task import Rejected, Status, Task
 
 ACK_WAIT_S: Final = 2.0
 REPLY_KEPT_NS: Final = 60_000_000_000
+ROOM_CHECK_NS: Final = 1_000_000_000
 
 
 class Intake:
@@ -37,6 +40,7 @@ class Intake:
         self._bus = bus
         self._tasks = tasks
         self._replies = _Replies()
+        self._room = sys.maxsize
         self.listening = asyncio.Event()
         """Set when it hears whoever asks for a reply."""
 
@@ -46,13 +50,37 @@ class Intake:
         try:
             queue = await self._bus.submissions(ack_wait_s=ACK_WAIT_S)
             self.listening.set()
-            await Loop("intake", queue, self._take, self._refuse, ack_wait_s=ACK_WAIT_S).run()
+            loop = Loop("intake", queue, self._take, self._refuse, ack_wait_s=ACK_WAIT_S)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(loop.run())
+                group.create_task(self._watch_room())
         finally:
             await stop()
 
     async def _hear(self, note: Note) -> None:
         if note.reply:
             self._replies.put(note.data, note.reply, time.time_ns())
+            if len(note.data) > self._room and len(note.data) > await self._look_for_room():
+                await self._tell_dropped(note.reply)
+
+    async def _watch_room(self) -> None:
+        """Tell those whose submissions came when the stream was full: the server drops them, and tells nobody."""
+        while True:
+            before, room = self._room, await self._look_for_room()
+            if room < before:
+                for heard in self._replies.since(time.time_ns() - 2 * ROOM_CHECK_NS):
+                    if room < heard.size <= before:
+                        await self._tell_dropped(heard.reply)
+            await asyncio.sleep(ROOM_CHECK_NS / 1e9)
+
+    async def _look_for_room(self) -> int:
+        with suppress(BusError):
+            self._room = await self._bus.room()
+        return self._room
+
+    async def _tell_dropped(self, reply: str) -> None:
+        why = "no room for submissions: this one was probably not kept; send it again, with a key, when there is room"
+        await self._answer(reply, Outcome("", Status.NEW, reason=why))
 
     async def _take(self, delivery: Delivery) -> None:
         data, stored_ns = delivery.record.data, delivery.record.time_ns
@@ -106,6 +134,12 @@ class Intake:
         await self._bus.signals.publish(reply, msgspec.json.encode(outcome))
 
 
+class _Heard(NamedTuple):
+    at_ns: int
+    reply: str
+    size: int
+
+
 class _Replies:
     """Reply subjects heard on plain NATS, by the content they came with, for a minute.
 
@@ -114,13 +148,13 @@ class _Replies:
     """
 
     def __init__(self) -> None:
-        self._by_content: OrderedDict[bytes, list[tuple[int, str]]] = OrderedDict()
+        self._by_content: OrderedDict[bytes, list[_Heard]] = OrderedDict()
 
     def put(self, data: bytes, reply: str, heard_ns: int) -> None:
-        self._by_content.setdefault(sha256(data).digest(), []).append((heard_ns, reply))
+        self._by_content.setdefault(sha256(data).digest(), []).append(_Heard(heard_ns, reply, len(data)))
         while self._by_content:
             digest, heard = next(iter(self._by_content.items()))
-            if heard_ns - heard[0][0] < REPLY_KEPT_NS:
+            if heard_ns - heard[0].at_ns < REPLY_KEPT_NS:
                 return
             del heard[0]
             if not heard:
@@ -130,11 +164,15 @@ class _Replies:
         heard = self._by_content.get(digest := sha256(data).digest())
         if not heard:
             return None
-        nearest = min(heard, key=lambda each: abs(each[0] - stored_ns))
+        nearest = min(heard, key=lambda each: abs(each.at_ns - stored_ns))
         heard.remove(nearest)
         if not heard:
             del self._by_content[digest]
-        return nearest[1]
+        return nearest.reply
+
+    def since(self, at_ns: int) -> list[_Heard]:
+        """Those heard after ``at_ns`` that no delivery has matched."""
+        return [each for heard in self._by_content.values() for each in heard if each.at_ns > at_ns]
 
 
 def _task_id(delivery: Delivery) -> str:

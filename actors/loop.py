@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from callboard.bus.errors import BusError, NotFound, TooLarge
+from callboard.bus.errors import BusError, LogFull, NotFound, TooLarge
 from callboard.bus.log import Delivery, Queue
 
 Handler: TypeAlias = Callable[[Delivery], Awaitable[None]]
@@ -19,6 +19,7 @@ BACKOFF_S: Final = (1.0, 5.0, 30.0, 120.0)
 """How long a message rests after a handler raised, by how often it was tried; after the last it is poison."""
 
 BUS_RETRY_S: Final = 0.2
+FULL_RETRY_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -79,7 +80,7 @@ class Loop:
             await self._give_up(delivery, error)
         except BusError as error:
             _log.warning("bus trouble, will retry", actor=self._name, subject=delivery.record.subject, error=str(error))
-            await delivery.retry(BUS_RETRY_S)
+            await delivery.retry(FULL_RETRY_S if isinstance(error, LogFull) else BUS_RETRY_S)
         except Exception as error:
             if delivery.attempt <= len(BACKOFF_S):
                 _log.exception("step failed, will retry", actor=self._name, subject=delivery.record.subject)

@@ -84,7 +84,9 @@ def refusal(fault: Fault, what: str) -> BusError:
     if code in TOO_LARGE:
         return TooLarge(f"{what}: {said}: put the value in a blob", code)
     if code in FULL:
-        return LogFull(f"{what}: the log takes no more ({said}): archive, or raise max_bytes; nothing was stored", code)
+        return LogFull(
+            f"{what}: no room for more ({said}): raise max_bytes or make room on the disk; nothing was stored", code
+        )
     return BusError(f"{what}: the server refuses: {said} (code {code})", code)
 
 

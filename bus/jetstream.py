@@ -124,6 +124,10 @@ class JetStreamBus:
             )
         )
 
+    async def room(self) -> int:
+        """How many bytes of submissions are kept before there is no room."""
+        return await streams.room(self._api, streams.SUBMISSIONS)
+
     async def fired(self, *, max_in_flight: int = 64, ack_wait_s: float = 2.0) -> JetStreamQueue:
         """Join the queue of timers that have fired."""
         return await self._take(
@@ -144,6 +148,14 @@ class JetStreamBus:
     async def report(self) -> Report:
         """The server's version, how full the streams are, and who reads them."""
         return await report(self._api)
+
+    async def freeze(self) -> None:
+        """Have the streams refuse what is new and keep what they hold, for everybody, until `thaw`."""
+        await streams.freeze(self._api)
+
+    async def thaw(self, max_bytes: int) -> None:
+        """Have the streams grow up to ``max_bytes`` again."""
+        await streams.create(self._api, max_bytes)
 
     async def aclose(self) -> None:
         """Close the connection; what was appended stays, what was not acknowledged is delivered again."""

@@ -201,6 +201,10 @@ class Bus(Protocol):
         """Join the queue of ``submit.task``: what anybody published, until intake has taken it in."""
         ...
 
+    async def room(self) -> int:
+        """How many bytes of submissions are kept before there is no room: what does not fit is dropped in silence."""
+        ...
+
     async def fired(self, *, max_in_flight: int = 64, ack_wait_s: float = 2.0) -> Queue:
         """Join the queue of timers that have fired."""
         ...

@@ -1,6 +1,7 @@
 """The bus in one process, without a server: the same promises as JetStream, kept for as long as the process lives."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from hashlib import sha256
@@ -128,12 +129,18 @@ class _Server:
         self.fired = WorkQueue()
         self.timers = MemoryTimers(clock, self.fired)
         self._queues: dict[str, tuple[WorkQueue, Filter]] = {}
+        self._max_bytes = max_bytes
         seqs = count(1)
 
         def submit(note: Note) -> None:
-            self.submissions.put(Record(next(seqs), note.subject, note.data, clock(), note.traceparent))
+            if len(note.data) <= self.room():
+                self.submissions.put(Record(next(seqs), note.subject, note.data, clock(), note.traceparent))
 
         self.exchange.listeners["submissions"] = (Filter([names.SUBMIT]), submit)
+
+    def room(self) -> int:
+        """The bytes of submissions that still fit."""
+        return sys.maxsize if self._max_bytes is None else max(self._max_bytes - self.submissions.size, 0)
 
     def queue(self, name: str, wanted: Filter) -> WorkQueue:
         """The queue ``name``, filled from the log's start if it is new; else ``wanted`` counts for what comes."""
@@ -156,7 +163,8 @@ class MemoryBus:
 
     Args:
         clock: The wall clock in nanoseconds: stamps records and fires timers.
-        max_bytes: The log refuses to grow over this (subjects and data); None for no limit.
+        max_bytes: The log refuses to grow over this (subjects and data), and so do the submissions that wait; None
+            for no limit.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns, max_bytes: int | None = None) -> None:
@@ -186,6 +194,10 @@ class MemoryBus:
     async def submissions(self, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join the queue of ``submit.task``."""
         return self._take(self._server.submissions, max_in_flight, ack_wait_s)
+
+    async def room(self) -> int:
+        """How many bytes of submissions are kept before there is no room."""
+        return self._server.room()
 
     async def fired(self, *, max_in_flight: int = 64, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join the queue of timers that have fired."""

@@ -33,6 +33,11 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the messages in it."""
+        return sum(len(job.record.data) for job in self._jobs.values())
+
     def put(self, record: Record) -> None:
         """Add a message."""
         job = self._jobs[record.seq] = _Job(record)

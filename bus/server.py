@@ -80,6 +80,7 @@ class EmbeddedServer:
         self._process: asyncio.subprocess.Process | None = None
         self._leash = -1
         self._supervisor: asyncio.Task[None] | None = None
+        self._up_again = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -92,6 +93,10 @@ class EmbeddedServer:
         if self._process is None:
             raise ServerError(f"the server of {self._folder.path} is not running: start it first")
         return self._process.pid
+
+    def free_bytes(self) -> int:
+        """What is free on the disk of its data."""
+        return self._folder.free_bytes()
 
     async def start(self) -> None:
         """Lock the folder and boot; returns when the server accepts connections.
@@ -110,6 +115,14 @@ class EmbeddedServer:
             await self._end()
             raise
         self._supervisor = asyncio.create_task(self._supervise(binary))
+
+    async def restart(self) -> None:
+        """End nats-server, and return when another is up in its place."""
+        if self._process:
+            self._up_again.clear()
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            await self._up_again.wait()
 
     async def stop(self) -> None:
         """End the server, by force if it takes too long, and release the folder."""
@@ -190,7 +203,7 @@ class EmbeddedServer:
             started = loop.time()
             code = await self._process.wait()
             self._release_guard()  # at once: its process id may soon be another's
-            _log.error("nats-server died, starting it again", code=code, url=self.url, said=self._folder.log_tail())
+            _log.error("nats-server ended, starting it again", code=code, url=self.url, said=self._folder.log_tail())
             if loop.time() - started > _STABLE_S:
                 pause_s = 0.0
             await asyncio.sleep(pause_s)
@@ -201,6 +214,7 @@ class EmbeddedServer:
                 _log.error("nats-server does not start", error=str(error), next_try_s=pause_s)
             else:
                 self.restarted += 1
+                self._up_again.set()
 
     async def _end(self) -> None:
         process, self._process = self._process, None

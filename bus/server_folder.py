@@ -23,6 +23,9 @@ _CONFIG: Final = "nats-server.conf"
 _LOG: Final = "nats-server.log"
 _ERRORS: Final = "nats-server.err"
 _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
+_UNLIMITED: Final = 2**60
+"""The streams have limits of their own. The server's default, three quarters of what is free at its start, would count
+what it holds already a second time."""
 _STAMP = re.compile(r"^\[\d+\] \S+ \S+ ")
 _ORPHAN_S: Final = 10.0
 """How long the server of a process that was killed may take to go."""
@@ -63,8 +66,7 @@ class Folder:
             os.close(opened)
         try:
             await self._wait_for_lock()
-            free = shutil.disk_usage(self.path).free
-            if free < MIN_FREE:
+            if (free := self.free_bytes()) < MIN_FREE:
                 raise ServerError(
                     f"{self.path}: only {free >> 20} MiB are free, {MIN_FREE >> 20} are needed: make room or move it"
                 )
@@ -73,6 +75,10 @@ class Folder:
             os.close(self.lock)
             self.lock = -1
             raise
+
+    def free_bytes(self) -> int:
+        """What is free on the folder's disk."""
+        return shutil.disk_usage(self.path).free
 
     def announce(self, url: str) -> None:
         """Tell others who holds the folder, and where its server listens."""
@@ -101,7 +107,10 @@ class Folder:
             f"log_file: {json.dumps(str(self._log), ensure_ascii=False)}",
             "logfile_size_limit: 16MB",
             "logfile_max_num: 4",
-            f"jetstream {{ store_dir: {json.dumps(str(self.path), ensure_ascii=False)}, sync_interval: {fsync} }}",
+            f"jetstream {{ store_dir: {json.dumps(str(self.path), ensure_ascii=False)}",
+            f"  sync_interval: {fsync}",
+            f"  max_file_store: {_UNLIMITED}",
+            "}",
         ]
         if monitor_port is not None:
             lines.append(f'http: "127.0.0.1:{monitor_port}"')

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from callboard.bus.api import Answer, Api
+from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
 from callboard.bus.limits import MAX_MESSAGE
 from callboard.bus.subjects import ALL_EVENTS, SUBMIT
@@ -18,11 +18,17 @@ SNAPSHOTS: Final = "SNAPSHOTS"
 DEFAULT_MAX_BYTES: Final = 10 * 2**30
 
 _IN_USE: Final = 10058
+_NO_STORAGE: Final = 10047
 _HEADERS: Final = 4 * 1024
+
+
+class _State(msgspec.Struct):
+    bytes: int = 0
 
 
 class _Info(Answer):
     config: dict[str, Any] = msgspec.field(default_factory=dict)
+    state: _State = msgspec.field(default_factory=_State)
 
 
 def _settings(max_bytes: int) -> list[dict[str, Any]]:
@@ -78,7 +84,6 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "compression": "s2",
             "allow_direct": True,
             "max_msgs_per_subject": 1,
-            "max_bytes": max_bytes,
         },
     ]
 
@@ -96,6 +101,28 @@ async def create(api: Api, max_bytes: int | None) -> None:
         await _create(api, settings, set() if max_bytes else {"max_bytes"})
 
 
+async def room(api: Api, name: str) -> int:
+    """The bytes that still fit the stream, headers and all."""
+    found = await api.call(f"STREAM.INFO.{name}", None, _Info)
+    if found.error:
+        raise refusal(found.error, name)
+    limit: int = found.config["max_bytes"]
+    return max(limit - found.state.bytes - _HEADERS, 0)
+
+
+async def freeze(api: Api) -> None:
+    """Limit the streams that refuse what is over their limit to what they hold now; nothing is evicted."""
+    for name in (EVENTS, SUBMISSIONS, BLOBS):
+        found = await api.call(f"STREAM.INFO.{name}", None, _Info)
+        if found.error:
+            raise refusal(found.error, name)
+        held = max(found.state.bytes, 1)
+        if held < found.config["max_bytes"]:
+            changed = await api.call(f"STREAM.UPDATE.{name}", found.config | {"max_bytes": held}, Answer)
+            if changed.error:
+                raise refusal(changed.error, f"stream {name} can't be frozen")
+
+
 async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> None:
     name = settings["name"]
     made = await api.call(f"STREAM.CREATE.{name}", settings, Answer)
@@ -105,6 +132,12 @@ async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> N
         if wanted == found:
             return
         made = await api.call(f"STREAM.UPDATE.{name}", wanted, Answer)
+    if made.error and made.error.err_code == _NO_STORAGE:
+        raise BusError(
+            f"stream {name}: the server has no {settings['max_bytes']:,} bytes to set aside for it: "
+            "lower max_bytes under [nats], or raise max_file_store there",
+            made.error.err_code,
+        )
     if made.error:
         raise BusError(
             f"stream {name} of this server can't be set up as Callboard needs it: {made.error.description}: "

@@ -22,8 +22,9 @@ from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.errors import ServerError, Unavailable
-from callboard.bus.log import Bus
+from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
+from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.replicas import Replicas
 from callboard.deploy.settings import Settings
@@ -65,7 +66,7 @@ class Node:
         self._replicas: Replicas | None = None
         self._telemetry = Telemetry(settings, environ)
         self.url = settings.nats.url
-        self.bus: Bus
+        self.bus: JetStreamBus
         self.projector: Projector
         self.board: Board
 
@@ -126,6 +127,9 @@ class Node:
         self.projector = Projector(self.bus, BACKENDS, LOAD, TASKS, COST)
         await self.projector.catch_up()
         self._run("projector", self.projector.run)
+        if self._server:
+            guard = DiskGuard(self._server, self.bus, self._settings.data_folder, self._settings.nats.max_bytes)
+            self._run("disk guard", guard.run)
         self._telemetry.start(self.bus, from_log="traces" in self._roles)
         if self._telemetry.export:
             self._run("traces", self._telemetry.export.run)

@@ -17,6 +17,7 @@ from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.bus.entities import Entities, Loaded
+from callboard.bus.errors import LogFull
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events import trace
@@ -47,7 +48,9 @@ from callboard.projections.tasks import TASKS
 
 ACK_WAIT_S: Final = 2.0
 RESULT_TIMEOUT_S: Final = 600.0
-"""How long a result is kept for a log that can't be reached: it was paid for, and would have to be paid again."""
+"""How long a result is kept for a log that can't be reached, or is full: it would have to be paid for again."""
+
+FULL_RETRY_S: Final = 1.0
 
 Wish: TypeAlias = Callable[[Task], TaskEvent]
 
@@ -245,8 +248,17 @@ class Worker:
         await self._tell(task_id, started, failed)
 
     async def _tell(self, task_id: str, cause: Envelope, event: TaskEvent) -> None:
-        told = await self._tasks.tell(task_id, lambda _: [event], cause=cause, timeout_s=RESULT_TIMEOUT_S)
-        await answer(self._bus, told.entity)
+        deadline = time.monotonic() + RESULT_TIMEOUT_S
+        while True:
+            try:
+                told = await self._tasks.tell(task_id, lambda _: [event], cause=cause, timeout_s=RESULT_TIMEOUT_S)
+            except LogFull:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(FULL_RETRY_S)
+            else:
+                await answer(self._bus, told.entity)
+                return
 
     async def _tell_if_ours(
         self, cause: Envelope, assigned: Assigned, event: Wish

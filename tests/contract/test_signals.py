@@ -1,6 +1,7 @@
 """What plain messages promise, and the submissions that are made with them."""
 
 import asyncio
+import os
 
 from callboard.bus.subjects import SUBMIT
 
@@ -153,6 +154,27 @@ async def test_submissions(connect):
         while await queue.pending():
             await asyncio.sleep(0.01)
     assert await intake.log.end() == 0
+
+
+async def test_submissions_that_do_not_fit(connect):
+    """What does not fit is dropped, and how much still fits is told."""
+    bus = await connect(max_bytes=256 * 1024)
+    queue = await bus.submissions()
+    assert 200_000 < await bus.room() <= 256 * 1024
+    await bus.signals.publish(SUBMIT, os.urandom(200_000))
+    async with asyncio.timeout(10):
+        while not await queue.pending():
+            await asyncio.sleep(0.01)
+    assert await bus.room() < 100_000
+    await bus.signals.publish(SUBMIT, os.urandom(100_000))
+    await asyncio.sleep(0.1)
+    assert await queue.pending() == 1
+    async with asyncio.timeout(10):
+        async for delivery in queue.deliveries():
+            await delivery.ack()
+            break
+        while await bus.room() < 200_000:
+            await asyncio.sleep(0.01)
 
 
 async def test_trace_context_travels(connect):
