@@ -124,7 +124,12 @@ def _stream(stream: StreamReport) -> Finding:
     if share < NEARLY_FULL:
         return Finding("ok", f"stream {stream.name}", told)
     level: Level = "fail" if share >= 1 else "warn"
-    return Finding(level, f"stream {stream.name}", told, "raise max_bytes under [nats] and restart the node, or make room on its disk")
+    return Finding(
+        level,
+        f"stream {stream.name}",
+        told,
+        "raise max_bytes under [nats] and restart the node, or make room on its disk",
+    )
 
 
 def _consumers(stream: StreamReport) -> list[Finding]:

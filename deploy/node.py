@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,7 +22,7 @@ from callboard.actors.router.router import Router
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.entities import BACKEND, TASK, Entities
-from callboard.bus.errors import ServerError, Unavailable
+from callboard.bus.errors import BusError, ServerError, Unavailable
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.disk_guard import DiskGuard
@@ -39,6 +40,7 @@ from callboard.projections.load import LOAD
 from callboard.projections.tasks import TASKS
 
 START_S: Final = 30.0
+LAST_FOLD_S: Final = 2.0
 ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces")
 
 _log = structlog.get_logger(__name__)
@@ -97,6 +99,9 @@ class Node:
         """Finish what is under way within ``grace_s``, then end; the rest is taken up at the next start."""
         if self._replicas:
             await self._replicas.stop(grace_s)
+            with suppress(BusError, TimeoutError):
+                async with asyncio.timeout(min(grace_s, LAST_FOLD_S)):
+                    await self.projector.reached(await self.bus.log.end())  # what the last calls told is counted
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -130,7 +135,7 @@ class Node:
         if self._server:
             guard = DiskGuard(self._server, self.bus, self._settings.data_folder, self._settings.nats.max_bytes)
             self._run("disk guard", guard.run)
-        self._telemetry.start(self.bus, from_log="traces" in self._roles)
+        self._telemetry.start(self.bus, self.projector, from_log="traces" in self._roles)
         if self._telemetry.export:
             self._run("traces", self._telemetry.export.run)
         await self._register(backends)

@@ -1,14 +1,18 @@
-"""A node's traces: live spans of what happens on the wire, and, where the role runs, those told from the log."""
+"""A node's traces and metrics: live spans of what happens on the wire and, where the role runs, what the log tells."""
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from callboard.actors.projector import Projector
 from callboard.bus.log import Bus
 from callboard.deploy.settings import Settings
 
 if TYPE_CHECKING:
+    from callboard.deploy.metrics import Metrics
     from callboard.deploy.tracing import TraceExport
+
+_COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class Telemetry:
@@ -17,16 +21,22 @@ class Telemetry:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._folder = settings.data_folder
         self._environ = environ
-        self._wanted = settings.telemetry.traces != "off" and environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
+        self._enabled = environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
+        self._traces = self._enabled and settings.telemetry.traces != "off"
         self._stop_live: Callable[[], None] | None = None
+        self._metrics: Metrics | None = None
         self.export: TraceExport | None = None
         """The actor that projects spans from the log; None when this process does not."""
 
-    def start(self, bus: Bus, *, from_log: bool) -> None:
-        """Set up live spans, and the export from the log if ``from_log``."""
-        if not self._wanted:
+    def start(self, bus: Bus, projector: Projector, *, from_log: bool) -> None:
+        """Set up live spans, and what the log tells if ``from_log``. ``projector`` has caught up."""
+        # heavy imports, only paid for when they are wanted
+        if from_log and self._enabled and (collector := _collector(self._environ)):
+            from callboard.deploy.metrics import Collector, Metrics  # noqa: PLC0415
+
+            self._metrics = Metrics(projector, Collector(collector))
+        if not self._traces:
             return
-        # heavy imports, only paid for when traces are wanted
         from callboard.deploy.tracing import TraceExport  # noqa: PLC0415
         from callboard.deploy.tracing_exporters import span_exporter  # noqa: PLC0415
         from callboard.deploy.tracing_live import set_up_live_spans  # noqa: PLC0415
@@ -39,7 +49,16 @@ class Telemetry:
 
     async def stop(self) -> None:
         """Deliver what is still to be told, then close the exporter."""
+        if self._metrics:
+            await self._metrics.stop()
         if self.export:
             await self.export.aclose()
         if self._stop_live:
             await asyncio.to_thread(self._stop_live)
+
+
+def _collector(environ: Mapping[str, str]) -> str | None:
+    """Where the environment wants metrics to be sent, if anywhere."""
+    if environ.get("OTEL_METRICS_EXPORTER", "otlp") == "none":
+        return None
+    return next((environ[name] for name in _COLLECTORS if environ.get(name)), None)

@@ -1,6 +1,5 @@
 """Where spans go: a collector, if the standard OpenTelemetry variables name one, else a file in the data folder."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from callboard.deploy.delivery import Deliveries, overhear
 from callboard.deploy.tracing_file import SpanFile
 
 FILE_NAME: Final = "traces.jsonl"
@@ -28,9 +28,7 @@ def span_exporter(folder: Path, environ: Mapping[str, str]) -> SpanExporter:
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), "http/protobuf")
     if protocol != "http/protobuf":
         _log.warning("traces are sent as http/protobuf only: name a port that takes it", asked_for=protocol)
-    logger = logging.getLogger("opentelemetry.exporter.otlp")
-    logger.propagate = False
-    logger.handlers = [_words]
+    overhear()
     return Reporting(OTLPSpanExporter(), endpoint)
 
 
@@ -39,25 +37,13 @@ class Reporting(SpanExporter):
 
     def __init__(self, exporter: SpanExporter, where: str) -> None:
         self._exporter = exporter
-        self._where = where
-        self._failing = False
+        self._deliveries = Deliveries("traces", where)
         self._closed = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export, and report a change for the worse or the better."""
-        _words.said.clear()
-        try:
-            result = self._exporter.export(spans)
-            why = _words.gist()
-        except Exception as error:
-            result, why = SpanExportResult.FAILURE, str(error)
-        failing = result is not SpanExportResult.SUCCESS
-        if failing and not self._failing:
-            _log.warning("traces can't be delivered, trying again", where=self._where, why=why)
-        elif self._failing and not failing:
-            _log.info("traces are delivered again", where=self._where)
-        self._failing = failing
-        return result
+        delivered = self._deliveries.attempt(lambda: self._exporter.export(spans) is SpanExportResult.SUCCESS)
+        return SpanExportResult.SUCCESS if delivered else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing is held back here."""
@@ -68,21 +54,3 @@ class Reporting(SpanExporter):
         if not self._closed:
             self._closed = True
             self._exporter.shutdown()
-
-
-class _Words(logging.Handler):
-    """Keeps what the OTLP exporter logs while it exports: it tells nobody else why it failed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
-
-    def gist(self) -> str:
-        """What it said first, which has the cause, and last, which has the outcome."""
-        return "; ".join(dict.fromkeys((*self.said[:1], *self.said[-1:])))
-
-
-_words = _Words()

@@ -1,4 +1,4 @@
-"""Names of spans and attributes, in one place: the GenAI conventions are still in development and move.
+"""Names of spans, metrics and attributes, in one place: the GenAI conventions are still in development and move.
 
 As of GenAI semantic conventions `GEN_AI_VERSION`, which build on the general ones at `SCHEMA_URL`. What has no
 standard name begins with ``callboard.``: money above all, in whole micro-dollars.
@@ -26,6 +26,11 @@ TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
 INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+
+TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  a name, no secret
+TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105  likewise
+OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
+FIRST_CHUNK_TIME: Final = "gen_ai.client.operation.time_to_first_chunk"
 
 CHAT: Final = "chat"
 INVOKE_WORKFLOW: Final = "invoke_workflow"

@@ -47,5 +47,6 @@ async def _ask(node: Node, question: Question, told: Callable[[str, Result], Non
         outcome = failed.outcome
     verdict = correct(question, str(outcome.output)) if outcome.output is not None else None
     result = Result(question.kind.name, outcome, verdict)
+    await node.projector.reached(await node.bus.log.end())  # the table shows what the projections know of it
     told(task.id, result)
     return result

@@ -5,7 +5,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
@@ -15,6 +17,7 @@ class OtlpReceiver:
     Attributes:
         url: base, as OTEL_EXPORTER_OTLP_ENDPOINT wants it.
         spans: all that were kept, in the order they came.
+        metrics: as they were last told, by name.
         services: the service names they came from.
         headers: those of the last request, names in lower case.
         refused: how many requests met another status.
@@ -24,6 +27,7 @@ class OtlpReceiver:
         self.status = 200
         self.refused = 0
         self.spans: list[Span] = []
+        self.metrics: dict[str, Metric] = {}
         self.services: set[str] = set()
         self.headers: dict[str, str] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -41,12 +45,16 @@ class OtlpReceiver:
     def take(self, path: str, headers: dict[str, str], body: bytes) -> int:
         """The status that a request is answered with."""
         self.headers = headers
-        if path != "/v1/traces":
+        if path not in {"/v1/traces", "/v1/metrics"}:
             return 404
         if self.status != 200:
             self.refused += 1
             return self.status
         data = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+        if path == "/v1/metrics":
+            told = ExportMetricsServiceRequest.FromString(data).resource_metrics
+            self.metrics |= {m.name: m for resource in told for scope in resource.scope_metrics for m in scope.metrics}
+            return 200
         for resource in ExportTraceServiceRequest.FromString(data).resource_spans:
             attributes = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
             self.services.add(attributes["service.name"])

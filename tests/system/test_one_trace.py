@@ -1,11 +1,12 @@
-"""One task is one trace, from whoever published it to the model server, in a real collector."""
+"""One task is one trace, from whoever published it to the model server, and counted, in a real collector."""
 
 import nats
+import pytest
 from servers.model_server import Behaviour, ModelServer
 from servers.otlp_receiver import OtlpReceiver
 
 from callboard.deploy.node import Node
-from callboard.deploy.settings import Backend, Settings
+from callboard.deploy.settings import Backend, Settings, Telemetry
 from callboard.events.money import Price
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -41,3 +42,27 @@ async def test_the_endpoint_of_the_environment_gets_the_whole_trace(tmp_path, mo
     assert above == ["POST", "chat scripted", "invoke_workflow task"]
     assert parent == CALLER
     assert reply.headers["traceparent"].split("-")[1] == TRACE
+
+
+async def test_the_endpoint_of_the_environment_gets_metrics(tmp_path, monkeypatch):
+    """Tokens, durations and money of the calls made are sent, at the latest when the node stops."""
+    with OtlpReceiver() as collector:
+        async with ModelServer(Behaviour(text="all is well")) as model:
+            one = Backend(provider="openai", model="scripted", url=model.url, price=Price(1_000_000, 1_000_000))
+            settings = Settings(data=str(tmp_path), telemetry=Telemetry(traces="off"), backends={"one": one})
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+            async with Node(settings) as node:
+                outcomes = [await (await node.board.submit("x")).result(20) for _ in range(3)]
+    tokens = {
+        attribute.value.string_value: (point.count, point.sum)
+        for point in collector.metrics["gen_ai.client.token.usage"].histogram.data_points
+        for attribute in point.attributes
+        if attribute.key == "gen_ai.token.type"
+    }
+    usage = outcomes[0].usage
+    assert tokens == {"input": (3, 3 * usage.input), "output": (3, 3 * usage.output)}
+    (duration,) = collector.metrics["gen_ai.client.operation.duration"].histogram.data_points
+    assert duration.count == 3
+    assert duration.sum == pytest.approx(sum(outcome.duration for outcome in outcomes) / 1e9)
+    (cost,) = collector.metrics["callboard.cost.usd_micros"].sum.data_points
+    assert cost.as_int == sum(outcome.cost for outcome in outcomes)
