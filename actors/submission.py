@@ -16,6 +16,7 @@ from callboard.events.task import Submitted, Task
 from callboard.events.task_spec import NO_NEEDS, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
+MAX_TOOLS: Final = 128
 _RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.+?)`")
 
@@ -76,6 +77,9 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
                 checked_id(value, name)
         if len(self.tags) > MAX_TAGS or any(not 0 < len(tag) <= 64 for tag in self.tags):
             raise InvalidInput(f"tags: at most {MAX_TAGS} of 1 to 64 characters")
+        names = [checked_id(tool.name, "the name of a tool") for tool in self.tools]
+        if len(names) > MAX_TOOLS or len(set(names)) < len(names):
+            raise InvalidInput(f"tools: at most {MAX_TOOLS}, no two of one name")
         if not self.needs.capabilities:
             raise InvalidInput("needs.capabilities is empty: leave it out, or name what the backend must offer")
         if self.reply_to is not None:

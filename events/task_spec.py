@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from callboard.events.chat import Message
+from callboard.events.chat import Message, Tool
 
 
 class Blob(Struct, frozen=True, omit_defaults=True):
@@ -35,6 +35,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     """What is asked for.
 
     ``max_cost`` is in micro-dollars, ``min_quality`` in percent, ``priority`` from 0 (default) to 9 (first).
+    ``tools`` are offered to the model; what it wants called is in the answer, and whoever asked calls it.
     ``policy`` names a routing policy and ``backend`` pins one, both instead of the router's own choice.
     ``key`` makes a submission idempotent: the same key is the same task.
     """
@@ -47,6 +48,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     schema: dict[str, Any] | None = None
+    tools: tuple[Tool, ...] = ()
     max_cost: int | None = None
     deadline: datetime | None = None
     not_before: datetime | None = None

@@ -56,6 +56,7 @@ class Call:
             seed=spec.seed,
             stop=spec.stop,
             schema=spec.schema,
+            tools=spec.tools,
             call_id=f"{self._task_id}-{self._number}",
             traceparent=traceparent,
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from callboard.events.backend import Backend, Breaker
@@ -55,9 +56,10 @@ class Survey(Struct, frozen=True):
 
 
 def required(spec: TaskSpec) -> tuple[str, ...]:
-    """The capabilities that a backend must offer: those asked for, and ``schema`` if the answer has to fit one."""
+    """The capabilities that a backend must offer: those asked for, ``tools`` and ``schema`` if it is given such."""
+    implied = (("schema", spec.schema is not None), ("tools", bool(spec.tools)))
     asked = spec.needs.capabilities
-    return asked if spec.schema is None or "schema" in asked else (*asked, "schema")
+    return (*asked, *(name for name, given in implied if given and name not in asked))
 
 
 def survey(
@@ -159,4 +161,5 @@ def _input_tokens(spec: TaskSpec) -> int:
         length = len(spec.input)
     else:
         length = sum(len(message.content) for message in spec.input)
-    return estimated_tokens(length + len(spec.system or ""))
+    given = [part for part in (spec.schema, spec.tools) if part]
+    return estimated_tokens(length + len(spec.system or "") + (len(msgspec.json.encode(given)) if given else 0))

@@ -101,8 +101,11 @@ def _why_none(task: Task, found: Survey, view: View) -> str:
             close = difflib.get_close_matches(capability, sorted(offered), 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             return f"unknown capability {capability!r}{hint} ({told})"
-    if not offered.issuperset(required(task.spec)):
-        return f"none offers 'schema', to make the answer fit one ({told}): add it to the capabilities of one that can"
+    for capability in required(task.spec):
+        if capability not in offered:
+            return (
+                f"the task has {capability}, and none offers that ({told}): add it to the capabilities of one that does"
+            )
     if task.spec.backend is not None and task.spec.backend not in view.backends:
         return f"unknown backend {task.spec.backend!r} (registered: {', '.join(sorted(view.backends))})"
     return "; ".join(f"{c.backend} {c.excluded}" for c in found.excluded)

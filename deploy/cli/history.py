@@ -178,6 +178,8 @@ def _asked(spec: task_spec.TaskSpec) -> str:
         f"not before {clock(spec.not_before)}" if spec.not_before else "",
         f"policy {spec.policy}" if spec.policy else "",
         f"on {spec.backend}" if spec.backend else "",
+        f"priority {spec.priority}" if spec.priority else "",
+        f"tools {' '.join(tool.name for tool in spec.tools)}" if spec.tools else "",
         f"tags {' '.join(spec.tags)}" if spec.tags else "",
     ]
     return "; ".join([f"“{one_line(asked, 60)}”", *filter(None, terms)])

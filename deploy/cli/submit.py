@@ -22,6 +22,7 @@ PATIENCE_S: Final = 3.0
 @click.option("--wait/--no-wait", default=True, help="Wait for the answer, or print the task's id at once.")
 @click.option("--system", metavar="TEXT", help="Instructions to the model.")
 @click.option("--schema", type=click.File("rb"), help="JSON Schema that the answer must fit.")
+@click.option("--tools", type=click.File("rb"), help="Tools that the model may ask for, as JSON; see below.")
 @click.option("--needs", metavar="CAP", multiple=True, help="What the backend must offer, as chat; several times.")
 @click.option("--max-cost", metavar="USD", callback=usd, help="The most it may cost.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer.")
@@ -39,6 +40,9 @@ def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) 
     """Submit TEXT as a task (- reads standard input), wait for the answer and print it.
 
     With no node running the task is kept, and done when `callboard up` runs.
+
+    --tools takes a list of {name, description, parameters}, the latter a JSON Schema. The calls that the model wants
+    are printed, and not made.
 
     --json prints {task, status, output, tool_calls, backend, model, finish, usage {input, output, cached}, cost,
     first_token, duration, calls, reason}; with --no-wait {task, status}; with --watch first a line {token, call} for
@@ -171,28 +175,30 @@ def _input(text: str | None, file: BinaryIO | None) -> str:
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
     """The fields of a submission, without those that were not asked for."""
-    needs, schema = given.pop("needs"), given.pop("schema")
+    needs, schema, tools = (given.pop(name) for name in ("needs", "schema", "tools"))
     renamed = {"timeout": "timeout_s", "delay": "delay_s"}
     fields = {renamed.get(name, name): value for name, value in given.items() if value is not None}
     if needs:
         fields["needs"] = {"capabilities": needs}
     if schema:
-        fields["schema"] = _schema(schema)
+        fields["schema"] = _json(schema, "--schema", dict, 'a JSON Schema is an object, such as {"type": "string"}')
+    if tools:
+        fields["tools"] = _json(tools, "--tools", list, 'give a list, such as [{"name": "now", …}]')
     if "deadline" in fields:
         fields["deadline"] = _time(fields["deadline"])
     return fields
 
 
-def _schema(file: BinaryIO) -> dict[str, Any]:
+def _json(file: BinaryIO, option: str, shape: type, hint: str) -> Any:
     import json
 
     try:
-        schema = json.load(file)
+        value = json.load(file)
     except ValueError as error:
-        raise click.UsageError(f"--schema {file.name}: not JSON: {error}") from None
-    if not isinstance(schema, dict):
-        raise click.UsageError(f'--schema {file.name}: a JSON Schema is an object, such as {{"type": "string"}}')
-    return schema
+        raise click.UsageError(f"{option} {file.name}: not JSON: {error}") from None
+    if not isinstance(value, shape):
+        raise click.UsageError(f"{option} {file.name}: {hint}")
+    return value
 
 
 def _time(text: str) -> Any:

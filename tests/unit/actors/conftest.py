@@ -17,7 +17,7 @@ from callboard.actors.timekeeper import Timekeeper
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.memory import MemoryBus
 from callboard.events.backend import BackendEvent, BackendSpec, Priced, Registered, Scaled
-from callboard.events.chat import Usage
+from callboard.events.chat import ToolCall, Usage
 from callboard.events.money import Price
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
@@ -29,7 +29,7 @@ PRICE = Price(input=1_000_000, output=2_000_000)
 
 
 class Scripted:
-    """A provider that answers what a coroutine says, with 10 input and 5 output tokens."""
+    """A provider that answers what a coroutine says, with 10 input and 5 output tokens, and wants every tool called."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -45,7 +45,8 @@ class Scripted:
             raise
         for word in text.split(" "):
             yield Delta(word + " ")
-        yield Answer(text + " ", Usage(10, 5), "stop", "scripted")
+        calls = tuple(ToolCall(f"c{n}", tool.name, "{}") for n, tool in enumerate(request.tools))
+        yield Answer(text + " ", Usage(10, 5), "tool_calls" if calls else "stop", "scripted", calls)
 
     async def aclose(self) -> None:
         """Nothing is held open."""

@@ -100,6 +100,8 @@ async def test_a_receipt_comes_first_when_asked_for(stage, say):
         ({"input": "x", "deadline": "2020-01-01T00:00:00Z"}, "deadline 2020-01-01.* is in the past"),
         ({"input": "x", "deadline": "2020-01-01T00:00:00"}, "has no time zone"),
         ({"input": "x", "timeout_s": -3}, "timeout_s must be over 0"),
+        ({"input": "x", "tools": [{"name": "f"}]}, r"missing required field `description` - at `\$.tools"),
+        ({"input": "x", "tools": [{"name": "f", "description": "", "parameters": {}}] * 2}, "no two of one name"),
         ({"input": "x", "reply_to": "evt.0.task.x.completed"}, "is not a subject to reply to"),
         ({"input": "x", "needs": {"capabilites": ["chat"]}}, "did you mean 'capabilities'"),
     ],
@@ -146,12 +148,24 @@ async def test_a_schema_is_not_ignored(stage, say):
     await stage.register("cheap", Price())
     stage.work("cheap", say("{}"))
     task = await stage.board.submit("x", schema={"type": "object"})
-    with pytest.raises(TaskFailed, match=r"none offers 'schema', to make the answer fit one \(offered: chat\)"):
+    with pytest.raises(TaskFailed, match=r"the task has schema, and none offers that \(offered: chat\)"):
         await task.result(5)
     await stage.register("strict", capabilities=("chat", "schema"))
     stage.work("strict", say("{}"))
     task = await stage.board.submit("x", schema={"type": "object"})
     assert (await task.result(5)).backend == "strict"
+
+
+async def test_tools_reach_the_model_and_its_calls_come_back(stage, say):
+    """Tools go to a backend that offers tools; what the model wants called is in the answer, and is not called."""
+    await stage.register("cheap", Price())
+    stage.work("cheap", say("no"))
+    await stage.register("able", capabilities=("chat", "tools"))
+    stage.work("able", say("let me see"))
+    tool = {"name": "now", "description": "The time.", "parameters": {"type": "object"}}
+    outcome = await (await stage.board.submit("What time is it?", tools=[tool])).result(5)
+    assert (outcome.backend, outcome.finish) == ("able", "tool_calls")
+    assert [(call.name, call.arguments) for call in outcome.tool_calls] == [("now", "{}")]
 
 
 async def test_a_prompt_that_fits_no_window_is_rejected(stage, say):

@@ -9,7 +9,7 @@ from generators.task_histories import histories
 from hypothesis import given
 
 from callboard.events import backend, budget, task
-from callboard.events.chat import Message, ToolCall, Usage
+from callboard.events.chat import Message, Tool, ToolCall, Usage
 from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
@@ -30,6 +30,7 @@ EXAMPLES: list[object] = [
             tags=("x",),
             max_cost=5,
             schema={"type": "object"},
+            tools=(Tool("now", "The time.", {"type": "object"}),),
         )
     ),
     task.Rejected("unknown field", "{"),
@@ -39,6 +40,7 @@ EXAMPLES: list[object] = [
         1,
         99,
         Decision("balanced/1", "best value", 7, (Candidate("a", 5, 6), Candidate("b", excluded="no")), 3),
+        priority=9,
     ),
     task.Released("draining"),
     task.Started("a", 1, "backend/a/0#ff"),
