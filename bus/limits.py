@@ -11,6 +11,9 @@ from callboard.events.errors import InvalidInput
 
 MAX_MESSAGE: Final = 256 * 1024
 MAX_BATCH: Final = 1000
+MAX_SUBMISSION: Final = 8 * 1024 * 1024
+"""Bytes of a submission, headers and all; the embedded server takes no larger messages."""
+
 
 _LITERAL = re.compile(r"evt(\.[^.\s*>]+){4,}")
 

@@ -24,6 +24,9 @@ _NAK: Final = b"-NAK"
 _WORKING: Final = b"+WPI"
 
 _MAX_BYTES: Final = 16 * 1024 * 1024
+_MAX_OUT_BYTES: Final = 64 * 1024 * 1024
+"""No more is asked for while as many bytes are out and unacknowledged here."""
+
 _MAX_ACK_PENDING: Final = 10_000
 _MAX_WAITING: Final = 10_000
 _EXPIRES_S: Final = 10.0
@@ -59,6 +62,7 @@ class JetStreamQueue:
         self.ack_wait_s = ack_wait_s
         self._loop = asyncio.get_running_loop()
         self._out: dict[str, JetStreamDelivery] = {}
+        self._out_bytes = 0
         self._ready: deque[JetStreamDelivery] = deque()
         self._wake = asyncio.Event()
         self._trouble = asyncio.Event()
@@ -125,12 +129,19 @@ class JetStreamQueue:
 
     def release(self, delivery: "JetStreamDelivery") -> None:
         """A delivery is over: there is room for another."""
-        if self._out.pop(delivery.reply, None):
+        if self._forget(delivery):
             self._ask()
 
     def touch(self, delivery: "JetStreamDelivery") -> None:
         """The delivery's ack-wait starts anew."""
         delivery.expires_at = self._loop.time() + self.ack_wait_s
+
+    def _forget(self, delivery: "JetStreamDelivery") -> bool:
+        """Whether the delivery was ours until now."""
+        if self._out.pop(delivery.reply, None) is None:
+            return False
+        self._out_bytes -= len(delivery.record.data)
+        return True
 
     async def _listen(self) -> None:
         """Make requests anew, to a new inbox: those made before may be dead or not."""
@@ -148,9 +159,9 @@ class JetStreamQueue:
 
     def _ask(self) -> None:
         free = self._max_in_flight - len(self._out) - self._asked
-        if self._closed or free <= 0 or (self._asked and free < self._max_in_flight // 2):
+        if free <= 0 or self._out_bytes > _MAX_OUT_BYTES or (self._asked and free < self._max_in_flight // 2):
             return
-        if self._api.wire.connected and self._stop_listening:
+        if self._api.wire.connected and self._stop_listening and not self._closed:
             consumer.pull(
                 self._api,
                 self._stream,
@@ -176,6 +187,7 @@ class JetStreamQueue:
         delivery = JetStreamDelivery(self, reply.decode(), record, place.attempt)
         self.touch(delivery)
         self._out[delivery.reply] = delivery
+        self._out_bytes += len(data)
         self.arrive(delivery)
 
     def arrive(self, delivery: "JetStreamDelivery") -> None:
@@ -201,7 +213,7 @@ class JetStreamQueue:
                     await self._trouble.wait()
             now = self._loop.time()
             for delivery in [delivery for delivery in self._out.values() if delivery.expires_at <= now]:
-                del self._out[delivery.reply]
+                self._forget(delivery)
             silent = self._asked and now - self._heard_at > _SILENCE_S and self._api.wire.connected
             if self._trouble.is_set() or silent:
                 await self._mend()

@@ -12,6 +12,7 @@ from typing import Final, Self
 import structlog
 
 from callboard.bus.errors import ServerError
+from callboard.bus.limits import MAX_SUBMISSION
 from callboard.bus.server_binary import nats_server
 from callboard.bus.server_folder import Folder, running
 
@@ -62,7 +63,7 @@ class EmbeddedServer:
         *,
         port: int = 0,
         fsync: str = "always",
-        max_payload: int = 8 * 1024 * 1024,
+        max_payload: int = MAX_SUBMISSION,
         name: str = "callboard",
         monitor_port: int | None = None,
         boot_timeout_s: float = 120.0,

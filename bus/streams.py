@@ -6,7 +6,7 @@ import msgspec
 
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
-from callboard.bus.limits import MAX_MESSAGE
+from callboard.bus.limits import MAX_MESSAGE, MAX_SUBMISSION
 from callboard.bus.subjects import ALL_EVENTS, SUBMIT
 
 EVENTS: Final = "EVENTS"
@@ -54,7 +54,7 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "retention": "workqueue",
             "discard": "new",
             "no_ack": True,  # intake answers whoever asks
-            "max_msg_size": 1024 * 1024,
+            "max_msg_size": MAX_SUBMISSION,
             "max_bytes": max_bytes,
             "max_consumers": 1000,
         },

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import nats
 import pytest
 from servers.model_server import Behaviour, ModelServer
 
@@ -96,6 +97,21 @@ async def test_cancelling_closes_the_connection(settings, model):
             break
         assert (await task.state()).cost > 0
     assert model.calls[0].disconnected
+
+
+@pytest.mark.parametrize(("context", "status"), [(8192, "rejected"), (10_000_000, "completed")])
+async def test_a_prompt_of_5_megabytes(settings, model, context, status):
+    """Published on plain NATS, it reaches a model whose window is large enough, or is told that there is none."""
+    async with Node(settings(context=context)) as node:
+        client = await nats.connect(node.url)
+        message = json.dumps({"input": "word " * 1_000_000}).encode()
+        reply = json.loads((await client.request("submit.task", message, timeout=20)).data)
+        await client.close()
+    assert reply["status"] == status
+    if status == "rejected":
+        assert "1250005 tokens do not fit its window of 8192" in reply["reason"]
+    else:
+        assert model.calls[0].messages == ["word " * 1_000_000]
 
 
 async def test_a_full_log_refuses_and_evicts_nothing(settings):
