@@ -50,7 +50,7 @@ class Loop:
         self._steps: dict[asyncio.Task[None], Delivery] = {}
 
     async def run(self) -> None:
-        """Take and handle messages until cancelled; what is being handled then goes back to the queue."""
+        """Take and handle messages until cancelled or drained; what is under way then goes back to the queue."""
         ticker = asyncio.create_task(self._keep_alive(), name=f"{self._name} keep-alive")
         try:
             async for delivery in self._queue.deliveries():
@@ -64,6 +64,7 @@ class Loop:
             for step in steps:
                 step.cancel()
             await asyncio.gather(ticker, *steps, return_exceptions=True)
+            await self._queue.aclose()  # one that is not left goes on taking messages
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, and give what is being handled ``grace_s`` to finish."""

@@ -38,13 +38,14 @@ class DiskGuard:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        self._keep_reserve()
         while True:
             free = self._server.free_bytes()
             if free < MIN_FREE:
                 await self._freeze(free)
-            elif self._frozen and free > ENOUGH + RESERVE:
-                await self._thaw(free)
+            elif free > ENOUGH + RESERVE:
+                self._keep_reserve()
+                if self._frozen:
+                    await self._thaw(free)
             await asyncio.sleep(_TICK_S)
 
     async def _freeze(self, free: int) -> None:
@@ -62,7 +63,6 @@ class DiskGuard:
     async def _thaw(self, free: int) -> None:
         await self._server.restart()
         await self._bus.thaw(self._max_bytes)
-        self._keep_reserve()
         self._frozen = False
         _log.info("there is room on the disk again", folder=str(self._folder), free_mib=free >> 20)
 
@@ -71,6 +71,6 @@ class DiskGuard:
         await self._server.restart()
 
     def _keep_reserve(self) -> None:
-        """Take the reserve's place on the disk, if there is as much."""
-        with suppress(OSError):
-            self._reserve.write_bytes(bytes(RESERVE))
+        if not self._reserve.exists():
+            with suppress(OSError):
+                self._reserve.write_bytes(bytes(RESERVE))

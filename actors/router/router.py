@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+import structlog
+
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
@@ -12,6 +14,7 @@ from callboard.actors.router.route import Rules, View, route
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
+from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.backend import Backend
@@ -24,6 +27,9 @@ from callboard.projections.tasks import TASKS
 QUEUE: Final = "router"
 SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in ("submitted", "released", "failed", "requeued"))
 ACK_WAIT_S: Final = 2.0
+LOOK_AGAIN_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Router:
@@ -104,12 +110,20 @@ class Router:
         while True:
             await self._backends_changed.wait()
             self._backends_changed.clear()
-            backends = self._projector.state(BACKENDS).by_id
-            for row in list(self._projector.state(TASKS).open.values()):
-                if row.status is Status.PARKED:
-                    await self._decide(row.id, None)
-                elif row.status is Status.ASSIGNED and not _has_workers(backends, row.backend):
-                    await self._tasks.tell(row.id, partial(_released_from, backends))
+            try:
+                await self._look_again()
+            except BusError as error:
+                _log.warning("bus trouble, will retry", actor="router", error=str(error))
+                self._backends_changed.set()
+                await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _look_again(self) -> None:
+        backends = self._projector.state(BACKENDS).by_id
+        for row in list(self._projector.state(TASKS).open.values()):
+            if row.status is Status.PARKED:
+                await self._decide(row.id, None)
+            elif row.status is Status.ASSIGNED and not _has_workers(backends, row.backend):
+                await self._tasks.tell(row.id, partial(_released_from, backends))
 
 
 def _has_workers(backends: Mapping[str, Backend], name: str | None) -> bool:

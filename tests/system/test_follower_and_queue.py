@@ -9,6 +9,7 @@ import pytest
 from servers import nats_binary
 from servers.nats_faults import crash, proxied
 
+from callboard.actors.loop import Loop
 from callboard.bus import jetstream
 from callboard.bus.log import Write
 from callboard.bus.server import EmbeddedServer
@@ -262,6 +263,28 @@ async def test_a_queue_that_vanished(dial, api):
             await delivery.ack()
             if delivery.record.seq == 4:
                 break
+
+
+async def test_a_loop_that_ended_takes_nothing_more(dial):
+    """An actor that failed and is started again gets its messages at once: its first self does not take them too."""
+    bus = await dial()
+    handled: asyncio.Queue[int] = asyncio.Queue()
+
+    async def handle(delivery) -> None:
+        handled.put_nowait(delivery.attempt)
+
+    async def poison(delivery, error) -> None:
+        raise AssertionError(error)
+
+    async def actor() -> None:
+        await Loop("actor", await bus.queue("work"), handle, poison, ack_wait_s=2.0).run()
+
+    for first in range(5):
+        running = asyncio.create_task(actor())
+        await fill(bus, 4, 4 * first)
+        assert [await asyncio.wait_for(handled.get(), 1) for _ in range(4)] == [1] * 4
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_many_join_at_once(dial):
