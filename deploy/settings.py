@@ -3,15 +3,18 @@
 ``settings_file`` reads these from a ``callboard.toml`` and checks every value; the structs themselves check none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from callboard.events.money import MICROS_PER_USD, Price
+from callboard.events.money import MICROS_PER_USD, Price, Step
+
+if TYPE_CHECKING:
+    from genai_prices.types import TieredPrices
 
 ProviderName = Literal["openai", "anthropic", "callable"]
 Api = Literal["chat", "completions"]
@@ -98,10 +101,7 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             force_setattr(self, "api_key_env", PROVIDER_KEYS[self.provider])
 
     def price_or_lookup(self) -> tuple[Price, bool]:
-        """The price, and whether it is known: as set, else today's list price of the model at ``url``, else free.
-
-        A list price that rises with the length of the prompt is taken at its first step.
-        """
+        """The price, and whether it is known: as set, else today's list price of the model at ``url``, else free."""
         if self.price is not None:
             return self.price, True
         listed = listed_price(self.url, self.model) if self.url else None
@@ -134,17 +134,34 @@ def missing_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
 
 def listed_price(url: str, model: str) -> Price | None:
     """Today's list price of ``model`` from whoever serves ``url``, rounded up; None if it is not listed."""
-    from genai_prices import Usage, calc_price  # noqa: PLC0415  takes 0.2 s, and most commands ask for no price
+    # takes 0.2 s, and most commands ask for no price
+    from genai_prices import Usage, calc_price  # noqa: PLC0415
+    from genai_prices.types import TieredPrices  # noqa: PLC0415
 
     try:
         prices = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_api_url=url).model_price
     except LookupError:
         return None
+    amounts = (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok)
+    base = _rates(amounts, 0)
+    if base is None:
+        return None
+    starts = {tier.start for amount in amounts if isinstance(amount, TieredPrices) for tier in amount.tiers}
+    steps = [(start, _rates(amounts, start + 1)) for start in sorted(starts)]
+    return Price(*base, steps=tuple(Step(*rates, over=start) for start, rates in steps if rates))
+
+
+def _rates(amounts: "Sequence[Decimal | TieredPrices | None]", input_tokens: int) -> tuple[int, int, int | None] | None:
+    """Input, output and cached rate of a prompt of so many tokens; None without a price for the former two."""
     fresh, output, cached = (
-        None if amount is None else _micros_up(amount if isinstance(amount, Decimal) else amount.base)
-        for amount in (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok)
+        None if amount is None else _micros_up(amount if isinstance(amount, Decimal) else _at(amount, input_tokens))
+        for amount in amounts
     )
-    return None if fresh is None or output is None else Price(input=fresh, output=output, cached=cached)
+    return None if fresh is None or output is None else (fresh, output, cached)
+
+
+def _at(amount: "TieredPrices", input_tokens: int) -> Decimal:
+    return next((tier.price for tier in reversed(amount.tiers) if input_tokens > tier.start), amount.base)
 
 
 def _micros_up(usd: Decimal) -> int:

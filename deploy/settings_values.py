@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLevel, ProviderName, Tier, Traces
 from callboard.deploy.units import duration_ns, shown, size_bytes, usd_micros
 from callboard.events.errors import InvalidInput
+from callboard.events.money import Step
 
 Reader = Callable[[object, str], Any]
 
@@ -166,6 +167,24 @@ def policy(value: object, what: str) -> str:
     return str(one_of((*POLICIES, *sorted(offered - {*POLICIES})))(value, what))
 
 
+def price_steps(value: object, what: str) -> tuple[Step, ...]:
+    """A list of dearer rates for longer prompts, by ascending ``over``."""
+    example = f"{what} must be a list such as [{{ over = 200_000, input = 6.0, output = 22.5 }}]"
+    if not isinstance(value, list):
+        raise InvalidInput(f"{example}, got {shown(value)}")
+    steps: list[Step] = []
+    for number, step in enumerate(value, 1):
+        if not isinstance(step, dict) or not {"over", "input", "output"} <= step.keys() <= {*_STEP}:
+            raise InvalidInput(f"{example}; number {number} has other keys")
+        read: dict[str, Any] = {key: _STEP[key](each, f"{what}, number {number}: {key}") for key, each in step.items()}
+        steps.append(Step(**read))
+        if number > 1 and steps[-2].over >= steps[-1].over:
+            raise InvalidInput(f"{what} must rise: number {number} begins at {steps[-1].over}, not over the one before")
+    return tuple(steps)
+
+
+_STEP: Mapping[str, Reader] = {"over": whole(1), "input": usd_micros, "output": usd_micros, "cached": usd_micros}
+
 SETTINGS: Mapping[str, Reader] = {
     "data": text,
     "nats": table,
@@ -199,7 +218,7 @@ BACKEND: Mapping[str, Reader] = {
     "first_token_timeout": duration_ns,
     "timeout": duration_ns,
 }
-PRICE: Mapping[str, Reader] = {"input": usd_micros, "output": usd_micros, "cached": usd_micros}
+PRICE: Mapping[str, Reader] = {"input": usd_micros, "output": usd_micros, "cached": usd_micros, "steps": price_steps}
 
 ATTRIBUTES: Mapping[str, str] = {
     "latency_price_usd_per_s": "latency_price_micros_per_s",

@@ -8,16 +8,32 @@ MICROS_PER_USD = 1_000_000
 TOKENS_PER_PRICE = 1_000_000
 
 
-class Price(Struct, frozen=True, omit_defaults=True):
+class Rates(Struct, frozen=True, omit_defaults=True):
     """Micro-dollars per million tokens. ``cached`` is the price of input tokens served by a prompt cache."""
 
     input: int = 0
     output: int = 0
     cached: int | None = None
 
+
+class Step(Rates, frozen=True, omit_defaults=True, kw_only=True):
+    """The rates of a whole call, all its tokens, whose input is over ``over`` tokens."""
+
+    over: int
+
+
+class Price(Rates, frozen=True, omit_defaults=True):
+    """What a call costs: its rates, and those of longer prompts, if they are dearer, by ascending ``over``."""
+
+    steps: tuple[Step, ...] = ()
+
     def cost(self, usage: Usage) -> int:
         """Micro-dollars for ``usage``, each call rounded up to the next whole one."""
-        cached = self.input if self.cached is None else self.cached
+        rates: Rates = self
+        for step in self.steps:
+            if usage.input > step.over:
+                rates = step
+        cached = rates.input if rates.cached is None else rates.cached
         fresh_input = max(usage.input - usage.cached, 0)
-        total = fresh_input * self.input + usage.cached * cached + usage.output * self.output
+        total = fresh_input * rates.input + usage.cached * cached + usage.output * rates.output
         return -(-total // TOKENS_PER_PRICE)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def backends(where: Where, as_json: bool) -> None:
     """List backends: what they are, how many replicas they have, what they have to do and how well they do it.
 
-    --json prints [{backend, spec, price {input, output, cached}, replicas, draining, breaker, until, reason,
+    --json prints [{backend, spec, price {input, output, cached, steps}, replicas, draining, breaker, until, reason,
     outstanding, tokens, per_token, per_output, first_token, duration, answered, failures}]: outstanding tasks and their
     predicted tokens, averages in ns, answered calls, and failures in a row. Prices are micro-dollars per million
     tokens.
@@ -102,10 +102,11 @@ def what(spec: "BackendSpec | None") -> str:
 
 
 def price(price: "Price") -> str:
-    """Both prices per million tokens."""
+    """Both prices per million tokens, and a + if long prompts cost more."""
     from callboard.deploy.cli.printing import usd
 
-    return f"{usd(price.input)} / {usd(price.output)}" if price.input or price.output else "free"
+    more = "+" if price.steps else ""
+    return f"{usd(price.input)} / {usd(price.output)}{more}" if price.input or price.output else "free"
 
 
 def _state(backend: "Backend") -> str:

@@ -147,7 +147,8 @@ def _price(backend: "Backend") -> str:
         return "free" if backend.provider == "callable" else "price not known, counted as free: set price"
     if not price.input and not price.output:
         return "free"
-    return f"{usd(price.input)} in, {usd(price.output)} out for a million tokens"
+    more = f", more from {price.steps[0].over:,} tokens in" if price.steps else ""
+    return f"{usd(price.input)} in, {usd(price.output)} out for a million tokens{more}"
 
 
 def _document(node: "Node", name: str, backend: "Backend") -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_up_tells_where_it_is_and_what_answers(folder):
     assert folder.ready["left_out"] == {"hosted": "OPENAI_API_KEY"}
     echo = next(backend for backend in folder.ready["backends"] if backend["backend"] == "echo")
     assert echo["callable"]
-    assert echo["price"] == {"input": 1_000_000, "output": 2_000_000, "cached": None}
+    assert echo["price"] == {"input": 1_000_000, "output": 2_000_000, "cached": None, "steps": []}
 
 
 def test_submit_prints_the_answer(folder):

@@ -1,12 +1,13 @@
+import math
 import subprocess
 import sys
-from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from callboard.deploy.settings import Backend, Settings, listed_price, missing_keys
+from callboard.events import chat
 from callboard.events.money import Price
 
 
@@ -54,16 +55,19 @@ def test_a_price_that_is_nowhere_is_free_and_said_to_be_unknown(backend):
     assert backend.price_or_lookup() == (Price(), False)
 
 
-def test_a_price_in_steps_is_taken_at_the_first():
-    """Where long prompts cost more, the price of short ones is meant."""
+@pytest.mark.parametrize("tokens", [1, 199_999, 200_000, 200_001, 900_000])
+def test_a_list_price_in_steps_costs_what_the_list_says(tokens):
+    """Where long prompts cost more, a call costs what the price list's own sum is, on either side of a step."""
     from genai_prices import Usage, calc_price
 
-    model = "gpt-5.4"
-    listed = calc_price(Usage(), model, provider_id="openai").model_price.input_mtok
-    assert not isinstance(listed, Decimal)
-    price = listed_price("https://api.openai.com/v1", model)
+    url, model = "https://api.anthropic.com", "claude-sonnet-4-5"
+    price = listed_price(url, model)
     assert price is not None
-    assert price.input == listed.base * 1_000_000
+    assert price.steps
+    listed = calc_price(
+        Usage(input_tokens=tokens, output_tokens=1000, cache_read_tokens=tokens // 2), model, provider_api_url=url
+    )
+    assert price.cost(chat.Usage(tokens, 1000, tokens // 2)) == math.ceil(listed.total_price * 1_000_000)
 
 
 def test_missing_keys_names_backends_whose_variable_is_unset_or_empty():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from callboard.deploy import settings_values
 from callboard.deploy.settings import Backend, Nats, Router, Settings, Telemetry
 from callboard.deploy.settings_file import InvalidSettings, load, parse
-from callboard.events.money import Price
+from callboard.events.money import Price, Step
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "callboard.example.toml"
 GOOD = 'provider = "openai"\nmodel = "m"\n'
@@ -55,7 +55,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         capabilities=("chat", "tools"),
         context=64_000,
         data_policy=("region:cn",),
-        price=Price(input=280_000, output=420_000, cached=28_000),
+        price=Price(280_000, 420_000, 28_000, (Step(560_000, 840_000, over=32_000),)),
         rpm=500,
         tpm=1_000_000,
     )
@@ -100,6 +100,30 @@ def test_values_become_whole_units():
     assert backend.url == "http://127.0.0.1:8080/v1"
     assert (backend.first_token_timeout_ns, backend.timeout_ns) == (250_000_000, 7_200 * 10**9)
     assert backend.price == Price(input=100_000, output=2_000_000, cached=None)
+
+
+def test_prices_may_rise_with_the_prompt():
+    """Steps are read as they stand, and whatever is wrong with one is told with its number."""
+
+    def read(steps: str) -> Settings:
+        return parse(f'[backends.a]\nprovider = "openai"\nmodel = "m"\n[backends.a.price]\n{steps}', "callboard.toml")
+
+    start = "input = 3\noutput = 15\nsteps = "
+    settings = read(start + "[{ over = 200_000, input = 6, output = 22.5, cached = 0.6 }]")
+    assert settings.backends["a"].price == Price(
+        3_000_000, 15_000_000, steps=(Step(6_000_000, 22_500_000, 600_000, over=200_000),)
+    )
+    for steps, wrong in (
+        ("3", r"price.steps must be a list such as \[\{ over = 200_000, .*got 3"),
+        ("[{ over = 1, input = 1 }]", "number 1 has other keys"),
+        ("[{ over = 0, input = 1, output = 1 }]", "steps, number 1: over must be a whole number >= 1, got 0"),
+        (
+            "[{ over = 9, input = 1, output = 1 }, { over = 9, input = 1, output = 1 }]",
+            "must rise: number 2 begins at 9",
+        ),
+    ):
+        with pytest.raises(InvalidSettings, match=wrong):
+            read(start + steps)
 
 
 WRONG_FILES = [
