@@ -19,8 +19,8 @@ from callboard.bus.log import Bus, Note, Unsubscribe
 from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
 from callboard.events.backend import Backend, BackendEvent
-from callboard.events.errors import CallboardError, InvalidInput
-from callboard.events.task import ENDED, Cancelled, Requeued, Status, Task
+from callboard.events.errors import CallboardError, IllegalTransition, InvalidInput
+from callboard.events.task import ENDED, PERFECT, Cancelled, Evaluated, Requeued, Source, Status, Task
 
 RECHECK_S: Final = 10.0
 
@@ -129,6 +129,15 @@ class TaskHandle:
         """End the task unless it has ended; a model call under way is stopped. Returns how it ended."""
         return await self._board.end(self.id, Cancelled(reason))
 
+    async def evaluate(self, score: float, *, source: Source = "user", note: str = "") -> None:
+        """Say how good the answer is, from 0 (worthless) to 1 (could not be better); again to change your mind.
+
+        Raises:
+            InvalidInput: the score is out of bounds.
+            IllegalTransition: there is no answer.
+        """
+        await self._board.evaluate(self.id, score, source, note)
+
     async def requeue(self) -> None:
         """Try a dead-lettered task again from the beginning."""
         await self._board.end(self.id, Requeued())
@@ -193,6 +202,18 @@ class Board:
         if told.appended:
             await answer(self.bus, told.entity)
         return await outcome_of(self.bus, told.entity.state)
+
+    async def evaluate(self, task_id: str, score: float, source: Source, note: str) -> None:
+        """Append a judgement of a task's answer; see `TaskHandle.evaluate`."""
+        if not 0 <= score <= 1:
+            raise InvalidInput(f"a score must be from 0 to 1, got {score:g}")
+
+        def judged(task: Task) -> list[Evaluated]:
+            if task.completed is None:
+                raise IllegalTransition(f"task {task.id} is {task.status}: there is no answer to judge")
+            return [Evaluated(task.completed.backend, task.completed.call, round(score * PERFECT), source, note)]
+
+        await self.tasks.tell(task_id, judged)
 
     async def ended(self, task_id: str, answered: "asyncio.Future[Outcome] | None" = None) -> Outcome:
         """Wait until a task has ended; ``answered`` is the future of a task that was submitted here."""

@@ -20,7 +20,7 @@ from callboard.events.errors import InvalidInput
 from callboard.events.task import Status
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
-from callboard.projections.load import LOAD
+from callboard.projections.live import LIVE
 from callboard.projections.tasks import TASKS
 
 Level: TypeAlias = Literal["ok", "warn", "fail"]
@@ -66,7 +66,7 @@ async def of_endpoints(settings: Settings, environ: Mapping[str, str]) -> list[F
 
 async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding]:
     """Everything that the log and its server tell. The whole log is read."""
-    projector = Projector(place.bus, BACKENDS, LOAD, TASKS, COST, subjects=(ALL_EVENTS,))
+    projector = Projector(place.bus, *LIVE, subjects=(ALL_EVENTS,))
     await projector.catch_up()
     server, streams = await place.bus.report()
     return [

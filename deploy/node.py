@@ -35,9 +35,7 @@ from callboard.events.backend import Backend
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Task
 from callboard.projections.backends import BACKENDS
-from callboard.projections.cost import COST
-from callboard.projections.load import LOAD
-from callboard.projections.tasks import TASKS
+from callboard.projections.live import LIVE
 
 START_S: Final = 30.0
 LAST_FOLD_S: Final = 2.0
@@ -129,7 +127,7 @@ class Node:
         tasks: Entities[Task] = Entities(self.bus.log, TASK, self._source("node"))
         backends: Entities[Backend] = Entities(self.bus.log, BACKEND, self._source("node"))
         self.board = Board(self.bus, self._source("node"))
-        self.projector = Projector(self.bus, BACKENDS, LOAD, TASKS, COST)
+        self.projector = Projector(self.bus, *LIVE)
         await self.projector.catch_up()
         self._run("projector", self.projector.run)
         if self._server:

@@ -28,7 +28,7 @@ PROVIDER_URLS: Mapping[str, str] = {
 }
 PROVIDER_KEYS: Mapping[str, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
-POLICIES = ("balanced", "cheapest", "fastest")
+POLICIES = ("balanced", "best", "cheapest", "fastest")
 POLICY_ENTRY_POINTS = "callboard.policies"
 """Group of entry points under which other packages offer policies of their own."""
 

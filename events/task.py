@@ -7,17 +7,18 @@ The rules, kept by `decide`; `MAY_FOLLOW` is the table of transitions:
   ``interrupted`` when another takes its place.
 - Only the newest call may complete or fail the task. What an older one spent is still booked, as ``spent``.
 - Nothing is booked twice: a call is settled by the one event that tells its cost.
+- An answer may be judged at any time after it, by each source as often as it changes its mind.
 """
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final, TypeAlias, assert_never
+from typing import ClassVar, Final, Literal, TypeAlias, assert_never
 
 import msgspec
 from msgspec import Struct
 
 from callboard.events.chat import ToolCall, Usage
-from callboard.events.errors import IllegalTransition
+from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.task_spec import Decision, Failure, TaskSpec, Text
 
 
@@ -149,6 +150,23 @@ class Requeued(Struct, frozen=True, omit_defaults=True):
     type: ClassVar[str] = "callboard.task.requeued.v1"
 
 
+Source: TypeAlias = Literal["user", "test", "schema", "judge", "cascade"]
+"""Who judged an answer: a person, a test, its JSON Schema, a model, or a cascade's check."""
+
+PERFECT: Final = 1_000_000
+
+
+class Evaluated(Struct, frozen=True, omit_defaults=True):
+    """How good the answer of ``call`` is, in parts per million: 0 is worthless, 1,000,000 could not be better."""
+
+    type: ClassVar[str] = "callboard.task.evaluated.v1"
+    backend: str
+    call: int
+    score: int
+    source: Source = "user"
+    note: str = ""
+
+
 TaskEvent: TypeAlias = (
     Submitted
     | Rejected
@@ -164,6 +182,7 @@ TaskEvent: TypeAlias = (
     | Expired
     | DeadLettered
     | Requeued
+    | Evaluated
 )
 
 
@@ -204,6 +223,7 @@ MAY_FOLLOW: Final[dict[type[TaskEvent], frozenset[Status]]] = {
     Expired: OPEN,
     DeadLettered: OPEN,
     Requeued: frozenset({Status.DEAD}),
+    Evaluated: frozenset({Status.COMPLETED}),
 }
 
 
@@ -211,7 +231,8 @@ class Task(Struct, frozen=True):
     """A task's state.
 
     ``attempt`` counts assignments, ``call`` model calls, ``tries`` the failed ones that count towards giving up.
-    ``unsuited`` are backends that refused it for good; ``unsettled`` are calls whose cost nobody has told.
+    ``unsuited`` are backends that refused it for good; ``unsettled`` are calls whose cost nobody has told. ``scores``
+    is how each source judged the answer, in parts per million.
     """
 
     id: str
@@ -228,12 +249,14 @@ class Task(Struct, frozen=True):
     completed: Completed | None = None
     reason: str = ""
     cost: int = 0
+    scores: dict[str, int] = {}
 
 
 def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
     """What the log should say when an actor wants to say ``wish``.
 
-    Returns ``[]`` when it has been said already. Raises IllegalTransition when it can't be, or no longer.
+    Returns ``[]`` when it has been said already. Raises IllegalTransition when it can't be, or no longer, InvalidInput
+    for a score out of bounds.
     """
     match wish:
         case Started() if task.status is Status.STARTED:
@@ -245,6 +268,10 @@ def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
         case Cancelled() if task.status is Status.CANCELLED:
             return []
         case Expired() if task.status is Status.EXPIRED:
+            return []
+        case Evaluated() if not 0 <= wish.score <= PERFECT:
+            raise InvalidInput(f"task {task.id}: a score must be from 0 to {PERFECT}, got {wish.score}")
+        case Evaluated() if task.scores.get(wish.source) == wish.score:
             return []
     if task.status not in MAY_FOLLOW[type(wish)]:
         raise IllegalTransition(f"task {task.id} is {task.status}: {_name(wish)} can't follow")
@@ -286,6 +313,8 @@ def evolve(task: Task, event: TaskEvent) -> Task:
             return replace(
                 task, status=Status.SUBMITTED, backend=None, tries=0, unsuited=frozenset(), reason="requeued"
             )
+        case Evaluated():
+            return replace(task, scores=task.scores | {event.source: event.score})
         case _:
             assert_never(event)
 

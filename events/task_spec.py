@@ -65,19 +65,28 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     key: str | None = None
 
 
+FEATURE_SCALE: Final = 100
+"""What stands for 1 in a decision's features."""
+
+
 class Candidate(Struct, frozen=True, omit_defaults=True):
-    """A backend as the router saw it: predicted cost (micro-dollars) and latency (ns), or why it was left out."""
+    """A backend as the router saw it, or why it was left out.
+
+    Predicted ``cost`` in micro-dollars, ``latency`` in ns, ``quality`` in parts per million.
+    """
 
     backend: str
     cost: int = 0
     latency: int = 0
+    quality: int = 0
     excluded: str | None = None
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
     """Why a backend was chosen. ``seen`` is the log sequence the router's view stood at.
 
-    ``propensity`` is the probability of this choice, in parts per million.
+    ``propensity`` is the probability of this choice, in parts per million. ``features`` is what the task looked like to
+    the quality estimates: signed bytes, in hundredths.
     """
 
     policy: str
@@ -86,6 +95,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     candidates: tuple[Candidate, ...] = ()
     seed: int = 0
     propensity: int = 1_000_000
+    features: bytes = b""
 
 
 class Failure(Struct, frozen=True, omit_defaults=True):

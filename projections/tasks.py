@@ -19,7 +19,10 @@ PREVIEW: Final = 120
 
 
 class TaskRow(Struct, frozen=True, omit_defaults=True):
-    """One task at a glance. Money in micro-dollars, durations in ns; ``preview`` is the start of the input."""
+    """One task at a glance. Money in micro-dollars, durations in ns; ``preview`` is the start of the input.
+
+    ``score`` is the newest judgement of its answer, in parts per million.
+    """
 
     id: str
     submitted: datetime
@@ -37,6 +40,7 @@ class TaskRow(Struct, frozen=True, omit_defaults=True):
     ended: datetime | None = None
     parked_until: datetime | None = None
     reason: str = ""
+    score: int | None = None
 
 
 class Tasks(Struct, frozen=True):
@@ -131,6 +135,8 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
             return replace(row, status=Status.EXPIRED, reason="deadline passed", ended=envelope.time)
         case task.DeadLettered():
             return replace(row, status=Status.DEAD, reason=event.reason, ended=envelope.time)
+        case task.Evaluated():
+            return replace(row, score=event.score)
         case task.Requeued():
             return replace(row, status=Status.SUBMITTED, backend=None, reason="requeued", ended=None)
     return row
@@ -143,4 +149,4 @@ def _preview(spec: TaskSpec) -> str:
     return text[:PREVIEW]
 
 
-TASKS: Final = Projection("tasks", 2, Tasks, apply)
+TASKS: Final = Projection("tasks", 3, Tasks, apply)

@@ -13,8 +13,10 @@ from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
 from callboard.projections.load import BackendLoad
 
-TIER_QUALITY: Final = {"small": 60, "medium": 75, "frontier": 90}
-"""Quality in percent that a tier is taken to have as long as nothing was measured."""
+TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
+"""Quality in parts per million that a tier is taken to have as long as nothing was measured."""
+
+PERCENT: Final = 10_000
 
 DEFAULT_OUTPUT: Final = 256
 DEFAULT_PER_TOKEN: Final = 3_000_000
@@ -25,6 +27,8 @@ NS_PER_MINUTE: Final = 60_000_000_000
 
 class Option(Struct, frozen=True):
     """A backend that can do the task: predicted ``cost`` (micro-dollars), ``latency`` (ns), ``tokens`` (in and out).
+
+    ``quality`` is that of the answer to expect, in parts per million.
 
     ``failed`` says that it was the last to fail this very task.
     """
@@ -39,7 +43,7 @@ class Option(Struct, frozen=True):
     @property
     def candidate(self) -> Candidate:
         """How the decision records it."""
-        return Candidate(self.backend, self.cost, self.latency)
+        return Candidate(self.backend, self.cost, self.latency, self.quality)
 
 
 class Survey(Struct, frozen=True):
@@ -67,9 +71,14 @@ def survey(
     backends: Mapping[str, Backend],
     loads: Mapping[str, BackendLoad],
     extra: Mapping[str, int],
+    qualities: Mapping[str, int],
     now: datetime,
 ) -> Survey:
-    """Look at every backend. ``extra`` are tokens assigned by this router that ``loads`` do not show yet."""
+    """Look at every backend.
+
+    ``extra`` are tokens assigned by this router that ``loads`` do not show yet, ``qualities`` the quality to expect of
+    each backend for this task, in parts per million.
+    """
     spec = task.spec
     assert spec is not None
     input_tokens = _input_tokens(spec)
@@ -77,13 +86,13 @@ def survey(
     until: datetime | None = None
     for name, backend in sorted(backends.items()):
         load = loads.get(name, _IDLE)
-        refusal = _misfit(task, spec, backend, input_tokens)
+        refusal = _misfit(task, spec, backend, input_tokens, qualities[name])
         if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
-        option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens)
+        option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens, qualities[name])
         if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
             refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         if refusal is None:
@@ -96,7 +105,7 @@ def survey(
 _IDLE: Final = BackendLoad()
 
 
-def _misfit(task: Task, spec: TaskSpec, backend: Backend, input_tokens: int) -> str | None:
+def _misfit(task: Task, spec: TaskSpec, backend: Backend, input_tokens: int, quality: int) -> str | None:
     """Why this backend can never do the task, as both are."""
     offered, needs = backend.spec, spec.needs
     assert offered is not None
@@ -109,8 +118,8 @@ def _misfit(task: Task, spec: TaskSpec, backend: Backend, input_tokens: int) -> 
     window = max(needs.context or 0, input_tokens + (spec.max_tokens or 0))
     if window > offered.context:
         return f"{window} tokens do not fit its window of {offered.context}"
-    if spec.min_quality is not None and TIER_QUALITY[offered.tier] < spec.min_quality:
-        return f"quality {TIER_QUALITY[offered.tier]} % is under {spec.min_quality} %"
+    if spec.min_quality is not None and quality < spec.min_quality * PERCENT:
+        return f"quality {quality / PERCENT:.0f} % is under {spec.min_quality} %"
     if backend.id in task.unsuited:
         return "refused this task as invalid"
     return None
@@ -129,7 +138,9 @@ def _not_now(backend: Backend, load: BackendLoad, extra: int, now: datetime) -> 
     return None
 
 
-def _predict(task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, extra: int, input_tokens: int) -> Option:
+def _predict(
+    task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, extra: int, input_tokens: int, quality: int
+) -> Option:
     offered = backend.spec
     assert offered is not None
     output = load.output or DEFAULT_OUTPUT
@@ -149,7 +160,7 @@ def _predict(task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, ex
         cost=backend.price.cost(Usage(input_tokens, output)),
         latency=wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_output,
         tokens=input_tokens + output,
-        quality=TIER_QUALITY[offered.tier],
+        quality=quality,
         failed=task.failure is not None and task.backend == backend.id,
     )
 

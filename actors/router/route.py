@@ -8,12 +8,14 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from callboard.actors.router.options import Survey, required, survey
+from callboard.actors.router.features import features
+from callboard.actors.router.options import TIER_QUALITY, Survey, required, survey
 from callboard.actors.router.policies.policy import Policy
 from callboard.events.backend import Backend
 from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.load import BackendLoad
+from callboard.projections.quality import Quality, estimates
 
 Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired
 
@@ -29,6 +31,7 @@ class View(Struct, frozen=True):
     loads: Mapping[str, BackendLoad]
     extra: Mapping[str, int]
     seen: int
+    quality: Quality = Quality()
 
 
 class Rules(Struct, frozen=True):
@@ -54,13 +57,16 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     if policy is None:
         known = ", ".join(sorted(rules.policies))
         return Rejected(f"unknown policy {spec.policy!r}; known: {known}")
-    found = survey(task, view.backends, view.loads, view.extra, now)
+    looks = features(spec)
+    priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
+    qualities = estimates(view.quality, looks, priors)
+    found = survey(task, view.backends, view.loads, view.extra, qualities, now)
     if not found.options:
         return _no_option(task, found, view)
-    return _choose(task, found, view, policy, now, seed)
+    return _choose(task, found, view, policy, looks, now, seed)
 
 
-def _choose(task: Task, found: Survey, view: View, policy: Policy, now: datetime, seed: int) -> Verdict:
+def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, now: datetime, seed: int) -> Verdict:
     fresh = tuple(option for option in found.options if not option.failed)
     if not fresh and task.status is Status.FAILED and task.failure and task.failure.kind != "rate_limited":
         pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
@@ -78,6 +84,7 @@ def _choose(task: Task, found: Survey, view: View, policy: Policy, now: datetime
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
         propensity=PPM // len(ties),
+        features=looks,
     )
     return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
 

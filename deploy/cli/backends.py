@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from callboard.events.backend import Backend, BackendSpec
     from callboard.events.money import Price
     from callboard.projections.load import BackendLoad
+    from callboard.projections.quality import Evidence
 
 
 @click.command()
@@ -19,9 +20,9 @@ def backends(where: Where, as_json: bool) -> None:
     """List backends: what they are, how many replicas they have, what they have to do and how well they do it.
 
     --json prints [{backend, spec, price {input, output, cached, steps}, replicas, draining, breaker, until, reason,
-    outstanding, tokens, per_token, per_output, first_token, duration, answered, failures}]: outstanding tasks and their
-    predicted tokens, averages in ns, answered calls, and failures in a row. Prices are micro-dollars per million
-    tokens.
+    outstanding, tokens, per_token, per_output, first_token, duration, answered, failures, judged, score}]: outstanding
+    tasks and their predicted tokens, averages in ns, answered calls, failures in a row, how many answers were judged,
+    and their average score in parts per million. Prices are micro-dollars per million tokens.
     """
     from callboard.deploy.cli.session import run
 
@@ -33,20 +34,22 @@ async def _backends(where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli.session import session_at
     from callboard.projections.backends import BACKENDS
     from callboard.projections.load import LOAD, BackendLoad
+    from callboard.projections.quality import QUALITY
 
     async with session_at(where) as session:
         loads = session.projector.state(LOAD).backends
+        judged = session.projector.state(QUALITY).by_backend
         known = sorted(session.projector.state(BACKENDS).by_id.values(), key=lambda backend: backend.id)
-    pairs = [(backend, loads.get(backend.id, BackendLoad())) for backend in known]
+    rows = [(backend, loads.get(backend.id, BackendLoad()), judged.get(backend.id)) for backend in known]
     if as_json:
-        print_json([_document(backend, load) for backend, load in pairs])
-    elif pairs:
-        _print(pairs)
+        print_json([_document(*row) for row in rows])
+    elif rows:
+        _print(rows)
     else:
         click.echo("no backends: name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY")
 
 
-def _document(backend: "Backend", load: "BackendLoad") -> dict[str, Any]:
+def _document(backend: "Backend", load: "BackendLoad", evidence: "Evidence | None") -> dict[str, Any]:
     return {
         "backend": backend.id,
         "spec": backend.spec,
@@ -64,13 +67,15 @@ def _document(backend: "Backend", load: "BackendLoad") -> dict[str, Any]:
         "duration": load.duration,
         "answered": load.answered,
         "failures": load.failures,
+        "judged": evidence.count if evidence else 0,
+        "score": evidence.mean if evidence else None,
     }
 
 
-def _print(pairs: list[tuple["Backend", "BackendLoad"]]) -> None:
+def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> None:
     from callboard.deploy.cli.printing import one_line, print_table, took
 
-    numbers = ("replicas", "tasks", "tokens", "first token", "tokens/s", "answered", "failed in a row")
+    numbers = ("replicas", "tasks", "tokens", "first token", "tokens/s", "answered", "failed in a row", "score")
     print_table(
         ("backend", "what", "offers", "price in / out", "state", *numbers),
         (
@@ -87,8 +92,9 @@ def _print(pairs: list[tuple["Backend", "BackendLoad"]]) -> None:
                 f"{1e9 / load.per_output:.0f}" if load.per_output else "",
                 str(load.answered),
                 str(load.failures or ""),
+                f"{evidence.mean / 10_000:.0f}% of {evidence.count}" if evidence else "",
             )
-            for backend, load in pairs
+            for backend, load, evidence in rows
         ),
         right=numbers,
     )

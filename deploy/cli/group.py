@@ -23,6 +23,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "show": "Show one task: its state, history, calls and answer.",
         "why": "Explain why a task went where it went.",
         "cancel": "End a task; a model call under way is stopped.",
+        "score": "Say how good an answer is.",
         "dead": "List, show and requeue tasks that were given up.",
     },
     "Backends": {

@@ -157,6 +157,8 @@ def _told(event: task.TaskEvent | object) -> str:
             return f"call {event.call} on {event.backend}, not used: {event.reason}"
         case task.Parked():
             return event.reason + (f" (until {clock(event.until)})" if event.until else "")
+        case task.Evaluated():
+            return f"{event.score / task.PERFECT:.0%} says {event.source}{f': {event.note}' if event.note else ''}"
         case task.Expired():
             return f"not done by {clock(event.deadline)}"
         case task.Rejected() | task.Released() | task.Cancelled() | task.DeadLettered():

@@ -15,9 +15,7 @@ from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Status
 from callboard.events.task_spec import Blob, Text
-from callboard.projections.backends import BACKENDS
-from callboard.projections.cost import COST
-from callboard.projections.load import LOAD
+from callboard.projections.live import LIVE
 from callboard.projections.tasks import TASKS, TaskRow
 
 T = TypeVar("T")
@@ -58,7 +56,7 @@ async def session_at(where: Where) -> AsyncIterator[Session]:
 
 async def projections(place: Place) -> Projector:
     """Everything that is true now; all four together, since their snapshots are only good together."""
-    projector = Projector(place.bus, BACKENDS, LOAD, TASKS, COST)
+    projector = Projector(place.bus, *LIVE)
     with working("Reading the log"):
         await projector.catch_up()
     return projector

@@ -15,7 +15,8 @@ def tasks(status: str | None, tag: str | None, limit: int, where: Where, as_json
     """List tasks, newest first: all open ones, and the newest 10,000 that have ended.
 
     --json prints {counts {status: number}, tasks [{id, submitted, preview, tags, priority, status, backend, why,
-    calls, cost, usage, first_token, duration, ended, parked_until, reason}]}; counts are of all tasks that ever were.
+    calls, cost, usage, first_token, duration, ended, parked_until, reason, score}]}; counts are of all tasks that ever
+    were.
     """
     from callboard.deploy.cli.session import run
 

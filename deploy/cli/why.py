@@ -87,18 +87,19 @@ def _print(decided: "Choice | Refusal") -> None:
         f"{one_line(decision.reason, 200)}\n  decided on the log up to {decision.seen}"
     )
     print_table(
-        ("", "backend", "cost", "latency", "left out because"),
+        ("", "backend", "cost", "latency", "quality", "left out because"),
         (
             (
                 "→" if candidate.backend == decided.backend else "",
                 candidate.backend,
                 usd(candidate.cost) if candidate.excluded is None else "",
                 took(candidate.latency),
+                f"{candidate.quality / 10_000:.0f}%" if candidate.excluded is None else "",
                 one_line(candidate.excluded or "", 160),
             )
             for candidate in decision.candidates
         ),
-        right=("cost", "latency"),
+        right=("cost", "latency", "quality"),
     )
     click.echo(f"  predicted {usd(predicted['cost'])} and {took(predicted['latency'])}; {_actual(decided)}\n")
 

@@ -1,4 +1,4 @@
-"""Time of one routing decision among 100 backends with work outstanding: the pure function the router calls.
+"""Time of one routing decision among 100 judged backends with work outstanding: the pure function the router calls.
 
 python tests/benchmarks/bench_decision.py [--backends 100] [--decisions 5000]
 """
@@ -7,16 +7,21 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from callboard.actors.router.features import features
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
 from callboard.events.backend import Backend, BackendSpec
+from callboard.events.envelope import Envelope
 from callboard.events.money import Price
 from callboard.events.persistent import Map
-from callboard.events.task import Assigned, Status, Task
-from callboard.events.task_spec import TaskSpec
+from callboard.events.task import Assigned, Evaluated, Status, Task
+from callboard.events.task_spec import Decision, TaskSpec
 from callboard.projections.load import BackendLoad
+from callboard.projections.projection import fold
+from callboard.projections.quality import QUALITY
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -48,7 +53,20 @@ def view(backends: int) -> View:
         },
         extra={},
         seen=1,
+        quality=fold(QUALITY, QUALITY.initial(), (event for name in names for event in judged(name))),
     )
+
+
+def judged(backend: str) -> Iterator[Envelope]:
+    """Ten answers of each backend, and what they were worth."""
+    for number in range(10):
+        looks = features(TaskSpec(input=f"{backend} question {number} " * 5, tags=(f"kind{number % 3}",)))
+        events = (
+            Assigned(backend, 1, 9, Decision("p", "r", 0, features=looks)),
+            Evaluated(backend, 1, 90_000 * number),
+        )
+        for event in events:
+            yield Envelope("e", "bench", f"task/{backend}-{number}", NOW, event, 1)
 
 
 def main() -> None:
@@ -58,7 +76,7 @@ def main() -> None:
     given = arguments.parse_args()
     task = Task("t", Status.SUBMITTED, TaskSpec(input="a question " * 50, max_tokens=500))
     world, result = view(given.backends), {}
-    for policy in ("cheapest", "fastest", "balanced"):
+    for policy in ("cheapest", "fastest", "balanced", "best"):
         rules, took = Rules(policies(), default=policy), []
         for seed in range(given.decisions):
             began = time.perf_counter_ns()

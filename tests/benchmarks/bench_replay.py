@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from callboard.actors.projector import Projector
+from callboard.actors.router.features import features
 from callboard.bus import jetstream
 from callboard.bus.clock import new_entity_id
 from callboard.bus.log import Write
@@ -23,20 +24,23 @@ from callboard.deploy.garbage import collect_seldom
 from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, encode, message_hash, short_type
-from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
+from callboard.projections.live import LIVE
 from callboard.projections.load import LOAD
+from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
 
+FEATURES = features(task_spec.TaskSpec(input="What is the capital of Portugal? " * 4, tags=("trivia",)))
 START = datetime(2026, 11, 1, tzinfo=UTC)
-SETS = {"decode only": (), "tasks": (TASKS,), "load": (LOAD,), "cost": (COST,), "all": (BACKENDS, LOAD, TASKS, COST)}
+SETS = {"decode only": (), "tasks": (TASKS,), "load": (LOAD,), "cost": (COST,), "quality": (QUALITY,), "all": LIVE}
 
 
 def life_of(task_id: str, number: int) -> list[Write]:
     """The four messages of an ordinary task, as the actors write them; ``expected`` is filled in when appended."""
     decision = task_spec.Decision(
         "balanced/1", "best value: quality 75 %, about 60 micro-dollars, 0.50 s", number,
-        (task_spec.Candidate("large", 60, 500_000_000), task_spec.Candidate("small", 9, 900_000_000)),
+        (task_spec.Candidate("large", 60, 500_000_000, 750_000), task_spec.Candidate("small", 9, 900_000_000, 600_000)),
+        features=FEATURES,
     )  # fmt: skip
     events = [
         task.Submitted(task_spec.TaskSpec(input="What is the capital of Portugal? " * 4, tags=("trivia",))),

@@ -15,14 +15,11 @@ from callboard.events import task
 from callboard.events.envelope import decode
 from callboard.events.money import Price
 from callboard.events.task import ENDED
-from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
-from callboard.projections.load import LOAD
+from callboard.projections.live import LIVE
 from callboard.projections.projection import dump, fold
-from callboard.projections.tasks import TASKS
 
 TASKS_SENT = 500
-PROJECTIONS = (BACKENDS, LOAD, TASKS, COST)
 PRICE = Price(input=1_000_000, output=2_000_000)
 
 
@@ -42,14 +39,17 @@ async def test_nothing_is_lost_and_nothing_done_twice(tmp_path, seed):
     """500 tasks while router, workers and nats-server are killed -9 and started again: see each assertion."""
     async with troupe(tmp_path) as cast:
         bus = await jetstream.connect(cast.nats.url, name="audience")
-        board, live = Board(bus, "client#1"), Projector(bus, *PROJECTIONS)
+        board, live = Board(bus, "client#1"), Projector(bus, *LIVE)
         following = asyncio.create_task(live.run())
         done = asyncio.Event()
         killing = asyncio.create_task(havoc(cast, 2, seed, done))
 
         async def one(number: int):
             handle = await board.submit(f"question {number}", tags=("chaos",), priority=number % 2 * 5)
-            return await handle.result(100)
+            outcome = await handle.result(100)
+            if number % 3 == 0:
+                await handle.evaluate(number / TASKS_SENT, source="test")
+            return outcome
 
         asked = []
         for number in range(TASKS_SENT):
@@ -63,7 +63,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(tmp_path, seed):
         history = [e async for batch in bus.log.read_all() for record in batch for e in decode(record.data)]
         _each_ends_once(history)
         _the_ledger_is_the_sum_of_the_calls(history, cast)
-        for projection in PROJECTIONS:
+        for projection in LIVE:
             rebuilt = fold(projection, projection.initial(), history)
             assert dump(projection, rebuilt, live.seq) == live.dump(projection), f"{projection.name} differs"
         await _every_chain_holds(bus, history)

@@ -22,6 +22,7 @@ def wishes(draw: st.DrawFn) -> object:
     backend = draw(st.sampled_from(BACKENDS))
     usage, cost = draw(usages), draw(st.integers(0, 10_000))
     call = draw(st.integers(-1, 0))
+    looks = draw(st.binary(min_size=3, max_size=3))
     kind = draw(st.sampled_from(["invalid", "rate_limited", "unavailable"]))
     return draw(
         st.sampled_from(
@@ -30,7 +31,7 @@ def wishes(draw: st.DrawFn) -> object:
                 lambda t: task.Rejected("no"),
                 lambda t: task.Parked("later"),
                 lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0)),
-                lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0)),
+                lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0, features=looks)),
                 lambda t: task.Released("back"),
                 lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
                 lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
@@ -41,6 +42,7 @@ def wishes(draw: st.DrawFn) -> object:
                 lambda t: task.Expired(START),
                 lambda t: task.DeadLettered("enough"),
                 lambda t: task.Requeued(),
+                lambda t: task.Evaluated(t.backend or backend, t.call, cost, "user"),
             ]
         )
     )

@@ -119,6 +119,17 @@ def test_tasks_show_and_why_follow_a_task(folder):
     assert task in folder.call("tasks").stdout
 
 
+def test_score_is_kept_with_the_task(folder):
+    """A judgement is told in the task's history and row; one out of bounds, or of no answer, is refused."""
+    task = folder.json("submit", "judge me", "--backend", "echo")["task"]
+    assert folder.call("score", task[-8:], "0.9", "--note", "nice").stdout == f"task {task}: user says 90%\n"
+    assert folder.json("score", task, "0.5", "--source", "test")["scores"] == {"user": 900_000, "test": 500_000}
+    assert "90% says user: nice" in folder.call("show", task).stdout
+    assert "is not in the range 0<=x<=1" in folder.call("score", task, "2", code=2).stderr
+    unanswered = folder.json("submit", "x", "--needs", "broken", code=1)["task"]
+    assert "there is no answer to judge" in folder.call("score", unanswered, "1", code=1).stderr
+
+
 def test_costs_add_up(folder):
     """A tag's line has the sums of its tasks; the text has the same in dollars."""
     spent = [folder.json("submit", text, "--backend", "echo", "--tag", "sum")["cost"] for text in ("a", "bb")]
@@ -194,7 +205,7 @@ def test_doctor_checks_everything(folder):
         (("submit", "x", "--needs", "chats"), 1, "unknown capability 'chats'; did you mean 'chat'?"),
         (("submit", "x", "--deadline", "2020-01-01T00:00:00Z"), 1, "is in the past"),
         (("submit", "x", "--deadline", "2090-01-01T00:00:00"), 1, "has no time zone"),
-        (("submit", "x", "--policy", "best"), 1, "unknown policy 'best'"),
+        (("submit", "x", "--policy", "wisest"), 1, "unknown policy 'wisest'"),
         (("submit", "x", "--watch", "--no-wait"), 2, "leave out --no-wait"),
         (("submit", ""), 1, "input is empty"),
         (("scale", "ecko", "2"), 1, "unknown backend 'ecko'; did you mean 'echo'?"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from callboard.actors.router.options import Option
+from callboard.actors.router.options import PERCENT, Option
 from callboard.events.task_spec import TaskSpec
 
 NS_PER_S = 1_000_000_000
@@ -25,12 +25,11 @@ class Balanced:
     def scores(self, spec: TaskSpec, options: Sequence[Option]) -> Sequence[int]:
         """Net value in micro-dollars."""
         return [
-            option.quality * self._quality - option.cost - option.latency * self._second // NS_PER_S
+            option.quality * self._quality // PERCENT - option.cost - option.latency * self._second // NS_PER_S
             for option in options
         ]
 
     def reason(self, option: Option) -> str:
         """All three."""
-        return (
-            f"best value: quality {option.quality} %, about {option.cost} micro-dollars, {option.latency / 1e9:.2f} s"
-        )
+        quality, seconds = option.quality / PERCENT, option.latency / NS_PER_S
+        return f"best value: quality {quality:.0f} %, about {option.cost} micro-dollars, {seconds:.2f} s"

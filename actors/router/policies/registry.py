@@ -3,6 +3,7 @@
 from importlib.metadata import entry_points
 
 from callboard.actors.router.policies.balanced import Balanced
+from callboard.actors.router.policies.best import Best
 from callboard.actors.router.policies.cheapest import Cheapest
 from callboard.actors.router.policies.fastest import Fastest
 from callboard.actors.router.policies.policy import Policy
@@ -20,6 +21,7 @@ def policies(balanced: Balanced | None = None) -> dict[str, Policy]:
         "cheapest": Cheapest(),
         "fastest": Fastest(),
         "balanced": balanced or Balanced(),
+        "best": Best(),
     }
     for point in entry_points(group=GROUP):
         try:

@@ -19,10 +19,7 @@ from callboard.bus.memory import MemoryBus
 from callboard.events.backend import BackendEvent, BackendSpec, Priced, Registered, Scaled
 from callboard.events.chat import ToolCall, Usage
 from callboard.events.money import Price
-from callboard.projections.backends import BACKENDS
-from callboard.projections.cost import COST
-from callboard.projections.load import LOAD
-from callboard.projections.tasks import TASKS
+from callboard.projections.live import LIVE
 
 Say = Callable[[Request], Awaitable[str]]
 PRICE = Price(input=1_000_000, output=2_000_000)
@@ -59,7 +56,7 @@ class Stage:
         self.bus = bus
         self.tasks = Entities(bus.log, TASK, "stage")
         self.backends = Entities(bus.log, BACKEND, "stage")
-        self.projector = Projector(bus, BACKENDS, LOAD, TASKS, COST)
+        self.projector = Projector(bus, *LIVE)
         self.board = Board(bus, "client")
         self._running: list[asyncio.Task[None]] = []
 

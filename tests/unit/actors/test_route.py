@@ -8,14 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from callboard.actors.router.features import features
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
 from callboard.events.backend import Backend, BackendSpec, Breaker
+from callboard.events.envelope import Envelope
 from callboard.events.money import Price
 from callboard.events.persistent import Map
-from callboard.events.task import Assigned, DeadLettered, Expired, Failure, Parked, Rejected, Status, Task
-from callboard.events.task_spec import Needs, TaskSpec
+from callboard.events.task import (
+    Assigned,
+    DeadLettered,
+    Evaluated,
+    Expired,
+    Failure,
+    Parked,
+    Rejected,
+    Status,
+    Task,
+)
+from callboard.events.task_spec import Decision, Needs, TaskSpec
 from callboard.projections.load import BackendLoad
+from callboard.projections.projection import fold
+from callboard.projections.quality import QUALITY
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 RULES = Rules(policies())
@@ -55,7 +69,7 @@ specs = st.builds(
     min_quality=st.none() | st.integers(0, 100),
     schema=st.sampled_from([None, {"type": "object"}]),
     priority=st.integers(0, 9),
-    policy=st.sampled_from([None, "cheapest", "fastest", "balanced"]),
+    policy=st.sampled_from([None, "best", "cheapest", "fastest", "balanced"]),
 )
 
 
@@ -87,6 +101,33 @@ def test_no_choice_breaks_a_rule(spec, found, load, seed):
         assert recorded[verdict.backend].cost <= spec.max_cost
     if spec.policy == "cheapest":
         assert recorded[verdict.backend].cost == min(c.cost for c in recorded.values() if not c.excluded)
+
+
+def test_the_best_is_what_was_judged_to_be():
+    """The policy `best` follows measured quality, for the kind of task it was measured on; the decision records it."""
+    events = [
+        envelope
+        for number in range(40)
+        for kind, good in (("translate this sentence", "a"), ("multiply these numbers", "b"))
+        for backend in ("a", "b")
+        for envelope in judged(f"{kind}-{backend}-{number}", kind, backend, 1.0 if backend == good else 0.2)
+    ]
+    view = replace(world(a=1000, b=1000), quality=fold(QUALITY, QUALITY.initial(), events))
+    for asked, best in (("please translate another sentence", "a"), ("multiply two more numbers", "b")):
+        verdict = route(Task("t", Status.SUBMITTED, TaskSpec(input=asked, policy="best")), view, RULES, NOW, 1)
+        assert verdict.backend == best
+        expected = {candidate.backend: candidate.quality for candidate in verdict.decision.candidates}
+        assert expected.pop(best) > 750_000 > max(expected.values())
+        assert verdict.decision.features == features(TaskSpec(input=asked))
+    picky = TaskSpec(input="please translate another sentence", min_quality=80, policy="cheapest")
+    assert route(Task("t", Status.SUBMITTED, picky), view, RULES, NOW, 1).backend == "a"
+
+
+def judged(task_id: str, text: str, backend: str, score: float) -> list[Envelope]:
+    """An assignment of a task with this text, and what its answer was worth."""
+    decision = Decision("p", "r", 0, features=features(TaskSpec(input=text)))
+    events = (Assigned(backend, 1, 9, decision), Evaluated(backend, 1, round(score * 1_000_000)))
+    return [Envelope(f"{task_id}-{n}", "test", f"task/{task_id}", NOW, event, n) for n, event in enumerate(events)]
 
 
 def world(**prices: int) -> View:
@@ -139,7 +180,7 @@ def test_ends_that_need_no_backend():
     verdict = route(tired, world(a=1), RULES, NOW, 1)
     assert verdict == DeadLettered("gave up after 5 tries; the last one: slow")
     odd = route(Task("t", Status.SUBMITTED, TaskSpec(input="x", policy="wild")), world(a=1), RULES, NOW, 1)
-    assert odd == Rejected("unknown policy 'wild'; known: balanced, cheapest, fastest")
+    assert odd == Rejected("unknown policy 'wild'; known: balanced, best, cheapest, fastest")
 
 
 @pytest.mark.parametrize(("tries", "pause_s"), [(1, 0.5), (2, 1.0), (4, 4.0)])

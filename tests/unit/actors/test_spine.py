@@ -10,12 +10,13 @@ from callboard.actors.backend.providers.provider import FailureKind, ProviderErr
 from callboard.actors.board import TaskFailed
 from callboard.bus.memory import MemoryBus
 from callboard.events.backend import Breaker, Drained, Removed, Resumed, Scaled
-from callboard.events.errors import InvalidInput
+from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.money import Price
 from callboard.events.task import Status
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
 from callboard.projections.load import LOAD
+from callboard.projections.tasks import TASKS
 
 
 async def forever(_):
@@ -385,6 +386,37 @@ async def test_what_waits_goes_by_priority(stage):
     for task in (first, *tasks):
         await task.result(5)
     assert done == ["running", "high", "high too", "middle", "low", "low too"]
+
+
+async def test_an_answer_is_judged(stage, say):
+    """A score is kept with the task and shown in its row; what has no answer can't be judged."""
+    await stage.register("a")
+    stage.work("a", say("x"))
+    task = await stage.board.submit("x")
+    await task.result(5)
+    await task.evaluate(0.25, note="too short")
+    assert (await task.state()).scores == {"user": 250_000}
+    await stage.projector.reached(await stage.bus.log.end())
+    assert stage.projector.state(TASKS).ended[task.id].score == 250_000
+    waiting = await stage.board.submit("x", delay_s=60)
+    with pytest.raises(IllegalTransition, match="there is no answer to judge"):
+        await waiting.evaluate(1.0)
+    with pytest.raises(InvalidInput, match="from 0 to 1, got 2"):
+        await task.evaluate(2)
+
+
+async def test_judgements_change_where_tasks_go(stage, say):
+    """With `best`, what was judged worse at this kind of task gets no more of it."""
+    await stage.register("cheap", Price(), tier="medium")
+    await stage.register("dear", tier="medium")
+    for name in ("cheap", "dear"):
+        stage.work(name, say(name))
+    asked = {"policy": "best", "tags": ["sums"]}
+    first = await (await stage.board.submit("add 2 and 3", **asked)).result(5)
+    assert first.backend == "cheap", "equals are told apart by their price"
+    await (await stage.board.task(first.task)).evaluate(0.0, source="test")
+    await stage.projector.reached(await stage.bus.log.end())
+    assert (await (await stage.board.submit("add 7 and 8", **asked)).result(5)).backend == "dear"
 
 
 async def test_a_restart_goes_on_where_it_stopped(stage):

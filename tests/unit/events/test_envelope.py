@@ -52,6 +52,7 @@ EXAMPLES: list[object] = [
     task.Expired(MOMENT),
     task.DeadLettered("gave up"),
     task.Requeued(),
+    task.Evaluated("a", 2, 870_000, "judge", "too long"),
     backend.Registered(backend.BackendSpec("openai", "m", "http://127.0.0.1:1/v1", rpm=60)),
     backend.Priced(Price(150_000, 600_000, 75_000)),
     backend.Scaled(3, "by hand"),

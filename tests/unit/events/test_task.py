@@ -6,7 +6,7 @@ from hypothesis import given
 
 from callboard.events import task, task_spec
 from callboard.events.chat import Usage
-from callboard.events.errors import IllegalTransition
+from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.task import Status, Task
 
 ENDS = task.Completed | task.Cancelled | task.Expired | task.Rejected | task.DeadLettered
@@ -54,6 +54,25 @@ def test_an_answer_after_the_cancellation_is_booked_once():
 def test_the_same_answer_twice_says_nothing_new():
     """A redelivered completion appends nothing."""
     assert task.decide(after(*STARTED, completed(1)), completed(1)) == []
+
+
+def test_an_answer_is_judged_by_each_source_as_often_as_it_changes_its_mind():
+    """The newest score of each source counts; the same one again says nothing new."""
+    state = after(*STARTED, completed(1))
+    for score, source in ((900_000, "user"), (100_000, "test"), (800_000, "user")):
+        (event,) = task.decide(state, task.Evaluated("a", 1, score, source))
+        state = task.evolve(state, event)
+    assert state.scores == {"user": 800_000, "test": 100_000}
+    assert task.decide(state, task.Evaluated("a", 1, 800_000)) == []
+    assert state.status is Status.COMPLETED
+
+
+def test_only_an_answer_can_be_judged():
+    """Nothing is judged before its answer, and no score is beyond perfect."""
+    with pytest.raises(IllegalTransition):
+        task.decide(after(*STARTED), task.Evaluated("a", 1, 1))
+    with pytest.raises(InvalidInput, match="from 0 to 1000000, got 1000001"):
+        task.decide(after(*STARTED, completed(1)), task.Evaluated("a", 1, 1_000_001))
 
 
 @pytest.mark.parametrize(

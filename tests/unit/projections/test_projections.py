@@ -13,14 +13,13 @@ from callboard.events.money import Price
 from callboard.events.task import ENDED, Task
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST, Line
+from callboard.projections.live import LIVE
 from callboard.projections.load import LOAD
 from callboard.projections.projection import dump, fold, load
 from callboard.projections.tasks import TASKS
 
-ALL = [BACKENDS, COST, LOAD, TASKS]
 
-
-@pytest.mark.parametrize("projection", ALL, ids=lambda projection: projection.name)
+@pytest.mark.parametrize("projection", LIVE, ids=lambda projection: projection.name)
 @given(histories())
 def test_a_snapshot_continues_as_if_never_taken(projection, history):
     """Folding half, going through bytes, and folding the rest gives the same bytes as folding all."""
@@ -34,7 +33,7 @@ def test_a_snapshot_continues_as_if_never_taken(projection, history):
     assert dump(projection, fold(projection, state, history[half:]), 9) == dump(projection, whole, 9)
 
 
-@pytest.mark.parametrize("projection", ALL, ids=lambda projection: projection.name)
+@pytest.mark.parametrize("projection", LIVE, ids=lambda projection: projection.name)
 def test_a_snapshot_of_another_version_is_void(projection):
     """So is one of another projection, and garbage."""
     data = dump(projection, projection.initial(), 5)

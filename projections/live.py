@@ -1,0 +1,12 @@
+"""The projections that every node keeps at the head of the log, and whose snapshots are saved together."""
+
+from typing import Any, Final
+
+from callboard.projections.backends import BACKENDS
+from callboard.projections.cost import COST
+from callboard.projections.load import LOAD
+from callboard.projections.projection import Projection
+from callboard.projections.quality import QUALITY
+from callboard.projections.tasks import TASKS
+
+LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, QUALITY)
