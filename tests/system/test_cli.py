@@ -126,7 +126,7 @@ def test_score_is_kept_with_the_task(folder):
     assert folder.json("score", task, "0.5", "--source", "test")["scores"] == {"user": 900_000, "test": 500_000}
     assert "90% says user: nice" in folder.call("show", task).stdout
     assert "is not in the range 0<=x<=1" in folder.call("score", task, "2", code=2).stderr
-    unanswered = folder.json("submit", "x", "--needs", "broken", code=1)["task"]
+    unanswered = folder.json("submit", "x", "--delay", "1h", "--no-wait")["task"]
     assert "there is no answer to judge" in folder.call("score", unanswered, "1", code=1).stderr
 
 
