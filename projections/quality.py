@@ -17,6 +17,7 @@ from callboard.events.persistent import Map
 from callboard.events.task import PERFECT
 from callboard.events.task_spec import FEATURE_SCALE
 from callboard.projections.projection import Projection
+from callboard.projections.recent import Recent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,22 +72,22 @@ class Answer(Struct, frozen=True):
 
 
 class Quality(Struct, frozen=True):
-    """Evidence by backend, and the newest assignments by task, of which the ``older`` are forgotten next."""
+    """Evidence by backend, and the newest assignments by task."""
 
     by_backend: Map[Evidence] = Map()
-    answers: Map[Answer] = Map()
-    older: Map[Answer] = Map()
+    answers: Recent[Answer] = Recent()
 
 
 def apply(state: Quality, envelope: Envelope) -> Quality:
     """The state after one event."""
     event = envelope.event
     if isinstance(event, task.Assigned) and event.decision.features:
-        return _assigned(state, envelope.entity, Answer(event.backend, event.decision.features))
+        answer = Answer(event.backend, event.decision.features)
+        return Quality(state.by_backend, state.answers.insert(envelope.entity, answer, KEPT))
     if isinstance(event, task.Evaluated):
-        answer = state.answers.get(envelope.entity) or state.older.get(envelope.entity)
-        if answer is not None and answer.backend == event.backend:
-            return _judged(state, envelope.entity, answer, event.score)
+        judged = state.answers.get(envelope.entity)
+        if judged is not None and judged.backend == event.backend:
+            return _judged(state, envelope.entity, judged, event.score)
     return state
 
 
@@ -109,12 +110,6 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dic
     return expected
 
 
-def _assigned(state: Quality, task_id: str, answer: Answer) -> Quality:
-    if len(state.answers) == KEPT:
-        return Quality(state.by_backend, Map({task_id: answer}), state.answers)
-    return Quality(state.by_backend, state.answers.insert(task_id, answer), state.older)
-
-
 def _judged(state: Quality, task_id: str, answer: Answer, score: int) -> Quality:
     x = memoryview(answer.features).cast("b").tolist()
     evidence = state.by_backend.get(answer.backend)
@@ -126,11 +121,8 @@ def _judged(state: Quality, task_id: str, answer: Answer, score: int) -> Quality
         change = score - answer.score
         moment = tuple(m + v * change for m, v in zip(evidence.moment, x, strict=True))
         evidence = Evidence(evidence.count, evidence.gram, moment)
-    by_backend = state.by_backend.insert(answer.backend, evidence)
     judged = Answer(answer.backend, answer.features, score)
-    if task_id in state.answers:
-        return Quality(by_backend, state.answers.insert(task_id, judged), state.older)
-    return Quality(by_backend, state.answers, state.older.insert(task_id, judged))
+    return Quality(state.by_backend.insert(answer.backend, evidence), state.answers.insert(task_id, judged, KEPT))
 
 
 def _observed(evidence: Evidence, x: list[int], score: int) -> Evidence:

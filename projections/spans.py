@@ -21,6 +21,7 @@ from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.persistent import Map
 from callboard.projections import semconv
 from callboard.projections.projection import Projection
+from callboard.projections.recent import Recent
 from callboard.projections.span import Attributes, Span, SpanEvent, SpanLink
 from callboard.projections.span_attributes import (
     Endpoint,
@@ -50,15 +51,13 @@ KEPT_ENDED: Final = 10_000
 
 
 class Spans(Struct, frozen=True):
-    """Open tasks, and the newest ended ones of which something may still be told (``ring``: in order of their ends).
+    """Open tasks, and the newest ended ones of which something may still be told.
 
     ``finished`` are the spans that ended with the last event.
     """
 
     open: Map[Run] = Map()
-    ended: Map[Run] = Map()
-    ring: Map[str] = Map()
-    ended_count: int = 0
+    ended: Recent[Run] = Recent()
     endpoints: Map[Endpoint] = Map()
     finished: tuple[Span, ...] = ()
 
@@ -80,7 +79,7 @@ def apply(state: Spans, envelope: Envelope) -> Spans:
         return _keep(replace(state, open=state.open.discard(task_id)), task_id, run, event)
     if task_id in state.open or isinstance(event, task.Submitted | task.Requeued):
         return replace(state, open=state.open.insert(task_id, run), ended=state.ended.discard(task_id))
-    return replace(state, ended=state.ended.insert(task_id, run))
+    return replace(state, ended=state.ended.insert(task_id, run, KEPT_ENDED))
 
 
 def _step(state: Spans, run: Run | None, envelope: Envelope) -> tuple[Run | None, tuple[Span, ...]]:
@@ -229,11 +228,7 @@ def _keep(state: Spans, task_id: str, run: Run, event: object) -> Spans:
     """An ended task is remembered if more may come, and the oldest of those forgotten."""
     if not run.unsettled and not isinstance(event, task.DeadLettered):
         return msgspec.structs.replace(state, ended=state.ended.discard(task_id))
-    ring, ended = state.ring.insert(str(state.ended_count), task_id), state.ended.insert(task_id, run)
-    oldest = str(state.ended_count - KEPT_ENDED)
-    if oldest in ring:
-        ended, ring = ended.discard(ring[oldest]), ring.discard(oldest)
-    return msgspec.structs.replace(state, ended=ended, ring=ring, ended_count=state.ended_count + 1)
+    return msgspec.structs.replace(state, ended=state.ended.insert(task_id, run, KEPT_ENDED))
 
 
 def _ends(event: object) -> bool:
@@ -244,4 +239,4 @@ def _nameless(envelope: Envelope) -> Attributes:
     return of_task(envelope.entity, task_spec.TaskSpec(""))
 
 
-SPANS: Final = Projection("traces", 1, Spans, apply)
+SPANS: Final = Projection("traces", 2, Spans, apply)

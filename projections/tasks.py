@@ -13,6 +13,7 @@ from callboard.events.persistent import Map
 from callboard.events.task import Status
 from callboard.events.task_spec import Blob, TaskSpec
 from callboard.projections.projection import Projection
+from callboard.projections.recent import Recent
 
 KEPT_ENDED: Final = 10_000
 PREVIEW: Final = 120
@@ -46,14 +47,11 @@ class TaskRow(Struct, frozen=True, omit_defaults=True):
 class Tasks(Struct, frozen=True):
     """Rows of open and of ended tasks by id, and counts of all that ever were by status.
 
-    ``ring`` lists the ended ones by the place they ended in, counted by ``ended_count``: the oldest row leaves when
-    there are more than `KEPT_ENDED`.
+    Of the ended ones at least the newest `KEPT_ENDED` are there.
     """
 
     open: Map[TaskRow] = Map()
-    ended: Map[TaskRow] = Map()
-    ring: Map[str] = Map()
-    ended_count: int = 0
+    ended: Recent[TaskRow] = Recent()
     counts: dict[str, int] = {}
 
 
@@ -70,22 +68,12 @@ def apply(state: Tasks, envelope: Envelope) -> Tasks:
         counts = {**counts, after.status: counts.get(after.status, 0) + 1}
     elif before.status is not after.status:
         counts = {**counts, before.status: counts[before.status] - 1, after.status: counts.get(after.status, 0) + 1}
+    if after.status in task.ENDED:
+        ended = state.ended.insert(after.id, after, KEPT_ENDED)
+        return Tasks(state.open.discard(after.id), ended, counts)
     was_ended = before is not None and before.status in task.ENDED
-    if after.status not in task.ENDED:
-        ended = state.ended.discard(after.id) if was_ended else state.ended
-        return msgspec.structs.replace(state, open=state.open.insert(after.id, after), ended=ended, counts=counts)
-    if was_ended:
-        return msgspec.structs.replace(state, ended=state.ended.insert(after.id, after), counts=counts)
-    return _end(state, after, counts)
-
-
-def _end(state: Tasks, row: TaskRow, counts: dict[str, int]) -> Tasks:
-    ring = state.ring.insert(str(state.ended_count), row.id)
-    ended = state.ended.insert(row.id, row)
-    oldest = str(state.ended_count - KEPT_ENDED)
-    if oldest in ring:
-        ended, ring = ended.discard(ring[oldest]), ring.discard(oldest)
-    return Tasks(state.open.discard(row.id), ended, ring, state.ended_count + 1, counts)
+    ended = state.ended.discard(after.id) if was_ended else state.ended
+    return Tasks(state.open.insert(after.id, after), ended, counts)
 
 
 def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
@@ -149,4 +137,4 @@ def _preview(spec: TaskSpec) -> str:
     return text[:PREVIEW]
 
 
-TASKS: Final = Projection("tasks", 3, Tasks, apply)
+TASKS: Final = Projection("tasks", 4, Tasks, apply)

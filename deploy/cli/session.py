@@ -68,7 +68,7 @@ async def task_id(place: Place, meant: str) -> str:
         return meant
     tasks = (await projections(place)).state(TASKS)
     part = meant.lower()
-    known = [*tasks.open, *tasks.ended] if len(part) >= SHORTEST else []
+    known = [*tasks.open, *tasks.ended.keys()] if len(part) >= SHORTEST else []
     found = [each for each in known if each.lower().startswith(part) or each.lower().endswith(part)]
     if len(found) > 1:
         raise InvalidInput(f"task {meant!r} could be {', '.join(sorted(found)[:4])}: write more of it")

@@ -12,7 +12,7 @@ from callboard.deploy.cli.options import Where, as_json, where
 @where
 @as_json
 def tasks(status: str | None, tag: str | None, limit: int, where: Where, as_json: bool) -> None:
-    """List tasks, newest first: all open ones, and the newest 10,000 that have ended.
+    """List tasks, newest first: all open ones, and of those that have ended at least the newest 10,000.
 
     --json prints {counts {status: number}, tasks [{id, submitted, preview, tags, priority, status, backend, why,
     calls, cost, usage, first_token, duration, ended, parked_until, reason, score}]}; counts are of all tasks that ever

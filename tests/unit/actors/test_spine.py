@@ -397,7 +397,7 @@ async def test_an_answer_is_judged(stage, say):
     await task.evaluate(0.25, note="too short")
     assert (await task.state()).scores == {"user": 250_000}
     await stage.projector.reached(await stage.bus.log.end())
-    assert stage.projector.state(TASKS).ended[task.id].score == 250_000
+    assert stage.projector.state(TASKS).ended.get(task.id).score == 250_000
     waiting = await stage.board.submit("x", delay_s=60)
     with pytest.raises(IllegalTransition, match="there is no answer to judge"):
         await waiting.evaluate(1.0)
