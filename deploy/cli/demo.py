@@ -66,7 +66,8 @@ async def _demo(settings: "Settings", wanted: tuple[str, ...], *, as_json: bool)
             summary = await play(node, QUESTIONS, LARGE, told)
     place = "" if settings.data == ".callboard" else f" --data {settings.data}"
     example = tasks[-1] if tasks else "TASK"
-    further = [f"{_program()} {command}{place}" for command in (f"show {example}", f"why {example}", "tasks", "costs")]
+    commands = (f"show {example}", f"why {example}", "tasks", "costs", "backends")
+    further = [f"{_program()} {command}{place}" for command in commands]
     if as_json:
         print_json(whole(summary) | {"data": settings.data, "look_further": further})
     else:

@@ -48,5 +48,7 @@ async def test_the_demo_ends_with_every_task_completed(weights, tmp_path):
     assert sum(share["cost"] for share in shares) == summary["cost"] < summary["all_to_big"]["cost"]
     for command in summary["look_further"]:
         assert await run(*command.split()[1:], cwd=tmp_path)
+    judged = json.loads(await run("backends", "--json", "--data", summary["data"], cwd=tmp_path))
+    assert sum(backend["judged"] for backend in judged) == sum(share["checked"] for share in shares)
     ledger = json.loads(await run("costs", "--json", "--data", summary["data"], cwd=tmp_path))
     assert ledger["total"]["cost"] == summary["cost"]
