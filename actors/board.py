@@ -275,6 +275,6 @@ def submission_of(fields: dict[str, Any]) -> Submission:
     """A submission from Python values. Raises InvalidInput."""
     try:
         data = msgspec.json.encode(fields)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # the latter for half of a surrogate pair, which is no text
         raise InvalidInput(f"not a task: {error}") from None
     return parse(data)

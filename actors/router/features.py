@@ -26,7 +26,7 @@ def features(spec: TaskSpec) -> bytes:
     if isinstance(spec.input, str):
         text = spec.input
     elif isinstance(spec.input, tuple):
-        text = spec.input[-1].content
+        text = spec.input[-1].content if spec.input else ""
     else:
         text = ""
     looks = bytearray(SIZE)

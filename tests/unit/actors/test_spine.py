@@ -134,6 +134,9 @@ async def test_the_client_is_told_at_once(stage):
     """The Python client raises before anything is published."""
     with pytest.raises(InvalidInput, match="max_cost must be from 0"):
         await stage.board.submit("x", max_cost=-1)
+    for nothing in (object(), "half a pair: \ud800"):
+        with pytest.raises(InvalidInput, match="not a task"):
+            await stage.board.submit(nothing)
 
 
 async def test_an_unknown_capability_is_rejected_with_a_hint(stage, say):
