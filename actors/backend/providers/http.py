@@ -35,7 +35,11 @@ _SHORTEST_SECRET = 8
 _propagator = TraceContextTextMapPropagator()
 
 KEEP_ALIVE_S: Final = 2.0
-"""How long an idle connection is kept. Common servers close theirs after 5 s; a request sent just then is lost."""
+"""How long an idle connection is kept. Common servers close theirs after 5 s; a request sent just then is lost.
+
+Such a request is sent again on another connection: one that was used before and ends without a byte was closed while
+idle. It carries an Idempotency-Key, with which other clients do the same (Go's net/http).
+"""
 
 
 class Deadlines:
@@ -177,7 +181,7 @@ class Endpoint:
             ) from error
         try:
             async with deadlines.guard():
-                return await self._client.send(request, stream=True)
+                return await self._send(request)
         except httpx.LocalProtocolError as error:
             raise ProviderError(FailureKind.INVALID, f"was sent nothing: {error}") from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
@@ -186,6 +190,22 @@ class Endpoint:
             ) from error
         except httpx.HTTPError as error:
             raise ProviderError(FailureKind.UNAVAILABLE, f"gave no answer: {_reason(error)}") from error
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send it, and again when the connection turns out to have been closed while it was idle."""
+        is_new = False
+
+        async def trace_connection(event: str, _: object) -> None:
+            nonlocal is_new
+            is_new = is_new or event.startswith("connection.connect_tcp")
+
+        request.extensions["trace"] = trace_connection
+        while True:
+            try:
+                return await self._client.send(request, stream=True)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+                if is_new or not _hung_up(error):
+                    raise
 
     def _attributes(self) -> dict[str, str | int]:
         return {
@@ -199,6 +219,11 @@ class Endpoint:
         text = message if self.address in message else f"{self.address} {message}"
         key = self._api_key or ""
         return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
+
+
+def _hung_up(error: httpx.HTTPError) -> bool:
+    """Whether the server closed the connection without an answer, rather than with a wrong one."""
+    return not isinstance(error, httpx.RemoteProtocolError) or "without sending" in str(error)
 
 
 def _headers(request: Request, span: Span) -> dict[str, str]:

@@ -1,10 +1,11 @@
 import asyncio
 import gzip
 import os
+import re
 import socket
 import subprocess
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 from opentelemetry import trace
@@ -48,6 +49,34 @@ async def test_a_server_that_is_not_there_is_named(refused):
         error = await refused(OpenAICompatible(url + "?key=secret", "m"))
     assert error.kind is FailureKind.UNAVAILABLE
     assert str(error) == f"can't reach {url}/chat/completions: connection refused; is the server up?"
+
+
+async def test_an_idle_connection_that_was_closed_costs_no_call(hello):
+    """A server that hangs up on a connection used before is asked again; one that does on a new one gave no answer."""
+    requests, gone = [], asyncio.Semaphore(0)
+    body = b'data: {"choices":[{"delta":{"content":"yes"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+    async def serve(reader, writer) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            for number in range(2):
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1]))
+                requests.append(number)
+                if number == 0:
+                    kind = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+                    writer.write(kind + b"content-length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+        gone.release()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        model = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m")
+        for _ in range(3):
+            *_, answer = [part async for part in model.stream(hello)]
+            assert answer.text == "yes"
+        assert requests == [0, 1, 0, 1, 0]
+        await model.aclose()
+        for _ in range(3):
+            await gone.acquire()
 
 
 async def test_a_name_that_is_unknown_is_unavailable(refused, monkeypatch):
