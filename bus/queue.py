@@ -140,7 +140,7 @@ class JetStreamQueue:
         """Whether the delivery was ours until now."""
         if self._out.pop(delivery.reply, None) is None:
             return False
-        self._out_bytes -= len(delivery.record.data)
+        self._out_bytes -= delivery.size
         return True
 
     async def _listen(self) -> None:
@@ -159,9 +159,10 @@ class JetStreamQueue:
 
     def _ask(self) -> None:
         free = self._max_in_flight - len(self._out) - self._asked
-        if free <= 0 or self._out_bytes > _MAX_OUT_BYTES or (self._asked and free < self._max_in_flight // 2):
+        no_room = free <= 0 or self._out_bytes > _MAX_OUT_BYTES
+        if self._closed or no_room or (self._asked and free < self._max_in_flight // 2):
             return
-        if self._api.wire.connected and self._stop_listening and not self._closed:
+        if self._api.wire.connected and self._stop_listening:
             consumer.pull(
                 self._api,
                 self._stream,
@@ -187,7 +188,7 @@ class JetStreamQueue:
         delivery = JetStreamDelivery(self, reply.decode(), record, place.attempt)
         self.touch(delivery)
         self._out[delivery.reply] = delivery
-        self._out_bytes += len(data)
+        self._out_bytes += delivery.size
         self.arrive(delivery)
 
     def arrive(self, delivery: "JetStreamDelivery") -> None:
@@ -233,10 +234,12 @@ class JetStreamQueue:
 class JetStreamDelivery:
     """A message that is out; see `Delivery`."""
 
-    __slots__ = ("_queue", "attempt", "expires_at", "record", "reply")
+    __slots__ = ("_queue", "attempt", "expires_at", "record", "reply", "size")
 
     def __init__(self, queue: JetStreamQueue, reply: str, record: Record, attempt: int) -> None:
         self.record = record
+        self.size = len(record.data)
+        """Bytes as they came, whatever becomes of the record here."""
         self.attempt = attempt
         self.reply = reply
         self.expires_at = 0.0

@@ -1,6 +1,7 @@
 """Readers and takers on a real server: whole, in order and soon, whatever happens to the server or their consumer."""
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import suppress
 from itertools import count
@@ -263,6 +264,18 @@ async def test_a_queue_that_vanished(dial, api):
             await delivery.ack()
             if delivery.record.seq == 4:
                 break
+
+
+async def test_what_is_taken_leaves_no_weight_behind(dial, monkeypatch):
+    """Timers come with more than is handed on: all of it is off the books when they are done with."""
+    monkeypatch.setattr("callboard.bus.queue._MAX_OUT_BYTES", 10)
+    bus = await dial()
+    for number in range(5):
+        await bus.timers.set(f"t{number}", time.time_ns(), b"x")
+    async with asyncio.timeout(10):
+        deliveries = (await bus.fired(max_in_flight=1)).deliveries()
+        for _ in range(5):
+            await (await anext(deliveries)).ack()
 
 
 async def test_a_loop_that_ended_takes_nothing_more(dial):
