@@ -1,6 +1,7 @@
 """A whole board in memory: every actor, no server, providers that do what the test says."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -95,6 +96,19 @@ class Stage:
         )
         self.run(worker.run())
         return provider
+
+    async def ask(self, message: dict | bytes, replies: int = 1) -> list[dict]:
+        """Publish to submit.task as a plain NATS client does, and collect the replies."""
+        heard: asyncio.Queue = asyncio.Queue()
+
+        async def hear(note):
+            heard.put_nowait(json.loads(note.data))
+
+        inbox = self.bus.signals.inbox()
+        await self.bus.signals.subscribe(inbox, hear)
+        data = message if isinstance(message, bytes) else json.dumps(message).encode()
+        await self.bus.signals.publish("submit.task", data, reply=inbox)
+        return [await asyncio.wait_for(heard.get(), 5) for _ in range(replies)]
 
     async def history(self, task_id: str) -> list[str]:
         """The short types of a task's events, in order."""
