@@ -50,7 +50,7 @@ class Loop:
         self._steps: dict[asyncio.Task[None], Delivery] = {}
 
     async def run(self) -> None:
-        """Take and handle messages until cancelled or drained; what is under way then goes back to the queue."""
+        """Take and handle messages until drained, or cancelled: what is being handled then goes back to the queue."""
         ticker = asyncio.create_task(self._keep_alive(), name=f"{self._name} keep-alive")
         try:
             async for delivery in self._queue.deliveries():

@@ -95,10 +95,6 @@ class EmbeddedServer:
             raise ServerError(f"the server of {self._folder.path} is not running: start it first")
         return self._process.pid
 
-    def free_bytes(self) -> int:
-        """What is free on the disk of its data."""
-        return self._folder.free_bytes()
-
     async def start(self) -> None:
         """Lock the folder and boot; returns when the server accepts connections.
 

@@ -43,6 +43,11 @@ def running(data: Path) -> str | None:
         os.close(lock)
 
 
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk that ``folder`` is on."""
+    return shutil.disk_usage(folder).free
+
+
 class Folder:
     """A data folder, locked from `take` to `release`.
 
@@ -66,7 +71,7 @@ class Folder:
             os.close(opened)
         try:
             await self._wait_for_lock()
-            if (free := self.free_bytes()) < MIN_FREE:
+            if (free := free_bytes(self.path)) < MIN_FREE:
                 raise ServerError(
                     f"{self.path}: only {free >> 20} MiB are free, {MIN_FREE >> 20} are needed: make room or move it"
                 )
@@ -75,10 +80,6 @@ class Folder:
             os.close(self.lock)
             self.lock = -1
             raise
-
-    def free_bytes(self) -> int:
-        """What is free on the folder's disk."""
-        return shutil.disk_usage(self.path).free
 
     def announce(self, url: str) -> None:
         """Tell others who holds the folder, and where its server listens."""

@@ -103,9 +103,7 @@ async def create(api: Api, max_bytes: int | None) -> None:
 
 async def room(api: Api, name: str) -> int:
     """The bytes that still fit the stream, headers and all."""
-    found = await api.call(f"STREAM.INFO.{name}", None, _Info)
-    if found.error:
-        raise refusal(found.error, name)
+    found = await _info(api, name)
     limit: int = found.config["max_bytes"]
     return max(limit - found.state.bytes - _HEADERS, 0)
 
@@ -113,9 +111,7 @@ async def room(api: Api, name: str) -> int:
 async def freeze(api: Api) -> None:
     """Limit the streams that refuse what is over their limit to what they hold now; nothing is evicted."""
     for name in (EVENTS, SUBMISSIONS, BLOBS):
-        found = await api.call(f"STREAM.INFO.{name}", None, _Info)
-        if found.error:
-            raise refusal(found.error, name)
+        found = await _info(api, name)
         held = max(found.state.bytes, 1)
         if held < found.config["max_bytes"]:
             changed = await api.call(f"STREAM.UPDATE.{name}", found.config | {"max_bytes": held}, Answer)
@@ -123,11 +119,18 @@ async def freeze(api: Api) -> None:
                 raise refusal(changed.error, f"stream {name} can't be frozen")
 
 
+async def _info(api: Api, name: str) -> _Info:
+    found = await api.call(f"STREAM.INFO.{name}", None, _Info)
+    if found.error:
+        raise refusal(found.error, name)
+    return found
+
+
 async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> None:
     name = settings["name"]
     made = await api.call(f"STREAM.CREATE.{name}", settings, Answer)
     if made.error and made.error.err_code == _IN_USE:
-        found = (await api.call(f"STREAM.INFO.{name}", None, _Info)).config
+        found = (await _info(api, name)).config
         wanted = found | {key: value for key, value in settings.items() if key not in left_as_is}
         if wanted == found:
             return

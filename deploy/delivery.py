@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -31,6 +31,12 @@ class Deliveries:
             _log.info(f"{self._what} are delivered again", where=self._where)
         self._failing = not delivered
         return delivered
+
+
+def collector(signal: str, environ: Mapping[str, str]) -> str | None:
+    """Where the environment wants ``traces`` or ``metrics`` to be sent, if anywhere."""
+    names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return next((environ[name] for name in names if environ.get(name)), None)
 
 
 def overhear() -> None:

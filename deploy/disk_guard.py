@@ -15,7 +15,7 @@ import structlog
 from callboard.bus.errors import BusError
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
-from callboard.bus.server_folder import MIN_FREE
+from callboard.bus.server_folder import MIN_FREE, free_bytes
 
 ENOUGH: Final = 2 * MIN_FREE
 NOTHING: Final = 4 * 1024 * 1024
@@ -39,7 +39,7 @@ class DiskGuard:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            free = self._server.free_bytes()
+            free = free_bytes(self._folder)
             if free < MIN_FREE:
                 await self._freeze(free)
             elif free > ENOUGH + RESERVE:

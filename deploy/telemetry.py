@@ -2,21 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from callboard.actors.projector import Projector
 from callboard.bus.log import Bus
+from callboard.deploy.delivery import collector
 from callboard.deploy.settings import Settings
 
 if TYPE_CHECKING:
     from callboard.deploy.metrics import Metrics
     from callboard.deploy.tracing import TraceExport
 
-_COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-
 
 class Telemetry:
-    """Starts exporters as the settings and OTEL_* variables say; does nothing when traces are off."""
+    """Starts and stops exporters, as the settings and the OTEL_* variables say."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._folder = settings.data_folder
@@ -31,10 +30,11 @@ class Telemetry:
     def start(self, bus: Bus, projector: Projector, *, from_log: bool) -> None:
         """Set up live spans, and what the log tells if ``from_log``. ``projector`` has caught up."""
         # heavy imports, only paid for when they are wanted
-        if from_log and self._enabled and (collector := _collector(self._environ)):
+        metrics_wanted = self._enabled and self._environ.get("OTEL_METRICS_EXPORTER", "otlp") != "none"
+        if from_log and metrics_wanted and (where := collector("metrics", self._environ)):
             from callboard.deploy.metrics import Collector, Metrics  # noqa: PLC0415
 
-            self._metrics = Metrics(projector, Collector(collector))
+            self._metrics = Metrics(projector, Collector(where))
         if not self._traces:
             return
         from callboard.deploy.tracing import TraceExport  # noqa: PLC0415
@@ -55,10 +55,3 @@ class Telemetry:
             await self.export.aclose()
         if self._stop_live:
             await asyncio.to_thread(self._stop_live)
-
-
-def _collector(environ: Mapping[str, str]) -> str | None:
-    """Where the environment wants metrics to be sent, if anywhere."""
-    if environ.get("OTEL_METRICS_EXPORTER", "otlp") == "none":
-        return None
-    return next((environ[name] for name in _COLLECTORS if environ.get(name)), None)

@@ -9,11 +9,10 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from callboard.deploy.delivery import Deliveries, overhear
+from callboard.deploy.delivery import Deliveries, collector, overhear
 from callboard.deploy.tracing_file import SpanFile
 
 FILE_NAME: Final = "traces.jsonl"
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 _log = structlog.get_logger(__name__)
@@ -21,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 def span_exporter(folder: Path, environ: Mapping[str, str]) -> SpanExporter:
     """The exporter that the environment asks for; the OTLP one reads its headers, timeout and so on from there too."""
-    endpoint = next((environ[name] for name in _ENDPOINTS if environ.get(name)), None)
+    endpoint = collector("traces", environ)
     if endpoint is None:
         path = folder / FILE_NAME
         return Reporting(SpanFile(path), str(path))

@@ -1,7 +1,9 @@
 """What passes between a task and a model: messages, tool calls, token usage. All amounts are whole tokens."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -42,6 +44,15 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     def __add__(self, other: "Usage") -> "Usage":
         """Token counts of both calls together."""
         return Usage(self.input + other.input, self.output + other.output, self.cached + other.cached)
+
+
+def prompt_length(messages: Iterable[Message], schema: dict[str, Any] | None, tools: Sequence[Tool]) -> int:
+    """Characters of what a model is given: messages with their tool calls, tools, and the schema of its answer."""
+    length = sum(
+        len(message.content) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+        for message in messages
+    )
+    return length + sum(len(msgspec.json.encode(given)) for given in (schema, tools) if given)
 
 
 def estimated_tokens(text_length: int) -> int:

@@ -6,8 +6,6 @@ from typing import Any, TypeVar, get_args, get_origin, overload
 import msgspec
 from rpds import HashTrieMap
 
-_new = object.__new__
-
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -23,17 +21,11 @@ class Map(Mapping[str, V]):
 
     def insert(self, key: str, value: V) -> "Map[V]":
         """This map with ``key`` set."""
-        made: Map[V] = _new(Map)  # around the trie as it is: the constructor would copy it
-        made._trie = self._trie.insert(key, value)
-        return made
+        return _around(self._trie.insert(key, value))
 
     def discard(self, key: str) -> "Map[V]":
         """This map without ``key``; itself when it has none."""
-        if key not in self._trie:
-            return self
-        made: Map[V] = _new(Map)
-        made._trie = self._trie.remove(key)
-        return made
+        return _around(self._trie.remove(key)) if key in self._trie else self
 
     @overload
     def get(self, key: str, /) -> V | None: ...
@@ -67,6 +59,13 @@ class Map(Mapping[str, V]):
 
     def __repr__(self) -> str:
         return f"Map({dict(self._trie.items())!r})"
+
+
+def _around(trie: "HashTrieMap[str, V]") -> Map[V]:
+    """A map of a trie as it is: the constructor would copy it."""
+    made: Map[V] = Map.__new__(Map)
+    made._trie = trie
+    return made
 
 
 def encode_map(value: Any) -> Any:

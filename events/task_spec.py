@@ -69,6 +69,15 @@ FEATURE_SCALE: Final = 100
 """What stands for 1 in a decision's features."""
 
 
+def newest_text(spec: TaskSpec) -> str | None:
+    """What is asked: the input's text, or its last message's; None when it lies in the blob store."""
+    if isinstance(spec.input, Blob):
+        return None
+    if isinstance(spec.input, str):
+        return spec.input
+    return spec.input[-1].content if spec.input else ""
+
+
 class Candidate(Struct, frozen=True, omit_defaults=True):
     """A backend as the router saw it, or why it was left out.
 

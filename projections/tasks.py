@@ -11,7 +11,7 @@ from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.events.task import Status
-from callboard.events.task_spec import Blob, TaskSpec
+from callboard.events.task_spec import Blob, TaskSpec, newest_text
 from callboard.projections.projection import Projection
 from callboard.projections.recent import Recent
 
@@ -133,8 +133,7 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
 def _preview(spec: TaskSpec) -> str:
     if isinstance(spec.input, Blob):
         return f"({spec.input.size:,} bytes)"
-    text = spec.input if isinstance(spec.input, str) else spec.input[-1].content if spec.input else ""
-    return text[:PREVIEW]
+    return (newest_text(spec) or "")[:PREVIEW]
 
 
 TASKS: Final = Projection("tasks", 4, Tasks, apply)

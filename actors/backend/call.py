@@ -6,11 +6,12 @@ from contextlib import aclosing
 import msgspec
 from msgspec import Struct
 
+from callboard.actors.backend.providers.estimate import estimated_usage
 from callboard.actors.backend.providers.provider import Answer, Delta, FailureKind, Provider, ProviderError, Request
 from callboard.actors.claim_check import input_of
 from callboard.bus.log import Bus
 from callboard.bus.subjects import tokens
-from callboard.events.chat import Message, Usage, estimated_tokens
+from callboard.events.chat import Message, Usage
 from callboard.events.task_spec import TaskSpec
 
 
@@ -31,7 +32,7 @@ class Call:
         self._task_id = task_id
         self._number = number
         self._began = time.monotonic_ns()
-        self._input_length = 0
+        self._request = Request(())
         self._length = 0
         self.first_token = 0
 
@@ -43,14 +44,12 @@ class Call:
     @property
     def spent(self) -> Usage:
         """What it has used so far, as far as we can tell."""
-        return Usage(estimated_tokens(self._input_length), estimated_tokens(self._length) if self._length else 0)
+        return estimated_usage(self._request, self._length)
 
     async def run(self, spec: TaskSpec, traceparent: str) -> Answer:
         """Make the call. Raises ProviderError; cancelling it closes the connection."""
-        messages = await self._messages(spec)
-        self._input_length = sum(len(message.content) for message in messages)
-        request = Request(
-            messages=messages,
+        self._request = Request(
+            messages=await self._messages(spec),
             max_tokens=spec.max_tokens,
             temperature=spec.temperature,
             seed=spec.seed,
@@ -60,7 +59,7 @@ class Call:
             call_id=f"{self._task_id}-{self._number}",
             traceparent=traceparent,
         )
-        async with aclosing(self._provider.stream(request)) as parts:
+        async with aclosing(self._provider.stream(self._request)) as parts:
             async for part in parts:
                 self.first_token = self.first_token or self.duration
                 if isinstance(part, Answer):

@@ -50,7 +50,7 @@ ACK_WAIT_S: Final = 2.0
 RESULT_TIMEOUT_S: Final = 600.0
 """How long a result is kept for a log that can't be reached, or is full: it would have to be paid for again."""
 
-FULL_RETRY_S: Final = 1.0
+RESULT_RETRY_S: Final = 1.0
 
 Wish: TypeAlias = Callable[[Task], TaskEvent]
 
@@ -255,7 +255,7 @@ class Worker:
             except LogFull:
                 if time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(FULL_RETRY_S)
+                await asyncio.sleep(RESULT_RETRY_S)
             else:
                 await answer(self._bus, told.entity)
                 return

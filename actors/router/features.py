@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
-from callboard.events.task_spec import FEATURE_SCALE, TaskSpec
+from callboard.events.task_spec import FEATURE_SCALE, TaskSpec, newest_text
 
 WORDS: Final = 64
 TAGS: Final = 16
@@ -23,12 +23,7 @@ _WORD = re.compile(r"\w\w+")
 
 def features(spec: TaskSpec) -> bytes:
     """`SIZE` signed bytes, in hundredths; the first always stands for 1. What is in the blob store is not read."""
-    if isinstance(spec.input, str):
-        text = spec.input
-    elif isinstance(spec.input, tuple):
-        text = spec.input[-1].content if spec.input else ""
-    else:
-        text = ""
+    text = newest_text(spec) or ""
     looks = bytearray(SIZE)
     looks[0] = FEATURE_SCALE
     _hash(_WORD.findall(text[:LONGEST].lower()), WORDS, looks, 1)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from callboard.events.backend import Backend, Breaker
-from callboard.events.chat import Usage, estimated_tokens
+from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
 from callboard.projections.load import BackendLoad
@@ -81,12 +80,12 @@ def survey(
     """
     spec = task.spec
     assert spec is not None
-    input_tokens = _input_tokens(spec)
+    needed, input_tokens = required(spec), _input_tokens(spec)
     options, excluded, later = [], [], set()
     until: datetime | None = None
     for name, backend in sorted(backends.items()):
         load = loads.get(name, _IDLE)
-        refusal = _misfit(task, spec, backend, input_tokens, qualities[name])
+        refusal = _misfit(task, spec, backend, needed, input_tokens, qualities[name])
         if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
             refusal = wait
             later.add(name)
@@ -105,13 +104,15 @@ def survey(
 _IDLE: Final = BackendLoad()
 
 
-def _misfit(task: Task, spec: TaskSpec, backend: Backend, input_tokens: int, quality: int) -> str | None:
+def _misfit(
+    task: Task, spec: TaskSpec, backend: Backend, needed: tuple[str, ...], input_tokens: int, quality: int
+) -> str | None:
     """Why this backend can never do the task, as both are."""
     offered, needs = backend.spec, spec.needs
     assert offered is not None
     if spec.backend is not None and spec.backend != backend.id:
         return f"the task is pinned to {spec.backend}"
-    if missing := [capability for capability in required(spec) if capability not in offered.capabilities]:
+    if missing := [capability for capability in needed if capability not in offered.capabilities]:
         return f"does not offer {', '.join(missing)}"
     if missing := [policy for policy in needs.data_policy if policy not in offered.data_policy]:
         return f"does not promise {', '.join(missing)}"
@@ -166,11 +167,10 @@ def _predict(
 
 
 def _input_tokens(spec: TaskSpec) -> int:
+    messages = spec.input if isinstance(spec.input, tuple) else ()
+    length = prompt_length(messages, spec.schema, spec.tools) + len(spec.system or "")
     if isinstance(spec.input, Blob):
-        length = spec.input.size
+        length += spec.input.size
     elif isinstance(spec.input, str):
-        length = len(spec.input)
-    else:
-        length = sum(len(message.content) for message in spec.input)
-    given = [part for part in (spec.schema, spec.tools) if part]
-    return estimated_tokens(length + len(spec.system or "") + (len(msgspec.json.encode(given)) if given else 0))
+        length += len(spec.input)
+    return estimated_tokens(length)

@@ -74,6 +74,7 @@ def _document(backend: "Backend", load: "BackendLoad", evidence: "Evidence | Non
 
 def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> None:
     from callboard.deploy.cli.printing import one_line, print_table, took
+    from callboard.events.task import PERFECT
 
     numbers = ("replicas", "tasks", "tokens", "first token", "tokens/s", "answered", "failed in a row", "score")
     print_table(
@@ -92,7 +93,7 @@ def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> No
                 f"{1e9 / load.per_output:.0f}" if load.per_output else "",
                 str(load.answered),
                 str(load.failures or ""),
-                f"{evidence.mean / 10_000:.0f}% of {evidence.count}" if evidence else "",
+                f"{evidence.mean / PERFECT:.0%} of {evidence.count}" if evidence else "",
             )
             for backend, load, evidence in rows
         ),

@@ -169,10 +169,7 @@ def _told(event: task.TaskEvent | object) -> str:
 
 
 def _asked(spec: task_spec.TaskSpec) -> str:
-    if isinstance(spec.input, Blob):
-        asked = f"{spec.input.size:,} bytes"
-    else:
-        asked = spec.input if isinstance(spec.input, str) else spec.input[-1].content if spec.input else ""
+    asked = f"{spec.input.size:,} bytes" if isinstance(spec.input, Blob) else task_spec.newest_text(spec) or ""
     terms = [
         f"needs {' '.join(spec.needs.capabilities)}" if spec.needs != task_spec.NO_NEEDS else "",
         f"at most {usd(spec.max_cost)}" if spec.max_cost is not None else "",

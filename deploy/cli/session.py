@@ -55,7 +55,7 @@ async def session_at(where: Where) -> AsyncIterator[Session]:
 
 
 async def projections(place: Place) -> Projector:
-    """Everything that is true now; all four together, since their snapshots are only good together."""
+    """Everything that is true now; all projections together, since their snapshots are only good together."""
     projector = Projector(place.bus, *LIVE)
     with working("Reading the log"):
         await projector.catch_up()

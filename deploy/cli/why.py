@@ -76,6 +76,7 @@ def _document(choice: "Choice") -> dict[str, Any]:
 def _print(decided: "Choice | Refusal") -> None:
     from callboard.deploy.cli.history import Refusal
     from callboard.deploy.cli.printing import clock, one_line, print_table, took, usd
+    from callboard.events.task import PERFECT
 
     if isinstance(decided, Refusal):
         click.echo(f"{clock(decided.time)} {decided.event}: {one_line(decided.reason, 300)}\n")
@@ -94,7 +95,7 @@ def _print(decided: "Choice | Refusal") -> None:
                 candidate.backend,
                 usd(candidate.cost) if candidate.excluded is None else "",
                 took(candidate.latency),
-                f"{candidate.quality / 10_000:.0f}%" if candidate.excluded is None else "",
+                f"{candidate.quality / PERFECT:.0%}" if candidate.excluded is None else "",
                 one_line(candidate.excluded or "", 160),
             )
             for candidate in decision.candidates

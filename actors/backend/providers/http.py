@@ -197,7 +197,7 @@ class Endpoint:
 
         async def trace_connection(event: str, _: object) -> None:
             nonlocal is_new
-            is_new = is_new or event.startswith("connection.connect_tcp")
+            is_new = is_new or "connect_tcp" in event  # a proxy's has another prefix
 
         request.extensions["trace"] = trace_connection
         while True:
