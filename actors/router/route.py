@@ -2,14 +2,14 @@
 
 import difflib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import TIER_QUALITY, Survey, required, survey
+from callboard.actors.router.options import TIER_QUALITY, Option, Survey, required, survey
 from callboard.actors.router.policies.policy import Policy
 from callboard.events.backend import Backend
 from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
@@ -25,13 +25,17 @@ PPM: Final = 1_000_000
 
 
 class View(Struct, frozen=True):
-    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments."""
+    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments.
+
+    ``money`` is what a micro-dollar counts for: more than 1 when spending runs ahead of its pace.
+    """
 
     backends: Mapping[str, Backend]
     loads: Mapping[str, BackendLoad]
     extra: Mapping[str, int]
     seen: int
     quality: Quality = Quality()
+    money: float = 1.0
 
 
 class Rules(Struct, frozen=True):
@@ -73,20 +77,26 @@ def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes,
         return Parked(f"trying {task.backend} again: {task.failure.message}", now + timedelta(seconds=pause))
     options = fresh or found.options
     assert task.spec is not None
-    scores = policy.scores(task.spec, options)
-    best = max(scores)
-    ties = [option for option, score in zip(options, scores, strict=True) if score == best]
-    winner = ties[0] if len(ties) == 1 else random.Random(seed).choice(ties)
+    shares = policy.shares(task.spec, options, view.money)
+    winner, share = _draw(options, shares, seed)
     decision = Decision(
         policy=policy.name,
         reason="the only one that can" if len(found.options) == 1 else policy.reason(winner),
         seen=view.seen,
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
-        propensity=PPM // len(ties),
+        propensity=PPM * share // sum(shares),
         features=looks,
     )
     return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
+
+
+def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
+    """One of the options, each as often as its share says; and that share."""
+    likely = [(option, share) for option, share in zip(options, shares, strict=True) if share > 0]
+    if len(likely) == 1:
+        return likely[0]
+    return random.Random(seed).choices(likely, [share for _, share in likely])[0]
 
 
 def _no_option(task: Task, found: Survey, view: View) -> Verdict:

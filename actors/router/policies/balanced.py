@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from callboard.actors.router.options import PERCENT, Option
+from callboard.actors.router.policies.policy import highest
 from callboard.events.task_spec import TaskSpec
 
 NS_PER_S = 1_000_000_000
@@ -22,12 +23,13 @@ class Balanced:
         self._second = second
         self._quality = quality
 
-    def scores(self, spec: TaskSpec, options: Sequence[Option]) -> Sequence[int]:
-        """Net value in micro-dollars."""
-        return [
+    def shares(self, spec: TaskSpec, options: Sequence[Option], money: float) -> Sequence[int]:
+        """The best net value in micro-dollars."""
+        worth = [
             option.quality * self._quality // PERCENT - option.cost - option.latency * self._second // NS_PER_S
             for option in options
         ]
+        return highest(worth)
 
     def reason(self, option: Option) -> str:
         """All three."""

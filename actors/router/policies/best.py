@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from callboard.actors.router.options import PERCENT, Option
+from callboard.actors.router.policies.policy import highest
 from callboard.events.task_spec import TaskSpec
 
 
@@ -11,9 +12,9 @@ class Best:
 
     name = "best/1"
 
-    def scores(self, spec: TaskSpec, options: Sequence[Option]) -> Sequence[int]:
+    def shares(self, spec: TaskSpec, options: Sequence[Option], money: float) -> Sequence[int]:
         """The quality; no money outweighs any of it."""
-        return [(option.quality << 64) - option.cost for option in options]
+        return highest([(option.quality << 64) - option.cost for option in options])
 
     def reason(self, option: Option) -> str:
         """The quality."""

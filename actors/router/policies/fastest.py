@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from callboard.actors.router.options import Option
+from callboard.actors.router.policies.policy import highest
 from callboard.events.task_spec import TaskSpec
 
 
@@ -11,9 +12,9 @@ class Fastest:
 
     name = "fastest/1"
 
-    def scores(self, spec: TaskSpec, options: Sequence[Option]) -> Sequence[int]:
-        """Minus the latency in ns."""
-        return [-option.latency for option in options]
+    def shares(self, spec: TaskSpec, options: Sequence[Option], money: float) -> Sequence[int]:
+        """The lowest latency."""
+        return highest([-option.latency for option in options])
 
     def reason(self, option: Option) -> str:
         """The latency."""
