@@ -15,7 +15,6 @@ from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
 from callboard.actors.intake import Intake
 from callboard.actors.projector import Projector
-from callboard.actors.router.policies.balanced import Balanced
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules
 from callboard.actors.router.router import Router
@@ -139,9 +138,12 @@ class Node:
         await self._register(backends)
         if "router" in self._roles:
             router = self._settings.router
-            rules = Rules(
-                policies(Balanced(second=router.latency_price_micros_per_s)), router.policy, router.max_attempts
+            known = policies(
+                router.latency_price_micros_per_s,
+                router.quality_price_micros_per_percent,
+                router.pace_micros_per_task,
             )
+            rules = Rules(known, router.policy, router.max_attempts)
             self._run("router", Router(self.bus, tasks.by(self._source("router")), self.projector, rules).run)
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)

@@ -28,7 +28,7 @@ PROVIDER_URLS: Mapping[str, str] = {
 }
 PROVIDER_KEYS: Mapping[str, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
-POLICIES = ("balanced", "best", "cheapest", "fastest")
+POLICIES = ("adaptive", "balanced", "best", "cheapest", "fastest")
 POLICY_ENTRY_POINTS = "callboard.policies"
 """Group of entry points under which other packages offer policies of their own."""
 
@@ -49,13 +49,17 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
 class Router(Struct, frozen=True, forbid_unknown_fields=True):
     """How tasks find a backend.
 
-    ``policy`` is one of POLICIES or an entry point of POLICY_ENTRY_POINTS. ``latency_price_micros_per_s`` is what
-    ``balanced`` would pay, in micro-dollars, to get an answer one second sooner.
+    ``policy`` is one of POLICIES or an entry point of POLICY_ENTRY_POINTS. ``latency_price_micros_per_s`` and
+    ``quality_price_micros_per_percent`` are what ``adaptive`` and ``balanced`` would pay, in micro-dollars, for an
+    answer one second sooner, or better by one percent. ``pace_micros_per_task`` is what ``adaptive`` may spend on a task on
+    average, 0 for no such bound.
     """
 
-    policy: str = "balanced"
+    policy: str = "adaptive"
     max_attempts: int = 5
     latency_price_micros_per_s: int = 500
+    quality_price_micros_per_percent: int = 50
+    pace_micros_per_task: int = 0
 
 
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):

@@ -197,6 +197,8 @@ ROUTER: Mapping[str, Reader] = {
     "policy": policy,
     "max_attempts": whole(1),
     "latency_price_usd_per_s": usd_micros,
+    "quality_price_usd_per_percent": usd_micros,
+    "pace_usd_per_task": usd_micros,
 }
 TELEMETRY: Mapping[str, Reader] = {"traces": one_of(get_args(Traces)), "log_level": one_of(get_args(LogLevel))}
 BACKEND: Mapping[str, Reader] = {
@@ -222,6 +224,8 @@ PRICE: Mapping[str, Reader] = {"input": usd_micros, "output": usd_micros, "cache
 
 ATTRIBUTES: Mapping[str, str] = {
     "latency_price_usd_per_s": "latency_price_micros_per_s",
+    "quality_price_usd_per_percent": "quality_price_micros_per_percent",
+    "pace_usd_per_task": "pace_micros_per_task",
     "first_token_timeout": "first_token_timeout_ns",
     "timeout": "timeout_ns",
 }

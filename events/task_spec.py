@@ -95,7 +95,10 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     """Why a backend was chosen. ``seen`` is the log sequence the router's view stood at.
 
     ``propensity`` is the probability of this choice, in parts per million. ``features`` is what the task looked like to
-    the quality estimates: signed bytes, in hundredths.
+    what the router learns: signed bytes, in hundredths; ``input`` are its prompt's tokens.
+
+    A paced decision has a ``pace``, the micro-dollars that a task may cost on average, and says what a micro-dollar
+    counted for (``money``, in parts per million), and whether that was ``solved`` for anew.
     """
 
     policy: str
@@ -105,6 +108,15 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     seed: int = 0
     propensity: int = 1_000_000
     features: bytes = b""
+    input: int = 0
+    pace: int = 0
+    money: int = 1_000_000
+    solved: bool = False
+
+
+def candidate_of(decision: Decision, backend: str) -> Candidate | None:
+    """The candidate of this name."""
+    return next((candidate for candidate in decision.candidates if candidate.backend == backend), None)
 
 
 class Failure(Struct, frozen=True, omit_defaults=True):

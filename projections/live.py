@@ -4,9 +4,9 @@ from typing import Any, Final
 
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
+from callboard.projections.learning import LEARNING
 from callboard.projections.load import LOAD
 from callboard.projections.projection import Projection
-from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
 
-LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, QUALITY)
+LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, LEARNING)

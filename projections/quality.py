@@ -1,142 +1,142 @@
-"""How good each backend's answers are, and to what: sums of whole numbers that estimates follow from.
+"""How good each backend's answers are, and to what.
 
 Every judged answer is an observation of its backend: the features that the router recorded of the task, and the score.
-Kept are the sums that a Bayesian linear regression needs. They are exact and the same in any order; at `MOST`
-observations they are halved, so that what was long ago fades.
+What a regression on them expects is compared with each new score (a two-sided CUSUM: Page, 1954): when a backend has
+silently become another, what was learned of it counts little from then on.
 """
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from math import isqrt
+from typing import Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from callboard.events import task
-from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.events.task import PERFECT
-from callboard.events.task_spec import FEATURE_SCALE
-from callboard.projections.projection import Projection
-from callboard.projections.recent import Recent
+from callboard.projections.regression import Posteriors, Regression, amend, forget, observe
 
-if TYPE_CHECKING:
-    import numpy as np
+USUAL_MISS: Final = 250_000
+"""How far off an estimate usually is as long as nothing was judged, in parts per million."""
 
-MOST: Final = 4096
-KEPT: Final = 10_000
-"""The answers of so many of the newest assignments, and of at most twice as many, can still be learned from."""
+SLACK: Final = 350_000
+OUTLIER: Final = 3_000_000
+ALARM: Final = 10_000_000
+"""The CUSUM in millionths of a usual miss: what is allowed for, what one score counts at most, when it is a change."""
 
-CERTAINTY: Final = 3.0
-"""How many observations it takes to move an estimate half-way from what it is for tasks of any kind."""
+KEPT_AFTER_CHANGE: Final = 8
+"""What was learned before a change counts as so many observations."""
+
+MISSES: Final = 64
+"""Over about how many scores the usual miss is averaged."""
+
+LEVEL_DOUBT: Final = 180_000
+KIND_DOUBT: Final = 40_000
+"""Standard deviations of an estimate that rests on the prior alone, in parts per million: how good the backend is at
+all, and how much better or worse at one kind of task."""
+
+WANDERING: Final = 1_000
+"""How far quality may wander unseen, in parts per million times the root of the number of others' answers judged."""
 
 
-class Evidence(Struct, frozen=True, dict=True):
-    """What was observed of one backend.
+class Evidence(Struct, frozen=True):
+    """What is known of one backend, in parts per million.
 
-    ``gram`` is the upper triangle, row by row, of the sum of x·xᵀ over all feature vectors x, ``moment`` the sum of
-    x·score, with scores in parts per million.
+    ``total`` is the sum of all ``judged`` scores. ``miss`` is the average square of what the estimates were off,
+    ``better`` and ``worse`` are the two CUSUMs, ``changes`` how often one rose to an alarm. ``newest`` is the number
+    that the newest judged answer had among those of all backends.
     """
 
-    count: int
-    gram: tuple[int, ...]
-    moment: tuple[int, ...]
+    regression: Regression = Regression()
+    judged: int = 0
+    total: int = 0
+    miss: int = USUAL_MISS * USUAL_MISS
+    better: int = 0
+    worse: int = 0
+    changes: int = 0
+    newest: int = 0
 
     @property
     def mean(self) -> int:
-        """The average score."""
-        return self.moment[0] * FEATURE_SCALE // max(self.gram[0], 1)
-
-    @cached_property
-    def solution(self) -> "tuple[np.ndarray, np.ndarray]":
-        """The weights of the features without a prior, and what each part of the prior adds to them."""
-        import numpy as np  # noqa: PLC0415  most commands estimate nothing
-
-        size = len(self.moment)
-        precision = np.zeros((size, size))
-        precision[np.triu_indices(size)] = self.gram
-        precision += np.triu(precision, 1).T
-        precision /= FEATURE_SCALE * FEATURE_SCALE
-        precision[np.diag_indices(size)] += [1.0, *([CERTAINTY] * (size - 1))]
-        first = np.zeros(size)
-        first[0] = 1.0
-        solved = np.linalg.solve(precision, np.stack([np.array(self.moment, float) / FEATURE_SCALE, first], axis=1))
-        return solved[:, 0], solved[:, 1]
+        """The average score since it last changed."""
+        return self.total // max(self.judged, 1)
 
 
-class Answer(Struct, frozen=True):
-    """An assignment that may be judged: the newest score of its answer, None so far."""
+class Estimate(NamedTuple):
+    """The quality to expect and its standard deviation, in parts per million."""
 
-    backend: str
-    features: bytes
-    score: int | None = None
+    mean: int
+    spread: int
 
 
-class Quality(Struct, frozen=True):
-    """Evidence by backend, and the newest assignments by task."""
+class Quality(Struct, frozen=True, dict=True):
+    """Evidence by backend, and how many answers of all backends were judged."""
 
     by_backend: Map[Evidence] = Map()
-    answers: Recent[Answer] = Recent()
+    judged: int = 0
+
+    @cached_property
+    def posteriors(self) -> Posteriors:
+        """What is known of all backends, as of now."""
+        return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()})
 
 
-def apply(state: Quality, envelope: Envelope) -> Quality:
-    """The state after one event."""
-    event = envelope.event
-    if isinstance(event, task.Assigned) and event.decision.features:
-        answer = Answer(event.backend, event.decision.features)
-        return Quality(state.by_backend, state.answers.insert(envelope.entity, answer, KEPT))
-    if isinstance(event, task.Evaluated):
-        judged = state.answers.get(envelope.entity)
-        if judged is not None and judged.backend == event.backend:
-            return _judged(state, envelope.entity, judged, event.score)
-    return state
+def judged(state: Quality, backend: str, features: bytes, expected: int, score: int) -> Quality:
+    """After the first score of an answer, whose quality was ``expected`` to be otherwise."""
+    number = state.judged + 1
+    evidence = _observed(state.by_backend.get(backend, Evidence()), features, expected, score, number)
+    return Quality(state.by_backend.insert(backend, evidence), number)
 
 
-def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dict[str, int]:
-    """The quality to expect of each backend in ``priors`` for a task of these features, in parts per million.
+def judged_again(state: Quality, backend: str, features: bytes, before: int, score: int) -> Quality:
+    """After a changed mind about an answer."""
+    evidence = state.by_backend.get(backend)
+    if evidence is None or not evidence.regression.fits(features):
+        return state
+    regression = amend(evidence.regression, features, score - before)
+    evidence = replace(evidence, regression=regression, total=evidence.total + score - before)
+    return Quality(state.by_backend.insert(backend, evidence), state.judged)
+
+
+def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dict[str, Estimate]:
+    """The quality to expect of each backend in ``priors`` for a task of these features.
 
     A prior is what is expected of a backend, whatever the task, before anything was observed; it counts as one
     observation.
     """
-    expected = dict(priors)
-    known = {name: evidence for name in priors if (evidence := state.by_backend.get(name))}
-    if known:
-        import numpy as np  # noqa: PLC0415  nothing was judged yet, mostly
-
-        x = np.frombuffer(features, np.int8) / FEATURE_SCALE
-        for name, evidence in known.items():
-            if len(evidence.moment) == len(features):
-                learned, lift = evidence.solution
-                expected[name] = min(max(round(float((learned + priors[name] * lift) @ x)), 0), PERFECT)
-    return expected
+    found = {name: Estimate(prior, LEVEL_DOUBT) for name, prior in priors.items()}
+    for name, (learned, lift, variance) in state.posteriors.at(features).items():
+        if name in found:
+            evidence = state.by_backend[name]
+            age = state.judged - evidence.newest
+            mean = min(max(round(learned + priors[name] * lift), 0), PERFECT)
+            level = LEVEL_DOUBT**2 // (evidence.regression.count + 1)
+            found[name] = Estimate(mean, isqrt(level + round(KIND_DOUBT**2 * variance) + WANDERING**2 * age))
+    return found
 
 
-def _judged(state: Quality, task_id: str, answer: Answer, score: int) -> Quality:
-    x = memoryview(answer.features).cast("b").tolist()
-    evidence = state.by_backend.get(answer.backend)
-    if evidence is None or len(evidence.moment) != len(x):
-        evidence = Evidence(0, (0,) * (len(x) * (len(x) + 1) // 2), (0,) * len(x))
-    if answer.score is None:
-        evidence = _observed(evidence, x, score)
-    else:
-        change = score - answer.score
-        moment = tuple(m + v * change for m, v in zip(evidence.moment, x, strict=True))
-        evidence = Evidence(evidence.count, evidence.gram, moment)
-    judged = Answer(answer.backend, answer.features, score)
-    return Quality(state.by_backend.insert(answer.backend, evidence), state.answers.insert(task_id, judged, KEPT))
+def _observed(evidence: Evidence, features: bytes, expected: int, score: int, number: int) -> Evidence:
+    miss = score - expected
+    relative = min(max(miss * PERFECT // max(isqrt(evidence.miss), 1), -OUTLIER), OUTLIER)
+    better = max(evidence.better + relative - SLACK, 0)
+    worse = max(evidence.worse - relative - SLACK, 0)
+    after = Evidence(
+        regression=observe(evidence.regression, features, score),
+        judged=evidence.judged + 1,
+        total=evidence.total + score,
+        miss=evidence.miss + (miss * miss - evidence.miss) // MISSES,
+        better=better,
+        worse=worse,
+        changes=evidence.changes,
+        newest=number,
+    )
+    return _changed(after, score) if max(better, worse) > ALARM else after
 
 
-def _observed(evidence: Evidence, x: list[int], score: int) -> Evidence:
-    if evidence.count == MOST:
-        halves = (tuple(value // 2 for value in values) for values in (evidence.gram, evidence.moment))
-        evidence = Evidence(MOST // 2, *halves)
-    gram, size = list(evidence.gram), len(x)
-    present = [(place, value) for place, value in enumerate(x) if value]
-    for number, (row, value) in enumerate(present):
-        start = row * size - row * (row + 1) // 2
-        for column, other in present[number:]:
-            gram[start + column] += value * other
-    moment = tuple(m + v * score for m, v in zip(evidence.moment, x, strict=True))
-    return Evidence(evidence.count + 1, tuple(gram), moment)
-
-
-QUALITY: Final = Projection("quality", 1, Quality, apply)
+def _changed(evidence: Evidence, score: int) -> Evidence:
+    """What is kept of a backend that is no longer what it was."""
+    regression = forget(evidence.regression, KEPT_AFTER_CHANGE)
+    return replace(
+        evidence, regression=regression, judged=1, total=score, better=0, worse=0, changes=evidence.changes + 1
+    )

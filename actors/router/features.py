@@ -1,11 +1,14 @@
-"""What a task looks like to the quality estimates: a short vector of whole numbers, recorded with each decision.
+"""What a task looks like to what the router learns: a short vector of whole numbers, recorded with each decision.
 
 The words of the newest message and the task's tags, each hashed to a place with a sign (feature hashing: Weinberger et
-al., 2009), the two parts scaled to length one each. Cheap, needs no model, and the same on every machine.
+al., 2009), the two parts scaled to length one each; and the text's shape, since code, lists and sums look unlike prose.
+Cheap, needs no model, and the same on every machine.
 """
 
 import math
 import re
+import string
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
@@ -14,30 +17,60 @@ from callboard.events.task_spec import FEATURE_SCALE, TaskSpec, newest_text
 
 WORDS: Final = 64
 TAGS: Final = 16
-SIZE: Final = 1 + WORDS + TAGS
-LONGEST: Final = 4000
+SHAPE: Final = 6
+SIZE: Final = 1 + WORDS + TAGS + SHAPE
+LONGEST: Final = 2000
 """Characters of the text that are looked at."""
+
+USUAL_LENGTH: Final = 5.0
+USUAL_WORD: Final = 5.0
+"""The natural logarithm of the characters in a text, and the characters in a word, that stand for 0."""
+
+OFTEN: Final = 0.2
+LINES: Final = 20
+"""The part of a text that a class of characters has, and the lines a text has, that stand for 1."""
 
 _WORD = re.compile(r"\w\w+")
 
 
 def features(spec: TaskSpec) -> bytes:
     """`SIZE` signed bytes, in hundredths; the first always stands for 1. What is in the blob store is not read."""
-    text = newest_text(spec) or ""
+    text = (newest_text(spec) or "")[:LONGEST]
+    words = _WORD.findall(text.lower())
     looks = bytearray(SIZE)
     looks[0] = FEATURE_SCALE
-    _hash(_WORD.findall(text[:LONGEST].lower()), WORDS, looks, 1)
+    _hash(words, WORDS, looks, 1)
     _hash(spec.tags, TAGS, looks, 1 + WORDS)
+    if text:
+        for place, value in enumerate(_shape(text, words), 1 + WORDS + TAGS):
+            looks[place] = round(FEATURE_SCALE * min(max(value, -1.0), 1.0)) & 0xFF
     return bytes(looks)
 
 
 def _hash(tokens: Sequence[str], size: int, looks: bytearray, start: int) -> None:
     """Write the tokens' vector of ``size`` into ``looks``."""
     counts: dict[int, int] = {}
-    for token in tokens:
+    for token, times in Counter(tokens).items():
         digest = crc32(token.encode())
         place = start + digest % size
-        counts[place] = counts.get(place, 0) + (1 if digest & 0x8000_0000 else -1)
+        counts[place] = counts.get(place, 0) + (times if digest & 0x8000_0000 else -times)
     length = math.hypot(*counts.values()) or 1.0
     for place, count in counts.items():
         looks[place] = round(FEATURE_SCALE * count / length) & 0xFF
+
+
+def _shape(text: str, words: Sequence[str]) -> tuple[float, ...]:
+    """Length, digits, capitals, punctuation, length of words, lines: each about -1 to 1."""
+    often = OFTEN * len(text)
+    return (
+        math.log(len(text)) / USUAL_LENGTH - 1,
+        _count(text, string.digits) / often,
+        _count(text, string.ascii_uppercase) / often,
+        _count(text, string.punctuation) / often,
+        sum(map(len, words)) / max(len(words), 1) / USUAL_WORD - 1,
+        text.count("\n") / LINES,
+    )
+
+
+def _count(text: str, characters: str) -> int:
+    return sum(map(text.count, characters))

@@ -10,6 +10,8 @@ from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
+from callboard.projections.bill import PPM
+from callboard.projections.learning import Expected
 from callboard.projections.load import BackendLoad
 
 TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
@@ -17,7 +19,6 @@ TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 
 PERCENT: Final = 10_000
 
-DEFAULT_OUTPUT: Final = 256
 DEFAULT_PER_TOKEN: Final = 3_000_000
 DEFAULT_PER_OUTPUT: Final = 15_000_000
 DEFAULT_FIRST_TOKEN: Final = 300_000_000
@@ -27,7 +28,8 @@ NS_PER_MINUTE: Final = 60_000_000_000
 class Option(Struct, frozen=True):
     """A backend that can do the task: predicted ``cost`` (micro-dollars), ``latency`` (ns), ``tokens`` (in and out).
 
-    ``quality`` is that of the answer to expect, in parts per million.
+    ``quality`` is that of the answer to expect, with the standard deviation ``spread`` of that estimate, in parts per
+    million.
 
     ``failed`` says that it was the last to fail this very task.
     """
@@ -37,6 +39,7 @@ class Option(Struct, frozen=True):
     latency: int
     tokens: int
     quality: int
+    spread: int = 0
     failed: bool = False
 
     @property
@@ -70,28 +73,29 @@ def survey(
     backends: Mapping[str, Backend],
     loads: Mapping[str, BackendLoad],
     extra: Mapping[str, int],
-    qualities: Mapping[str, int],
+    expected: Mapping[str, Expected],
+    input_tokens: int,
     now: datetime,
 ) -> Survey:
     """Look at every backend.
 
-    ``extra`` are tokens assigned by this router that ``loads`` do not show yet, ``qualities`` the quality to expect of
-    each backend for this task, in parts per million.
+    ``extra`` are tokens assigned by this router that ``loads`` do not show yet, ``expected`` what was learned of each
+    backend for such a task, ``input_tokens`` the length of its prompt.
     """
     spec = task.spec
     assert spec is not None
-    needed, input_tokens = required(spec), _input_tokens(spec)
+    needed = required(spec)
     options, excluded, later = [], [], set()
     until: datetime | None = None
     for name, backend in sorted(backends.items()):
         load = loads.get(name, _IDLE)
-        refusal = _misfit(task, spec, backend, needed, input_tokens, qualities[name])
+        refusal = _misfit(task, spec, backend, needed, input_tokens, expected[name].quality)
         if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
-        option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens, qualities[name])
+        option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens, expected[name])
         if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
             refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         if refusal is None:
@@ -140,13 +144,11 @@ def _not_now(backend: Backend, load: BackendLoad, extra: int, now: datetime) -> 
 
 
 def _predict(
-    task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, extra: int, input_tokens: int, quality: int
+    task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, extra: int, input_tokens: int, expected: Expected
 ) -> Option:
     offered = backend.spec
     assert offered is not None
-    output = load.output or DEFAULT_OUTPUT
-    if spec.max_tokens:
-        output = min(output, spec.max_tokens)
+    output = min(expected.output, spec.max_tokens or expected.output)
     per_token = load.per_token or DEFAULT_PER_TOKEN
     per_output = load.per_output if load.answered else DEFAULT_PER_OUTPUT
     lanes = max(backend.replicas * offered.concurrency, 1)
@@ -158,15 +160,17 @@ def _predict(
         wait = max(wait, len(load.outstanding) * NS_PER_MINUTE // offered.rpm)
     return Option(
         backend=backend.id,
-        cost=backend.price.cost(Usage(input_tokens, output)),
+        cost=backend.price.cost(Usage(input_tokens, output)) * expected.ratio // PPM,
         latency=wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_output,
         tokens=input_tokens + output,
-        quality=quality,
+        quality=expected.quality,
+        spread=expected.spread,
         failed=task.failure is not None and task.backend == backend.id,
     )
 
 
-def _input_tokens(spec: TaskSpec) -> int:
+def prompt_tokens(spec: TaskSpec) -> int:
+    """About how many tokens the prompt has."""
     messages = spec.input if isinstance(spec.input, tuple) else ()
     length = prompt_length(messages, spec.schema, spec.tools) + len(spec.system or "")
     if isinstance(spec.input, Blob):

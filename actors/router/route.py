@@ -9,40 +9,38 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import TIER_QUALITY, Option, Survey, required, survey
-from callboard.actors.router.policies.policy import Policy
+from callboard.actors.router.options import TIER_QUALITY, Option, Survey, prompt_tokens, required, survey
+from callboard.actors.router.policies.policy import Paced, Policy
+from callboard.actors.router.shadow_price import Market
 from callboard.events.backend import Backend
 from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
+from callboard.projections.bill import PPM
+from callboard.projections.learning import Learning, expectations
 from callboard.projections.load import BackendLoad
-from callboard.projections.quality import Quality, estimates
+from callboard.projections.pace import Situation
 
 Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired
 
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
-PPM: Final = 1_000_000
 
 
 class View(Struct, frozen=True):
-    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments.
-
-    ``money`` is what a micro-dollar counts for: more than 1 when spending runs ahead of its pace.
-    """
+    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments."""
 
     backends: Mapping[str, Backend]
     loads: Mapping[str, BackendLoad]
     extra: Mapping[str, int]
     seen: int
-    quality: Quality = Quality()
-    money: float = 1.0
+    learning: Learning = Learning()
 
 
 class Rules(Struct, frozen=True):
     """How the router is set up: policies by name, which one by default, and when to give up."""
 
     policies: Mapping[str, Policy]
-    default: str = "balanced"
+    default: str = "adaptive"
     max_attempts: int = 5
 
 
@@ -61,32 +59,45 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     if policy is None:
         known = ", ".join(sorted(rules.policies))
         return Rejected(f"unknown policy {spec.policy!r}; known: {known}")
-    looks = features(spec)
+    looks, length = features(spec), prompt_tokens(spec)
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
-    qualities = estimates(view.quality, looks, priors)
-    found = survey(task, view.backends, view.loads, view.extra, qualities, now)
+    expected = expectations(view.learning, looks, priors)
+    found = survey(task, view.backends, view.loads, view.extra, expected, length, now)
     if not found.options:
         return _no_option(task, found, view)
-    return _choose(task, found, view, policy, looks, now, seed)
-
-
-def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, now: datetime, seed: int) -> Verdict:
     fresh = tuple(option for option in found.options if not option.failed)
     if not fresh and task.status is Status.FAILED and task.failure and task.failure.kind != "rate_limited":
         pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
         return Parked(f"trying {task.backend} again: {task.failure.message}", now + timedelta(seconds=pause))
     options = fresh or found.options
+    spreads = {name: each.spread for name, each in expected.items()}
+    market = Market(view.backends, priors, view.learning, _situation(looks, length, options), spreads)
+    return _assign(task, found, options, market, policy, view.seen, seed)
+
+
+def _assign(
+    task: Task, found: Survey, options: Sequence[Option], market: Market, policy: Policy, seen: int, seed: int
+) -> Assigned:
     assert task.spec is not None
-    shares = policy.shares(task.spec, options, view.money)
+    pace, money, solved = 0, PPM, False
+    if isinstance(policy, Paced) and policy.pace:
+        pace, money = policy.pace, market.learning.pace.money
+        if solved := market.learning.pace.is_due:
+            money = policy.money(market)
+    shares = policy.shares(task.spec, options, money / PPM)
     winner, share = _draw(options, shares, seed)
     decision = Decision(
         policy=policy.name,
         reason="the only one that can" if len(found.options) == 1 else policy.reason(winner),
-        seen=view.seen,
+        seen=seen,
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
         propensity=PPM * share // sum(shares),
-        features=looks,
+        features=market.newest.features,
+        input=market.newest.input,
+        pace=pace,
+        money=money,
+        solved=solved,
     )
     return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
 
@@ -97,6 +108,12 @@ def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[
     if len(likely) == 1:
         return likely[0]
     return random.Random(seed).choices(likely, [share for _, share in likely])[0]
+
+
+def _situation(looks: bytes, length: int, options: Sequence[Option]) -> Situation:
+    return Situation(
+        looks, length, tuple(option.backend for option in options), tuple(option.latency for option in options)
+    )
 
 
 def _no_option(task: Task, found: Survey, view: View) -> Verdict:

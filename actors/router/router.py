@@ -21,8 +21,8 @@ from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope, decode
 from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Released, Status, Submitted, Task, TaskEvent
 from callboard.projections.backends import BACKENDS
+from callboard.projections.learning import LEARNING
 from callboard.projections.load import LOAD
-from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
@@ -74,7 +74,7 @@ class Router:
                 loads=self._projector.state(LOAD).backends,
                 extra=self._own.tokens,
                 seen=self._projector.seq,
-                quality=self._projector.state(QUALITY),
+                learning=self._projector.state(LEARNING),
             )
             seed = int.from_bytes(f"{task_id}/{task.attempt}".encode()[-7:], "big")
             verdict = route(task, view, self._rules, now(), seed)

@@ -33,12 +33,12 @@ async def _backends(where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import session_at
     from callboard.projections.backends import BACKENDS
+    from callboard.projections.learning import LEARNING
     from callboard.projections.load import LOAD, BackendLoad
-    from callboard.projections.quality import QUALITY
 
     async with session_at(where) as session:
         loads = session.projector.state(LOAD).backends
-        judged = session.projector.state(QUALITY).by_backend
+        judged = session.projector.state(LEARNING).quality.by_backend
         known = sorted(session.projector.state(BACKENDS).by_id.values(), key=lambda backend: backend.id)
     rows = [(backend, loads.get(backend.id, BackendLoad()), judged.get(backend.id)) for backend in known]
     if as_json:
@@ -67,7 +67,7 @@ def _document(backend: "Backend", load: "BackendLoad", evidence: "Evidence | Non
         "duration": load.duration,
         "answered": load.answered,
         "failures": load.failures,
-        "judged": evidence.count if evidence else 0,
+        "judged": evidence.judged if evidence else 0,
         "score": evidence.mean if evidence else None,
     }
 
@@ -93,7 +93,7 @@ def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> No
                 f"{1e9 / load.per_output:.0f}" if load.per_output else "",
                 str(load.answered),
                 str(load.failures or ""),
-                f"{evidence.mean / PERFECT:.0%} of {evidence.count}" if evidence else "",
+                f"{evidence.mean / PERFECT:.0%} of {evidence.judged}" if evidence else "",
             )
             for backend, load, evidence in rows
         ),

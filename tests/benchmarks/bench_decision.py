@@ -19,9 +19,9 @@ from callboard.events.money import Price
 from callboard.events.persistent import Map
 from callboard.events.task import Assigned, Evaluated, Status, Task
 from callboard.events.task_spec import Decision, TaskSpec
+from callboard.projections.learning import LEARNING
 from callboard.projections.load import BackendLoad
 from callboard.projections.projection import fold
-from callboard.projections.quality import QUALITY
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def view(backends: int) -> View:
         },
         extra={},
         seen=1,
-        quality=fold(QUALITY, QUALITY.initial(), (event for name in names for event in judged(name))),
+        learning=fold(LEARNING, LEARNING.initial(), (event for name in names for event in judged(name))),
     )
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     given = arguments.parse_args()
     task = Task("t", Status.SUBMITTED, TaskSpec(input="a question " * 50, max_tokens=500))
     world, result = view(given.backends), {}
-    for policy in ("cheapest", "fastest", "balanced", "best"):
+    for policy in ("cheapest", "fastest", "balanced", "best", "adaptive"):
         rules, took = Rules(policies(), default=policy), []
         for seed in range(given.decisions):
             began = time.perf_counter_ns()

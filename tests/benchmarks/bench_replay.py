@@ -25,14 +25,14 @@ from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, encode, message_hash, short_type
 from callboard.projections.cost import COST
+from callboard.projections.learning import LEARNING
 from callboard.projections.live import LIVE
 from callboard.projections.load import LOAD
-from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
 
 FEATURES = features(task_spec.TaskSpec(input="What is the capital of Portugal? " * 4, tags=("trivia",)))
 START = datetime(2026, 11, 1, tzinfo=UTC)
-SETS = {"decode only": (), "tasks": (TASKS,), "load": (LOAD,), "cost": (COST,), "quality": (QUALITY,), "all": LIVE}
+SETS = {"decode only": (), "tasks": (TASKS,), "load": (LOAD,), "cost": (COST,), "learning": (LEARNING,), "all": LIVE}
 
 
 def life_of(task_id: str, number: int) -> list[Write]:

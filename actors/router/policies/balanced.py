@@ -19,7 +19,7 @@ class Balanced:
 
     name = "balanced/1"
 
-    def __init__(self, second: int = 500, quality: int = 5) -> None:
+    def __init__(self, second: int, quality: int) -> None:
         self._second = second
         self._quality = quality
 

@@ -1,9 +1,10 @@
 """The shape of a policy: how probable each backend that can do a task is to get it."""
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from callboard.actors.router.options import Option
+from callboard.actors.router.shadow_price import Market
 from callboard.events.task_spec import TaskSpec
 
 CERTAIN: Final = 1_000_000
@@ -33,7 +34,21 @@ class Policy(Protocol):
         ...
 
 
-def highest(scores: Sequence[int]) -> list[int]:
+@runtime_checkable
+class Paced(Policy, Protocol):
+    """A policy that spends no more than so much a task, on average."""
+
+    @property
+    def pace(self) -> int:
+        """Micro-dollars a task, 0 for no such bound."""
+        ...
+
+    def money(self, market: Market) -> int:
+        """What a micro-dollar has to count for from now on, in parts per million."""
+        ...
+
+
+def highest(scores: Sequence[float]) -> list[int]:
     """The shares when the highest score wins; equal ones share by lot."""
     best = max(scores)
     share = CERTAIN // sum(score == best for score in scores)

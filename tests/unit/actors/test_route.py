@@ -27,9 +27,9 @@ from callboard.events.task import (
     Task,
 )
 from callboard.events.task_spec import Decision, Needs, TaskSpec
+from callboard.projections.learning import LEARNING
 from callboard.projections.load import BackendLoad
 from callboard.projections.projection import fold
-from callboard.projections.quality import QUALITY
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 RULES = Rules(policies())
@@ -69,7 +69,7 @@ specs = st.builds(
     min_quality=st.none() | st.integers(0, 100),
     schema=st.sampled_from([None, {"type": "object"}]),
     priority=st.integers(0, 9),
-    policy=st.sampled_from([None, "best", "cheapest", "fastest", "balanced"]),
+    policy=st.sampled_from([None, "best", "cheapest", "fastest", "balanced", "adaptive"]),
 )
 
 
@@ -112,7 +112,7 @@ def test_the_best_is_what_was_judged_to_be():
         for backend in ("a", "b")
         for envelope in judged(f"{kind}-{backend}-{number}", kind, backend, 1.0 if backend == good else 0.2)
     ]
-    view = replace(world(a=1000, b=1000), quality=fold(QUALITY, QUALITY.initial(), events))
+    view = replace(world(a=1000, b=1000), learning=fold(LEARNING, LEARNING.initial(), events))
     for asked, best in (("please translate another sentence", "a"), ("multiply two more numbers", "b")):
         verdict = route(Task("t", Status.SUBMITTED, TaskSpec(input=asked, policy="best")), view, RULES, NOW, 1)
         assert verdict.backend == best

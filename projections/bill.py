@@ -1,0 +1,95 @@
+"""What each backend's answers cost against what was predicted, and how long they are.
+
+The length of an answer is learned as a regression on the task's features, on a logarithmic scale. Whatever a prediction
+misses all the same (another tokeniser, a price that is not the one that is billed) is seen in the ratio of what was
+billed to what was predicted, of about the last two hundred calls.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from math import exp, log
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from callboard.events.persistent import Map
+from callboard.projections.regression import Posteriors, Regression, observe
+
+PPM: Final = 1_000_000
+USUAL_OUTPUT: Final = 256
+"""Tokens that an answer is taken to have as long as nothing was observed."""
+
+LONGEST: Final = 20.0
+"""The logarithm of tokens that no answer is expected to exceed."""
+
+CALLS: Final = 256
+BELIEF: Final = 5
+"""How many calls as predicted the ratio is taken to have seen at the start."""
+
+FURTHEST: Final = 16
+"""No ratio is more than so many times over or under one."""
+
+
+class Bill(Struct, frozen=True):
+    """One backend: logarithms of its answers' lengths in tokens, and sums over calls in micro-dollars."""
+
+    lengths: Regression = Regression()
+    calls: int = 0
+    predicted: int = 0
+    billed: int = 0
+
+    @property
+    def ratio(self) -> int:
+        """What is billed for what the lengths and the price predict, in parts per million."""
+        if not self.predicted:
+            return PPM
+        belief = self.predicted * BELIEF // self.calls
+        ratio = (self.billed + belief) * PPM // (self.predicted + belief)
+        return min(max(ratio, PPM // FURTHEST), PPM * FURTHEST)
+
+
+class Bills(Struct, frozen=True, dict=True):
+    """Bills by backend."""
+
+    by_backend: Map[Bill] = Map()
+
+    @cached_property
+    def posteriors(self) -> Posteriors:
+        """What is known of the lengths, as of now."""
+        return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()})
+
+    def ratio(self, backend: str) -> int:
+        """What the backend bills for what is predicted, in parts per million."""
+        bill = self.by_backend.get(backend)
+        return bill.ratio if bill else PPM
+
+
+class Expense(NamedTuple):
+    """Expected ``output`` tokens, and the ``ratio`` of a bill to what tokens and price predict, in ppm."""
+
+    output: int
+    ratio: int
+
+
+NOTHING_KNOWN: Final = Expense(USUAL_OUTPUT, PPM)
+
+
+def answered(state: Bills, backend: str, features: bytes, output: int, predicted: int, billed: int) -> Bills:
+    """After an answer of ``output`` tokens, ``predicted`` at the present ratio to cost what was ``billed``."""
+    bill = state.by_backend.get(backend, Bill())
+    calls, before, paid = bill.calls, bill.predicted, bill.billed
+    if predicted:
+        if calls == CALLS:
+            calls, before, paid = CALLS // 2, before // 2, paid // 2
+        calls, before, paid = calls + 1, before + predicted * PPM // bill.ratio, paid + billed
+    lengths = observe(bill.lengths, features, round(PPM * log(max(output, 1))))
+    return Bills(state.by_backend.insert(backend, Bill(lengths, calls, before, paid)))
+
+
+def expenses(state: Bills, features: bytes) -> Mapping[str, Expense]:
+    """What to expect of each backend that has answered a task with features of this form."""
+    prior = log(USUAL_OUTPUT)
+    return {
+        name: Expense(round(exp(min(learned / PPM + prior * lift, LONGEST))), state.by_backend[name].ratio)
+        for name, (learned, lift, _) in state.posteriors.at(features).items()
+    }

@@ -1,0 +1,128 @@
+"""What the router learns from its results: quality from scores, lengths and bills from answers, the pace of money."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from callboard.events import task
+from callboard.events.envelope import Envelope
+from callboard.events.task_spec import candidate_of
+from callboard.projections import bill, pace, quality
+from callboard.projections.bill import NOTHING_KNOWN, Bills
+from callboard.projections.pace import Pace
+from callboard.projections.projection import Projection
+from callboard.projections.quality import Quality
+from callboard.projections.recent import Recent
+
+KEPT: Final = 10_000
+"""The answers of so many of the newest assignments, and of at most twice as many, can still be learned from."""
+
+
+class Choice(Struct, frozen=True):
+    """An assignment: what was expected of it, in micro-dollars and parts per million.
+
+    ``booked`` is what the balance still counts for it, None if it was not paced; ``score`` is the newest of its answer.
+    """
+
+    backend: str
+    features: bytes
+    cost: int = 0
+    quality: int = 0
+    booked: int | None = None
+    score: int | None = None
+
+
+class Learning(Struct, frozen=True):
+    """What was learned, and the newest assignments by task."""
+
+    quality: Quality = Quality()
+    bills: Bills = Bills()
+    pace: Pace = Pace()
+    choices: Recent[Choice] = Recent()
+
+
+class Expected(NamedTuple):
+    """What to expect of a backend for a task.
+
+    Its ``quality`` with the ``spread`` (standard deviation) of that estimate in ppm, ``output`` tokens, and the
+    ``ratio`` of its bill to what tokens and price predict, in ppm.
+    """
+
+    quality: int
+    spread: int
+    output: int
+    ratio: int
+
+
+def apply(state: Learning, envelope: Envelope) -> Learning:
+    """The state after one event."""
+    event = envelope.event
+    match event:
+        case task.Assigned():
+            return _assigned(state, envelope.entity, event)
+        case task.Completed():
+            return _completed(state, envelope.entity, event)
+        case task.Failed() | task.Spent():
+            return _settled(state, envelope.entity, event.cost)
+        case task.Cancelled() | task.Expired() | task.DeadLettered() | task.Rejected() | task.Parked():
+            return _settled(state, envelope.entity, 0)
+        case task.Evaluated():
+            return _evaluated(state, envelope.entity, event)
+    return state
+
+
+def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) -> dict[str, Expected]:
+    """What to expect of each backend in ``priors`` for a task of these features; a prior is its quality unseen."""
+    expenses = bill.expenses(state.bills, features)
+    return {
+        name: Expected(mean, spread, *expenses.get(name, NOTHING_KNOWN))
+        for name, (mean, spread) in quality.estimates(state.quality, features, priors).items()
+    }
+
+
+def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
+    decision, paced = event.decision, event.decision.pace > 0
+    if not decision.features:
+        return state
+    chosen = candidate_of(decision, event.backend)
+    cost, expected = (chosen.cost, chosen.quality) if chosen else (0, 0)
+    before = state.choices.get(task_id)
+    now = state.pace
+    if paced:
+        now = pace.assigned(now, event, cost, before.booked or 0 if before else 0)
+    choice = Choice(event.backend, decision.features, cost, expected, cost if paced else None)
+    return Learning(state.quality, state.bills, now, state.choices.insert(task_id, choice, KEPT))
+
+
+def _completed(state: Learning, task_id: str, event: task.Completed) -> Learning:
+    choice = state.choices.get(task_id)
+    if choice is None or choice.backend != event.backend:
+        return state
+    bills = bill.answered(state.bills, event.backend, choice.features, event.usage.output, choice.cost, event.cost)
+    return _settled(replace(state, bills=bills), task_id, event.cost)
+
+
+def _settled(state: Learning, task_id: str, cost: int) -> Learning:
+    """After ``cost`` was paid, and nothing more is due for what was booked."""
+    choice = state.choices.get(task_id)
+    if choice is None or choice.booked is None or choice.booked == cost == 0:
+        return state
+    choices = state.choices.insert(task_id, replace(choice, booked=0), KEPT) if choice.booked else state.choices
+    return replace(state, pace=pace.settled(state.pace, choice.booked, cost), choices=choices)
+
+
+def _evaluated(state: Learning, task_id: str, event: task.Evaluated) -> Learning:
+    choice = state.choices.get(task_id)
+    if choice is None or choice.backend != event.backend:
+        return state
+    if choice.score is None:
+        known = quality.judged(state.quality, choice.backend, choice.features, choice.quality, event.score)
+    else:
+        known = quality.judged_again(state.quality, choice.backend, choice.features, choice.score, event.score)
+    choices = state.choices.insert(task_id, replace(choice, score=event.score), KEPT)
+    return replace(state, quality=known, choices=choices)
+
+
+LEARNING: Final = Projection("learning", 1, Learning, apply)

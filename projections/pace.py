@@ -1,0 +1,77 @@
+"""Whether spending keeps its pace, and what a micro-dollar counts for so that it does.
+
+A router that paces spends on average no more than so much a task. Every decision is booked at its predicted cost when
+it is made, and corrected when its cost is known: the balance lags behind nothing.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from callboard.events.task import Assigned
+from callboard.projections.bill import PPM
+
+WINDOW: Final = 800
+CELLS: Final = 8_000
+"""Of the newest tasks so many are kept, or as many as have so many candidates together."""
+
+EVERY: Final = 8
+"""The shadow price is worked out anew with every eighth decision."""
+
+CREDIT: Final = 25
+DEBT: Final = 1_000
+"""Bounds of the balance, as so many tasks at the pace: what was saved long ago is not spent at once."""
+
+
+class Situation(Struct, frozen=True):
+    """A task decided on: what it looked like, its prompt's tokens, and who could have done it at what latency (ns)."""
+
+    features: bytes
+    input: int
+    backends: tuple[str, ...]
+    latencies: tuple[int, ...]
+
+
+class Pace(Struct, frozen=True):
+    """The newest paced tasks, and how spending stands.
+
+    ``balance`` is what should have been spent and was not, in micro-dollars. ``money`` is the shadow price of a
+    micro-dollar in parts per million, as of the decision that last worked it out, ``since`` decisions ago.
+    """
+
+    situations: tuple[Situation, ...] = ()
+    balance: int = 0
+    money: int = PPM
+    since: int = EVERY
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the shadow price is to be worked out anew."""
+        return self.since >= EVERY
+
+
+def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
+    """After a paced decision for a backend of this predicted ``cost``; ``returned`` was booked for it before."""
+    decision = event.decision
+    able = [candidate for candidate in decision.candidates if candidate.excluded is None]
+    backends = tuple(candidate.backend for candidate in able)
+    if pace.situations and pace.situations[-1].backends == backends:
+        backends = pace.situations[-1].backends
+    latencies = tuple(candidate.latency for candidate in able)
+    kept = min(WINDOW, CELLS // max(len(able), 1)) - 1
+    due = decision.pace if event.attempt == 1 else 0
+    return Pace(
+        situations=(*pace.situations[-kept:], Situation(decision.features, decision.input, backends, latencies)),
+        balance=_bounded(pace.balance + due + returned - cost, decision.pace),
+        money=decision.money,
+        since=1 if decision.solved else pace.since + 1,
+    )
+
+
+def settled(pace: Pace, booked: int, cost: int) -> Pace:
+    """After ``cost`` was paid for what had been ``booked``."""
+    return Pace(pace.situations, pace.balance + booked - cost, pace.money, pace.since)
+
+
+def _bounded(balance: int, pace: int) -> int:
+    return min(max(balance, -DEBT * pace), CREDIT * pace)
