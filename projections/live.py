@@ -3,10 +3,11 @@
 from typing import Any, Final
 
 from callboard.projections.backends import BACKENDS
+from callboard.projections.budgets import BUDGETS
 from callboard.projections.cost import COST
 from callboard.projections.load import LOAD
 from callboard.projections.projection import Projection
 from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
 
-LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, QUALITY)
+LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, QUALITY, BUDGETS)

@@ -25,13 +25,17 @@ PPM: Final = 1_000_000
 
 
 class View(Struct, frozen=True):
-    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments."""
+    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments.
+
+    ``unaffordable`` are backends that there is no money for, and why.
+    """
 
     backends: Mapping[str, Backend]
     loads: Mapping[str, BackendLoad]
     extra: Mapping[str, int]
     seen: int
     quality: Quality = Quality()
+    unaffordable: Mapping[str, str] = {}
 
 
 class Rules(Struct, frozen=True):
@@ -60,7 +64,7 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     looks = features(spec)
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
     qualities = estimates(view.quality, looks, priors)
-    found = survey(task, view.backends, view.loads, view.extra, qualities, now)
+    found = survey(task, view.backends, view.loads, view.extra, qualities, now).without(view.unaffordable)
     if not found.options:
         return _no_option(task, found, view)
     return _choose(task, found, view, policy, looks, now, seed)
