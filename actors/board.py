@@ -21,8 +21,10 @@ from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
 from callboard.events.backend import Backend, BackendEvent
 from callboard.events.budget import Budget, OnBreach
+from callboard.events.chat import Usage
+from callboard.events.envelope import decode
 from callboard.events.errors import CallboardError, IllegalTransition, InvalidInput
-from callboard.events.task import ENDED, PERFECT, Cancelled, Evaluated, Requeued, Source, Status, Task
+from callboard.events.task import ENDED, PERFECT, Cancelled, Evaluated, Requeued, Source, Spent, Started, Status, Task
 
 RECHECK_S: Final = 10.0
 
@@ -224,6 +226,27 @@ class Board:
         if told.appended:
             await answer(self.bus, told.entity)
         return await outcome_of(self.bus, told.entity.state)
+
+    async def tell_cost(self, task_id: str, call: int, cost: int) -> Task:
+        """Say what a call cost whose end nobody saw, in micro-dollars; the money that is held for it comes back.
+
+        Raises:
+            InvalidInput: the task has no such call, or a negative cost.
+        """
+        if cost < 0:
+            raise InvalidInput(f"the cost of a call must be 0 or more, got {cost}")
+
+        records = await self.bus.log.read(entity("task", task_id))
+        events = [envelope.event for record in records for envelope in decode(record.data)]
+        backends = {event.call: event.backend for event in events if isinstance(event, Started)}
+
+        def spent(task: Task) -> list[Spent]:
+            if call not in task.unsettled:
+                calls = ", ".join(map(str, task.unsettled)) or "none"
+                raise InvalidInput(f"task {task.id} has no call {call} whose cost is unknown (it has: {calls})")
+            return [Spent(backends[call], call, Usage(), cost, "told by hand")]
+
+        return (await self.tasks.tell(task_id, spent)).entity.state
 
     async def evaluate(self, task_id: str, score: float, source: Source, note: str) -> None:
         """Append a judgement of a task's answer; see `TaskHandle.evaluate`."""

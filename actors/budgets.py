@@ -69,5 +69,5 @@ async def _hint(log: Log, name: str) -> str:
     close = difflib.get_close_matches(name, sorted(known), 1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    told = ", ".join(sorted(known)[:10]) if known else "none yet"
-    return f" (there are: {told}): callboard budget set {name} --limit 5usd makes it"
+    told = f"known: {', '.join(sorted(known)[:10])}" if known else "there is none yet"
+    return f" ({told}): callboard budget set {name} --limit 5usd makes it"
