@@ -147,7 +147,7 @@ class Entities(Generic[S]):
             try:
                 seq = await self._log.append(Write(subject, data, loaded.seq), timeout_s=timeout_s)
             except Conflict:
-                self._cache.pop(entity_id, None)
+                fresh = True  # what is held in memory is old: read on from there
                 continue
             after = self._fold(loaded, seq, data, envelopes)
             self._remember(after)

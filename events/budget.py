@@ -77,7 +77,7 @@ class Refunded(Struct, frozen=True, omit_defaults=True):
 
 
 class Breached(Struct, frozen=True, omit_defaults=True):
-    """``task`` needs ``needed``, only ``left`` is there, and no money that is held would be enough if it came back."""
+    """``task`` may need ``needed``, and only ``left`` is there, even if what is held for calls under way comes back."""
 
     type: ClassVar[str] = "callboard.budget.breached.v1"
     task: str

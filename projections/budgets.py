@@ -100,6 +100,15 @@ def chain(budgets: Map[Budget], name: str) -> tuple[Budget, ...]:
     return tuple(levels.values())
 
 
+def untold(state: Budgets) -> dict[str, int]:
+    """What each budget holds for calls whose end nobody saw: it may come back, but nobody knows when."""
+    sums: dict[str, int] = {}
+    for lease in state.leases.values():
+        for level in lease.levels if lease.untold else ():
+            sums[level] = sums.get(level, 0) + lease.unknown
+    return sums
+
+
 def apply(state: Budgets, envelope: Envelope) -> Budgets:
     """The state after one event."""
     if envelope.kind == "task":

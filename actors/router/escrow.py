@@ -24,7 +24,7 @@ from callboard.events.envelope import Envelope
 from callboard.events.errors import BudgetExceeded
 from callboard.events.task import Assigned, Task
 from callboard.events.task_spec import Hold
-from callboard.projections.budgets import BUDGETS
+from callboard.projections.budgets import BUDGETS, untold
 
 LEASE_S: Final = 10.0
 """After so long a lease whose owner says nothing is taken from it."""
@@ -191,7 +191,7 @@ class Escrow:
                     recalled = True
                     if await self.recall(levels, needed):
                         continue
-                draft.purse = Purse(levels)
+                draft.purse = Purse(levels, untold(self._projector.state(BUDGETS)))
                 return
             lease = await self._reserve(levels, self._size(budget, needed, left))
             if lease is not None:

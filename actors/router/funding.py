@@ -1,8 +1,8 @@
 """The decision about a task that has a budget: `route`, and then whether the money is there. Pure.
 
-A breach is a need that would not be met even if all the money came back that is held: the budget that falls short says
-what is done then. A need that money held for others would meet waits for it: nothing is exceeded yet. Only ``degrade``
-does not wait: it takes what still fits, and does as ``ask`` does when nothing fits.
+A breach is a need that would not be met even if all the money came back that is held for calls under way: the budget
+that falls short says what is done then. A need that such money would meet waits for it: nothing is exceeded yet. Only
+``degrade`` does not wait: it takes what still fits, and does as ``ask`` does when nothing fits.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,13 @@ from callboard.projections.load import BackendLoad
 
 
 class Purse(Struct, frozen=True):
-    """What there is for one task: its budget and those above it, upwards, and the ``room`` of a lease at hand."""
+    """What there is for one task: its budget and those above it, upwards, and the ``room`` of a lease at hand.
+
+    ``untold`` is what a budget holds for calls whose end nobody saw: it is not counted upon.
+    """
 
     levels: tuple[Budget, ...]
+    untold: Mapping[str, int] = {}
     room: int = 0
 
     def fits(self, amount: int) -> bool:
@@ -35,8 +39,12 @@ class Purse(Struct, frozen=True):
         return next((level for level in self.levels if level.left < amount), None)
 
     def exhausted(self, amount: int) -> Budget | None:
-        """The lowest level that will not have so much left, even if all that is held comes back."""
-        return next((level for level in self.levels if level.coming < amount), None)
+        """The lowest level that will not have so much left, even if all that is held for calls under way comes back."""
+        return next((level for level in self.levels if self.coming(level) < amount), None)
+
+    def coming(self, level: Budget) -> int:
+        """What a level will have left at most."""
+        return max(level.coming - self.untold.get(level.id, 0), 0)
 
 
 class Funded(Struct, frozen=True):
@@ -98,10 +106,11 @@ def _unaffordable(task: Task, purse: Purse, needed: int, short: Budget) -> Funde
         waits = f"waits for {dollars(needed)} of budget {short.id}, which are held for calls under way"
         return Funded(Parked(waits, budget=budget, needed=needed))
     part = "" if level.id == budget else f" (which {budget} is part of)"
-    enough = dollars(level.limit + needed - level.coming)
+    coming, lost = purse.coming(level), purse.untold.get(level.id, 0)
+    besides = f", besides {dollars(lost)} held for calls whose end nobody saw," if lost else ""
     reason = (
-        f"budget {level.id}{part} has {dollars(level.coming)} left and {dollars(needed)} may be needed: "
-        f"callboard budget set {level.id} --limit {enough}"
+        f"budget {level.id}{part} has {dollars(coming)} left{besides} and {dollars(needed)} may be needed: "
+        f"callboard budget set {level.id} --limit {dollars(level.limit + needed - coming)}"
     )
     breach = _breach(task, purse, needed)
     if level.on_breach == "stop":
@@ -111,4 +120,4 @@ def _unaffordable(task: Task, purse: Purse, needed: int, short: Budget) -> Funde
 
 def _breach(task: Task, purse: Purse, needed: int) -> tuple[str, Breached] | None:
     level = purse.exhausted(needed)
-    return (level.id, Breached(task.id, needed, level.coming)) if level is not None else None
+    return (level.id, Breached(task.id, needed, purse.coming(level))) if level is not None else None

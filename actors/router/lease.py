@@ -10,7 +10,8 @@ class OpenLease:
     """``amount`` micro-dollars of ``budget``.
 
     What is spent is known twice: from the log, as far as it is folded, and from the ``drawn`` amounts whose assignments
-    are not folded yet. Whatever can't be told for certain counts as spent.
+    are not folded yet. Whatever can't be told for certain counts as spent. It is to be given back when it is ``old``,
+    well before ``until``, when others may think its owner gone.
     """
 
     def __init__(
@@ -20,6 +21,7 @@ class OpenLease:
         self.budget = budget
         self.levels = levels
         self.until = until
+        self.old = touched + (until - touched) / 2
         self.touched = touched
         self._amount = amount
         self._drawn: dict[Hashable, int] = {}

@@ -61,7 +61,8 @@ class Money:
         """Look after the money until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._moved.wait()
             self._moved.clear()
             try:
                 await self._treasurer.tend()

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from callboard.actors.projector import Projector
-from callboard.actors.router.escrow import LEASE_S, Escrow
+from callboard.actors.router.escrow import Escrow
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.events.budget import Budget, BudgetEvent, Refunded, Sealed, Settled
@@ -57,9 +57,8 @@ class Treasurer:
         for lease in list(self._escrow.open.values()):
             told = state.leases.get(lease.id)
             idle = not lease.busy and (at - lease.touched).total_seconds() > IDLE_S
-            old = (lease.until - at).total_seconds() < LEASE_S / 2
             moved = tuple(level.id for level in chain(state.by_id, lease.budget)) != lease.levels
-            if idle or old or moved or (told is not None and told.sealed):
+            if idle or at > lease.old or moved or (told is not None and told.sealed):
                 self._escrow.leave(lease)
         for lease in list(self._escrow.leaving.values()):
             if not lease.busy or at > lease.until:
