@@ -115,12 +115,17 @@ class Escrow:
         lease = self.open.get(budget)
         if lease is not key.drawn:
             self._undo(key)
-        if lease is None or self.closed:
+        if lease is None or self.closed or self._overdrawn(lease):
             return None
         if not lease.draw(key, amount, self._projector.state(BUDGETS).leases.get(lease.id), at):
             return None
         key.drawn = lease
         return lease
+
+    def _overdrawn(self, lease: OpenLease) -> bool:
+        """Whether a limit was lowered so far that not even what is held would be there today."""
+        known = self._projector.state(BUDGETS).by_id
+        return any(level.settled + level.held > level.limit for name in lease.levels if (level := known.get(name)))
 
     async def pay(self, draft: Draft, tell: Callable[[], Awaitable[Told[Task]]]) -> Told[Task]:
         """Tell what `Draft.fund` says of a task, and get what it lacks meanwhile. Raises what ``tell`` raises."""

@@ -63,12 +63,12 @@ class Gambler:
 class Theatre:
     """Processes that are replaced when they die."""
 
-    def __init__(self, seed: int, *, doubt: float, death: float) -> None:
+    def __init__(self, seed: int, **faults: float) -> None:
         self.bus = MemoryBus()
         self.dice = random.Random(seed)
         self.ledger: Counter = Counter()
         self.killed = 0
-        self._faults = {"doubt": doubt, "death": death}
+        self._faults = faults
         self._processes: list[asyncio.Task] = []
 
     def play(self, make) -> None:
@@ -93,7 +93,7 @@ class Theatre:
 
     def heal(self) -> None:
         """From now on new processes live on."""
-        self._faults = {"doubt": 0.0, "death": 0.0}
+        self._faults = {}
 
     async def stop(self) -> None:
         for each in self._processes:
@@ -128,11 +128,12 @@ def _quick(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seed", "doubt", "death"), [(1, 0.0, 0.0), (2, 2.0, 0.0), (3, 0.0, 0.3), (4, 1.0, 0.3), (5, 3.0, 0.1)]
+    ("seed", "doubt", "stall", "death"),
+    [(1, 0.0, 0.0, 0.0), (2, 2.0, 0.0, 0.0), (3, 0.0, 2.0, 0.0), (4, 0.0, 0.0, 0.3), (5, 2.0, 1.0, 0.2)],
 )
-async def test_a_thousand_tasks_never_cost_more_than_there_is(seed, doubt, death):
+async def test_a_thousand_tasks_never_cost_more_than_there_is(seed, doubt, stall, death):
     """See each assertion; at the end all money is spent, back, or held for calls whose end nobody saw."""
-    theatre = Theatre(seed, doubt=doubt, death=death)
+    theatre = Theatre(seed, doubt=doubt, stall=stall, death=death)
     board = Board(theatre.bus.join(), "client")
     backends = Entities(theatre.bus.log, BACKEND, "setup")
     spec = BackendSpec("callable", "gambler", concurrency=32)
@@ -193,9 +194,12 @@ def _known(state, key: str) -> bool:
 def _never_more_than_the_limit(history) -> None:
     """At every message: by the budgets' own books, and by what calls cost or may yet cost, computed independently."""
     books = {name: Budget(name) for name in LIMITS}
-    exposed, holds, calls = Counter(), {}, {}
+    exposed, covered, leases = Counter(), {}, {}
+    holds, calls, void = {}, {}, set()
 
-    def expose(name: str | None, amount: int) -> None:
+    def expose(hold, amount: int) -> None:
+        exposed[hold.lease] += amount
+        name = hold.budget
         while name is not None:
             exposed[name] += amount
             name = PARENTS[name]
@@ -205,17 +209,34 @@ def _never_more_than_the_limit(history) -> None:
         if envelope.kind == "budget":
             books[entity] = budget.evolve(books[entity], event)
             assert books[entity].settled + books[entity].held <= books[entity].limit
-            continue
         match event:
+            case budget.Reserved() if event.budget == entity:
+                leases[event.hold], covered[event.hold] = entity, event.amount
+            case budget.Sealed() | budget.Settled() | budget.Refunded():
+                leases.pop(event.hold, None)
+                if isinstance(event, budget.Settled):
+                    covered[event.hold] = event.amount + event.kept
+                    assert exposed[event.hold] <= covered[event.hold], "money was given back that is spoken for"
+                elif isinstance(event, budget.Refunded):
+                    assert exposed[event.hold] == 0
             case task.Assigned():
                 holds[entity] = event.hold
+                void.discard(entity)
+                if event.hold.lease not in leases:
+                    void.add(entity)
+                    continue
+                expose(event.hold, event.hold.amount)
+                assert exposed[event.hold.lease] <= covered[event.hold.lease], "a lease was overdrawn"
             case task.Started():
-                calls[entity, event.call] = holds[entity]
-                expose(holds[entity].budget, holds[entity].amount)
+                assert entity not in void, "a call was made without money"
+                calls[entity, event.call] = holds.pop(entity)
             case task.Completed() | task.Failed() | task.Spent():
                 hold = calls.pop((entity, event.call))
                 assert event.cost <= hold.amount
-                expose(hold.budget, event.cost - hold.amount)
+                expose(hold, event.cost - hold.amount)
+            case task.Released() | task.Parked() if entity in holds and entity not in void:
+                hold = holds.pop(entity)
+                expose(hold, -hold.amount)
         assert all(exposed[name] <= limit for name, limit in LIMITS.items()), (envelope, exposed)
 
 
