@@ -169,9 +169,7 @@ class Escrow:
         if self.closed:
             raise Unavailable("the router is stopping: no more money is taken from budgets")
         if draft.breach is not None:
-            name, breached = draft.breach
-            await self._budgets.tell(name, lambda _: [breached])
-            draft.told = True
+            await self._tell_breach(draft, *draft.breach)
         if draft.lacks is None:
             return
         budget, needed = draft.lacks
@@ -182,6 +180,17 @@ class Escrow:
                     await self._lease(draft, budget, needed)
         finally:
             self._wanting[budget] -= 1
+
+    async def _tell_breach(self, draft: Draft, name: str, breached: Breached) -> None:
+        lost = untold(self._projector.state(BUDGETS)).get(name, 0)
+
+        def is_one(budget: Budget) -> bool:
+            return budget.coming - lost < breached.needed
+
+        told = await self._budgets.tell(name, lambda budget: [breached] if is_one(budget) else [])
+        draft.told = is_one(told.entity.state)
+        if not draft.told:
+            draft.purse = None  # the limit was raised meanwhile
 
     async def _lease(self, draft: Draft, budget: str, needed: int) -> None:
         """Take a lease that is good for ``needed``, or learn that there is not so much money."""

@@ -15,6 +15,7 @@ import structlog
 
 from callboard.actors.projector import Projector
 from callboard.actors.router.escrow import Escrow
+from callboard.actors.router.lease import OpenLease
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.events.budget import Budget, BudgetEvent, Refunded, Sealed, Settled
@@ -55,17 +56,17 @@ class Treasurer:
         """Seal the leases whose time has come, and settle those that are sealed."""
         at, state = now(), self._projector.state(BUDGETS)
         for lease in list(self._escrow.open.values()):
-            told = state.leases.get(lease.id)
-            idle = not lease.busy and (at - lease.touched).total_seconds() > IDLE_S
-            moved = tuple(level.id for level in chain(state.by_id, lease.budget)) != lease.levels
-            if idle or at > lease.old or moved or (told is not None and told.sealed):
+            if self._is_over(lease, state, at):
                 self._escrow.leave(lease)
-        for lease in list(self._escrow.leaving.values()):
-            if not lease.busy or at > lease.until:
-                await self._seal(lease.id, lease.budget, "used up, idle or old")
+        seqs = [
+            await self._seal(lease.id, lease.budget, "used up, idle or old")
+            for lease in list(self._escrow.leaving.values())
+            if not lease.busy or at > lease.until
+        ]
         for lease_id, told in list(state.leases.items()):
             if not told.sealed and _is_gone(told, at):
                 await self._seal(lease_id, told.budget, f"{told.owner} is gone")
+        await self._projector.reached(max(seqs, default=0))
         waited_for = len(state.waiting) > 0
         for lease_id, told in list(self._projector.state(BUDGETS).leases.items()):
             if told.sealed and (lease_id in self._ours or _is_gone(told, at)):
@@ -104,6 +105,19 @@ class Treasurer:
         await self._projector.reached(max(seqs, default=0))
         for lease_id in list(self._ours):
             await self._settle(lease_id, now(), at_once=True)
+
+    def _is_over(self, lease: OpenLease, state: Budgets, at: datetime) -> bool:
+        """Whether a lease of ours is of no more use: old, idle, sealed, of another chain, too small for who waits."""
+        told = state.leases.get(lease.id)
+        if at > lease.old or (told is not None and told.sealed):
+            return True
+        if tuple(level.id for level in chain(state.by_id, lease.budget)) != lease.levels:
+            return True
+        if lease.busy:
+            return False
+        needs = [wait.needed for wait in state.waiting.values() if wait.budget == lease.budget]
+        too_small = bool(needs) and min(needs) > lease.room(told)
+        return too_small or (at - lease.touched).total_seconds() > IDLE_S
 
     def _may_seal(self, lease_id: str, lease: Lease, at: datetime) -> bool:
         """Whether it has money to spare, and is not just being spent from."""

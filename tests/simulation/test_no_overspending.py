@@ -9,6 +9,7 @@ import random
 from collections import Counter
 
 import pytest
+from servers.budget_auditor import audit
 from servers.unreliable_bus import unreliable
 
 from callboard.actors.backend.providers.provider import Answer
@@ -22,9 +23,8 @@ from callboard.actors.router.router import Router
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.memory import MemoryBus
 from callboard.deploy.supervision import supervise
-from callboard.events import budget, task
+from callboard.events import task
 from callboard.events.backend import BackendSpec, Priced, Registered, Scaled
-from callboard.events.budget import Budget
 from callboard.events.chat import Usage
 from callboard.events.envelope import decode
 from callboard.events.money import Price
@@ -154,7 +154,7 @@ async def test_a_thousand_tasks_never_cost_more_than_there_is(seed, doubt, stall
     finally:
         await theatre.stop()
     history = [e for record in theatre.bus._server.stream.between(0, 10**9) for e in decode(record.data)]
-    _never_more_than_the_limit(history)
+    audit(history, LIMITS, PARENTS)
     _the_models_were_paid_from_budgets(history, theatre.ledger)
     _what_is_left_is_explained(at_rest)
     assert death == 0 or theatre.killed > ROUTERS
@@ -189,55 +189,6 @@ def _known(state, key: str) -> bool:
     levels = PARENTS[lease.budget], lease.budget
     holds = [state.by_id[level].holds.get(key) for level in levels if level]
     return all(held and (held.amount, held.settled) == (lease.unknown, lease.realised) for held in holds)
-
-
-def _never_more_than_the_limit(history) -> None:
-    """At every message: by the budgets' own books, and by what calls cost or may yet cost, computed independently."""
-    books = {name: Budget(name) for name in LIMITS}
-    exposed, covered, leases = Counter(), {}, {}
-    holds, calls, void = {}, {}, set()
-
-    def expose(hold, amount: int) -> None:
-        exposed[hold.lease] += amount
-        name = hold.budget
-        while name is not None:
-            exposed[name] += amount
-            name = PARENTS[name]
-
-    for envelope in history:
-        event, entity = envelope.event, envelope.entity
-        if envelope.kind == "budget":
-            books[entity] = budget.evolve(books[entity], event)
-            assert books[entity].settled + books[entity].held <= books[entity].limit
-        match event:
-            case budget.Reserved() if event.budget == entity:
-                leases[event.hold], covered[event.hold] = entity, event.amount
-            case budget.Sealed() | budget.Settled() | budget.Refunded():
-                leases.pop(event.hold, None)
-                if isinstance(event, budget.Settled):
-                    covered[event.hold] = event.amount + event.kept
-                    assert exposed[event.hold] <= covered[event.hold], "money was given back that is spoken for"
-                elif isinstance(event, budget.Refunded):
-                    assert exposed[event.hold] == 0
-            case task.Assigned():
-                holds[entity] = event.hold
-                void.discard(entity)
-                if event.hold.lease not in leases:
-                    void.add(entity)
-                    continue
-                expose(event.hold, event.hold.amount)
-                assert exposed[event.hold.lease] <= covered[event.hold.lease], "a lease was overdrawn"
-            case task.Started():
-                assert entity not in void, "a call was made without money"
-                calls[entity, event.call] = holds.pop(entity)
-            case task.Completed() | task.Failed() | task.Spent():
-                hold = calls.pop((entity, event.call))
-                assert event.cost <= hold.amount
-                expose(hold, event.cost - hold.amount)
-            case task.Released() | task.Parked() if entity in holds and entity not in void:
-                hold = holds.pop(entity)
-                expose(hold, -hold.amount)
-        assert all(exposed[name] <= limit for name, limit in LIMITS.items()), (envelope, exposed)
 
 
 def _the_models_were_paid_from_budgets(history, ledger: Counter) -> None:
