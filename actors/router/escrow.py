@@ -19,9 +19,9 @@ from callboard.actors.router.route import Rules, Verdict, View, route
 from callboard.bus.clock import new_event_id, now
 from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.errors import Conflict, Unavailable
-from callboard.events.budget import Breached, Budget, Reserved, Sealed
+from callboard.events.budget import Breached, Budget, Reserved
 from callboard.events.envelope import Envelope
-from callboard.events.errors import BudgetExceeded
+from callboard.events.errors import BudgetExceeded, CallboardError
 from callboard.events.task import Assigned, Task
 from callboard.events.task_spec import Hold
 from callboard.projections.budgets import BUDGETS, untold
@@ -99,6 +99,7 @@ class Escrow:
         self._owner = owner
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._wanting: Counter[str] = Counter()
+        self._unfolded: dict[int, OpenLease] = {}
         self._worth: dict[str, tuple[int, datetime]] = {}
         projector.watch(self._watch)
 
@@ -134,7 +135,7 @@ class Escrow:
             try:
                 told = await tell()
             except BaseException as error:
-                if isinstance(error, Exception) and not isinstance(error, Unavailable):
+                if isinstance(error, CallboardError) and not isinstance(error, Unavailable):
                     self._undo(draft)  # certainly not stored; else what was drawn is lost to this lease
                 raise
             if draft.lacks is None and draft.breach is None:
@@ -157,6 +158,7 @@ class Escrow:
         event = told.appended[-1].event if told.appended else None
         if isinstance(event, Assigned) and event.hold and event.hold.lease == lease.id:
             lease.stored(draft, told.entity.seq, folded=self._projector.seq)
+            self._unfolded[told.entity.seq] = lease
         else:
             lease.undo(draft)
 
@@ -227,18 +229,20 @@ class Escrow:
 
     async def _reserve(self, levels: tuple[Budget, ...], amount: int) -> OpenLease | None:
         """Hold ``amount`` at every level, the lowest first; None when another was faster and it no longer fits."""
-        lease_id, budget = new_event_id(), levels[0].id
         began = now()
-        until = began + timedelta(seconds=LEASE_S)
-        reserved = Reserved(lease_id, amount, budget, self._owner, until)
-        for number, level in enumerate(levels):
-            try:
-                await self._budgets.tell(level.id, lambda _: [reserved])
-            except BudgetExceeded:
-                if number:
-                    await self._budgets.tell(budget, lambda _: [Sealed(lease_id, "a budget above has not enough left")])
-                return None
-        return OpenLease(lease_id, budget, tuple(level.id for level in levels), amount, until, began)
+        names = tuple(level.id for level in levels)
+        lease = OpenLease(new_event_id(), names[0], names, amount, began + timedelta(seconds=LEASE_S), began)
+        reserved = Reserved(lease.id, amount, lease.budget, self._owner, lease.until)
+        try:
+            for name in names:
+                await self._budgets.tell(name, lambda _: [reserved])
+        except (BudgetExceeded, Conflict):
+            self.leaving[lease.id] = lease
+            return None
+        except BaseException:
+            self.leaving[lease.id] = lease
+            raise
+        return lease
 
     def _size(self, budget: str, needed: int, left: int) -> int:
         worth, taken = self._worth.get(budget, (LEAST_WORTH // 2, now()))
@@ -248,5 +252,5 @@ class Escrow:
         return max(needed, min(max(worth, self._wanting[budget]) * needed, left // FAIR))
 
     def _watch(self, seq: int, _envelope: Envelope) -> None:
-        for lease in (*self.open.values(), *self.leaving.values()):
+        if lease := self._unfolded.pop(seq, None):
             lease.folded(seq)

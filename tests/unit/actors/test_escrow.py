@@ -49,7 +49,7 @@ class Desk:
         hold = Hold("team", amount, 1, 1, draft.drawn.id)
         await self.tasks.tell(task_id, lambda _: [task.Submitted(TaskSpec(input="x"))])
         told = await self.tasks.tell(task_id, lambda _: [task.Assigned("a", 1, 1, Decision("p", "r", 0), hold=hold)])
-        draft.drawn.stored(draft, told.entity.seq, folded=self.projector.seq)
+        self.escrow._book(draft, told)
 
 
 @pytest.fixture
