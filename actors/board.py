@@ -155,6 +155,7 @@ class Board:
         self.tasks: Entities[Task] = Entities(bus.log, TASK, source)
         self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
         self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
+        self._known_budgets: set[str] = set()
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
@@ -181,7 +182,7 @@ class Board:
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
         asked = submission.spec(now())
-        await check_budget(self.bus.log, self._budgets, asked.budget)
+        await check_budget(self.bus.log, self._known_budgets, asked.budget)
         spec = await with_input_aside(self.bus, asked)
         ears = await Ears.open(self.bus, task_id) if stream else None
         try:

@@ -4,18 +4,22 @@ import difflib
 
 from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.log import Log
-from callboard.bus.subjects import parse
+from callboard.bus.subjects import entity, parse
 from callboard.events.budget import Budget, Granted, OnBreach
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id
 
 
-async def check_budget(log: Log, budgets: Entities[Budget], name: str | None) -> None:
-    """Raise InvalidInput, with what was probably meant, unless there is a budget of this name; None is fine."""
-    if name is None or (await budgets.load(name)).state.granted:
+async def check_budget(log: Log, known: set[str], name: str | None) -> None:
+    """Raise InvalidInput, with what was probably meant, unless there is a budget of this name; None is fine.
+
+    ``known`` are those that were found before. A budget's whole history is long, so only its grants are looked for.
+    """
+    if name is None or name in known:
         return
-    if not (await budgets.load(name, at_least=NEWEST)).state.granted:
+    if not [batch async for batch in log.read_all(f"{entity('budget', name)}.granted")]:
         raise InvalidInput(f"unknown budget {name!r}{await _hint(log, name)}")
+    known.add(name)
 
 
 async def grant(

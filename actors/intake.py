@@ -21,12 +21,11 @@ from callboard.actors.loop import Loop
 from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import Submission, check_reply, id_from, parse, submit
 from callboard.bus.clock import now
-from callboard.bus.entities import BUDGET, Entities
+from callboard.bus.entities import Entities
 from callboard.bus.errors import BusError, LogFull
 from callboard.bus.log import Bus, Delivery, Note
 from callboard.bus.subjects import SUBMIT
 from callboard.events import trace
-from callboard.events.budget import Budget
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Rejected, Status, Task
 from callboard.events.task_spec import TaskSpec
@@ -42,7 +41,7 @@ class Intake:
     def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
         self._bus = bus
         self._tasks = tasks
-        self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, tasks.source)
+        self._budgets: set[str] = set()
         self._replies = _Replies()
         self._room = sys.maxsize
         self.listening = asyncio.Event()

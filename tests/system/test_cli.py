@@ -160,6 +160,10 @@ def test_budgets_are_set_shown_and_kept(folder):
     told = folder.call("submit", "hello", "--backend", "echo", "--budget", "team", code=1).stderr
     assert "budget team has 0usd left" in told
     assert "callboard budget set team --limit 0.0" in told
+    folder.call("budget", "set", "team", "--limit", "0.5")
+    [dead] = [row["id"] for row in folder.json("dead", "list") if "budget team" in row["reason"]]
+    folder.call("dead", "requeue", dead)
+    folder.until(dead, lambda shown: shown["status"] == "completed")
 
 
 def test_cancel_stops_a_call(folder):
