@@ -10,17 +10,21 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from callboard.actors.backend.call import TokenNote
+from callboard.actors.budgets import check_budget, grant
 from callboard.actors.claim_check import with_input_aside
 from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.submission import Submission, parse, submit
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import BACKEND, NEWEST, TASK, Entities, Loaded
+from callboard.bus.entities import BACKEND, BUDGET, NEWEST, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note, Unsubscribe
 from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
 from callboard.events.backend import Backend, BackendEvent
+from callboard.events.budget import Budget, OnBreach
+from callboard.events.chat import Usage
+from callboard.events.envelope import decode
 from callboard.events.errors import CallboardError, IllegalTransition, InvalidInput
-from callboard.events.task import ENDED, PERFECT, Cancelled, Evaluated, Requeued, Source, Status, Task
+from callboard.events.task import ENDED, PERFECT, Cancelled, Evaluated, Requeued, Source, Spent, Started, Status, Task
 
 RECHECK_S: Final = 10.0
 
@@ -150,6 +154,8 @@ class Board:
         self.bus = bus
         self.tasks: Entities[Task] = Entities(bus.log, TASK, source)
         self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
+        self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
+        self._known_budgets: set[str] = set()
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
@@ -175,7 +181,9 @@ class Board:
             await self._listen()
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
-        spec = await with_input_aside(self.bus, submission.spec(now()))
+        asked = submission.spec(now())
+        await check_budget(self.bus.log, self._known_budgets, asked.budget)
+        spec = await with_input_aside(self.bus, asked)
         ears = await Ears.open(self.bus, task_id) if stream else None
         try:
             told = await submit(self.tasks, task_id, spec, trace.parse(submission.traceparent))
@@ -195,6 +203,23 @@ class Board:
         """Say something of a backend (scaled, drained, …) in the log. Raises IllegalTransition if it can't be."""
         return (await self._backends.tell(backend, lambda _: events)).entity.state
 
+    async def set_budget(
+        self, name: str, *, limit: int | None = None, parent: str | None = None, on_breach: OnBreach | None = None
+    ) -> Budget:
+        """Set a budget of ``limit`` micro-dollars, and return it as it is now; what is None stays as it was.
+
+        Args:
+            name: an id; tasks name it as their ``budget``.
+            limit: the most that may be spent, all in all; it may be lowered under what is spent already.
+            parent: the budget that this is part of: every task has to fit that one too. Empty for none.
+            on_breach: what becomes of a task that does not fit: ``stop`` it, ``degrade`` it to a backend that does,
+                or ``ask``: let it wait until the limit is raised. Default for a new one: stop.
+
+        Raises:
+            InvalidInput: a new budget without a limit, a parent that does not exist, or one that is part of this.
+        """
+        return await grant(self.bus.log, self._budgets, name, limit=limit, parent=parent, on_breach=on_breach)
+
     async def end(self, task_id: str, event: Cancelled | Requeued) -> Outcome:
         """Append the end (or new beginning) of a task and answer whoever waits for it."""
         over = ENDED - {Status.DEAD} if isinstance(event, Requeued) else ENDED
@@ -202,6 +227,27 @@ class Board:
         if told.appended:
             await answer(self.bus, told.entity)
         return await outcome_of(self.bus, told.entity.state)
+
+    async def tell_cost(self, task_id: str, call: int, cost: int) -> Task:
+        """Say what a call cost whose end nobody saw, in micro-dollars; the money that is held for it comes back.
+
+        Raises:
+            InvalidInput: the task has no such call, or a negative cost.
+        """
+        if cost < 0:
+            raise InvalidInput(f"the cost of a call must be 0 or more, got {cost}")
+
+        records = await self.bus.log.read(entity("task", task_id))
+        events = [envelope.event for record in records for envelope in decode(record.data)]
+        backends = {event.call: event.backend for event in events if isinstance(event, Started)}
+
+        def spent(task: Task) -> list[Spent]:
+            if call not in task.unsettled:
+                calls = ", ".join(map(str, task.unsettled)) or "none"
+                raise InvalidInput(f"task {task.id} has no call {call} whose cost is unknown (it has: {calls})")
+            return [Spent(backends[call], call, Usage(), cost, "told by hand")]
+
+        return (await self.tasks.tell(task_id, spent)).entity.state
 
     async def evaluate(self, task_id: str, score: float, source: Source, note: str) -> None:
         """Append a judgement of a task's answer; see `TaskHandle.evaluate`."""

@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from callboard.actors.budgets import check_budget
 from callboard.actors.claim_check import with_input_aside
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import Outcome, outcome_of
-from callboard.actors.submission import check_reply, id_from, parse, submit
+from callboard.actors.submission import Submission, check_reply, id_from, parse, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.bus.errors import BusError, LogFull
@@ -27,6 +28,7 @@ from callboard.bus.subjects import SUBMIT
 from callboard.events import trace
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Rejected, Status, Task
+from callboard.events.task_spec import TaskSpec
 
 ACK_WAIT_S: Final = 2.0
 REPLY_KEPT_NS: Final = 60_000_000_000
@@ -39,6 +41,7 @@ class Intake:
     def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
         self._bus = bus
         self._tasks = tasks
+        self._budgets: set[str] = set()
         self._replies = _Replies()
         self._room = sys.maxsize
         self.listening = asyncio.Event()
@@ -106,7 +109,7 @@ class Intake:
             if task_id == fallback and delivery.attempt == 1:
                 self._tasks.assume_new(task_id)
             known = (await self._tasks.load(task_id)).state
-            spec = known.spec or await with_input_aside(self._bus, submission.spec(now()))
+            spec = known.spec or await self._new(submission)
         except InvalidInput as error:
             await self._reject(fallback, data, str(error), reply)
             return
@@ -114,6 +117,11 @@ class Intake:
         told = await submit(self._tasks, task_id, spec, context)
         if submission.reply_to and (submission.reply == "accepted" or not told.appended):
             await self._answer(submission.reply_to, await outcome_of(self._bus, told.entity.state))
+
+    async def _new(self, submission: Submission) -> TaskSpec:
+        spec = submission.spec(now())
+        await check_budget(self._bus.log, self._budgets, spec.budget)
+        return await with_input_aside(self._bus, spec)
 
     async def _refuse(self, delivery: Delivery, error: Exception) -> None:
         data = delivery.record.data

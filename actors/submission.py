@@ -72,9 +72,7 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InvalidInput(f"{name} must be from {low} to {high}, got {value}")
-        if self.budget is not None:  # to take it in and not keep it would be worse
-            raise InvalidInput("budget: no budgets are kept yet; bound the task itself with max_cost")
-        for name in ("backend", "context", "owner", "parent"):
+        for name in ("backend", "budget", "context", "owner", "parent"):
             if (value := getattr(self, name)) is not None:
                 checked_id(value, name)
         if len(self.tags) > MAX_TAGS or any(not 0 < len(tag) <= 64 for tag in self.tags):

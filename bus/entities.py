@@ -68,7 +68,7 @@ class Entities(Generic[S]):
     def __init__(self, log: Log, aggregate: Aggregate[S], source: str, *, keep: int = 20_000) -> None:
         self._log = log
         self._aggregate = aggregate
-        self._source = source
+        self.source = source
         self._keep = keep
         self._cache: OrderedDict[str, Loaded[S]] = OrderedDict()
 
@@ -147,7 +147,7 @@ class Entities(Generic[S]):
             try:
                 seq = await self._log.append(Write(subject, data, loaded.seq), timeout_s=timeout_s)
             except Conflict:
-                self._cache.pop(entity_id, None)
+                fresh = True  # what is held in memory is old: read on from there
                 continue
             after = self._fold(loaded, seq, data, envelopes)
             self._remember(after)
@@ -184,12 +184,12 @@ class Entities(Generic[S]):
         cause_id = cause.id if cause else ""
         made: list[Envelope] = []
         for number, event in enumerate(events, loaded.version + 1):
-            event_id = derived_id(cause_id, self._source, loaded.id, number) if cause_id else new_event_id()
+            event_id = derived_id(cause_id, self.source, loaded.id, number) if cause_id else new_event_id()
             parent = loaded.context or context or trace.SpanContext(trace.trace_id(root), trace.span_id(event_id))
             made.append(
                 Envelope(
                     id=event_id,
-                    source=self._source,
+                    source=self.source,
                     subject=f"{self._aggregate.kind}/{loaded.id}",
                     time=now(),
                     event=event,

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -74,7 +75,8 @@ class Stream:
 
     def of_entity(self, entity: str, after: int) -> list[Record]:
         """One entity's records with a sequence over ``after``."""
-        return [record for record in self._by_entity.get(entity, ()) if record.seq > after]
+        records = self._by_entity.get(entity, [])
+        return records[bisect_right(records, after, key=lambda record: record.seq) :]
 
     def between(self, after: int, upto: int) -> list[Record]:
         """The records with a sequence over ``after``, up to and with ``upto``."""

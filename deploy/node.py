@@ -63,6 +63,7 @@ class Node:
         self._providers: dict[str, Provider] = {}
         self._running: list[asyncio.Task[None]] = []
         self._replicas: Replicas | None = None
+        self._router: Router | None = None
         self._telemetry = Telemetry(settings, environ)
         self.url = settings.nats.url
         self.bus: JetStreamBus
@@ -99,6 +100,8 @@ class Node:
             with suppress(BusError, TimeoutError):
                 async with asyncio.timeout(min(grace_s, LAST_FOLD_S)):
                     await self.projector.reached(await self.bus.log.end())  # what the last calls told is counted
+        if self._router:
+            await self._router.close()
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -144,7 +147,8 @@ class Node:
                 router.pace_micros_per_task,
             )
             rules = Rules(known, router.policy, router.max_attempts)
-            self._run("router", Router(self.bus, tasks.by(self._source("router")), self.projector, rules).run)
+            self._router = Router(self.bus, tasks.by(self._source("router")), self.projector, rules)
+            self._run("router", self._router.run)
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends)

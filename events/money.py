@@ -37,3 +37,18 @@ class Price(Rates, frozen=True, omit_defaults=True):
         fresh_input = max(usage.input - usage.cached, 0)
         total = fresh_input * rates.input + usage.cached * cached + usage.output * rates.output
         return -(-total // TOKENS_PER_PRICE)
+
+    def ceiling(self, input_tokens: int, output_tokens: int) -> int:
+        """The most that a call of at most so many tokens can cost, whatever part of its input was cached."""
+        reached: list[Rates] = [self, *(step for step in self.steps if input_tokens > step.over)]
+        dearest = max(
+            input_tokens * max(rates.input, rates.cached or 0) + output_tokens * rates.output for rates in reached
+        )
+        return -(-dearest // TOKENS_PER_PRICE)
+
+
+def dollars(micros: int) -> str:
+    """Micro-dollars exactly, as commands take them: ``1.5usd``, ``0.000012usd``."""
+    whole, rest = divmod(micros, MICROS_PER_USD)
+    decimals = f"{rest:06}".rstrip("0")
+    return f"{whole}.{decimals}usd" if decimals else f"{whole}usd"

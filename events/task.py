@@ -7,6 +7,8 @@ The rules, kept by `decide`; `MAY_FOLLOW` is the table of transitions:
   ``interrupted`` when another takes its place.
 - Only the newest call may complete or fail the task. What an older one spent is still booked, as ``spent``.
 - Nothing is booked twice: a call is settled by the one event that tells its cost.
+- An assignment with money held for it is good for one call: when that is interrupted, the task goes back to the router,
+  since what the call cost is not known and another one needs money of its own.
 - An answer may be judged at any time after it, by each source as often as it changes its mind.
 """
 
@@ -19,7 +21,7 @@ from msgspec import Struct
 
 from callboard.events.chat import ToolCall, Usage
 from callboard.events.errors import IllegalTransition, InvalidInput
-from callboard.events.task_spec import Decision, Failure, TaskSpec, Text
+from callboard.events.task_spec import Decision, Failure, Hold, TaskSpec, Text
 
 
 class Submitted(Struct, frozen=True, omit_defaults=True):
@@ -38,17 +40,25 @@ class Rejected(Struct, frozen=True, omit_defaults=True):
 
 
 class Parked(Struct, frozen=True, omit_defaults=True):
-    """It can't be placed now; looked at again at ``until``, or when a backend changes."""
+    """It can't be placed now; looked at again at ``until``, or when a backend changes.
+
+    For want of money: ``needed`` micro-dollars of ``budget``. They are held for others and may come back, or, with
+    ``breach``, are not there until somebody raises the limit.
+    """
 
     type: ClassVar[str] = "callboard.task.parked.v1"
     reason: str
     until: datetime | None = None
+    budget: str | None = None
+    needed: int = 0
+    breach: bool = False
 
 
 class Assigned(Struct, frozen=True, omit_defaults=True):
     """The router chose a backend, for the ``attempt``-th time. ``tokens`` is the predicted work, in and out.
 
-    Among what waits for the backend, the highest ``priority`` is first.
+    Among what waits for the backend, the highest ``priority`` is first. ``hold`` is the money set aside for the call of
+    a task with a budget.
     """
 
     type: ClassVar[str] = "callboard.task.assigned.v1"
@@ -57,10 +67,11 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     tokens: int
     decision: Decision
     priority: int = 0
+    hold: Hold | None = None
 
 
 class Released(Struct, frozen=True, omit_defaults=True):
-    """Given back to the router unstarted, or woken from being parked."""
+    """Given back to the router: unstarted, woken from being parked, or after an interrupted call."""
 
     type: ClassVar[str] = "callboard.task.released.v1"
     reason: str
@@ -232,7 +243,7 @@ class Task(Struct, frozen=True):
 
     ``attempt`` counts assignments, ``call`` model calls, ``tries`` the failed ones that count towards giving up.
     ``unsuited`` are backends that refused it for good; ``unsettled`` are calls whose cost nobody has told. ``scores``
-    is how each source judged the answer, in parts per million.
+    is how each source judged the answer, in parts per million. ``hold`` is the money of the newest assignment.
     """
 
     id: str
@@ -250,6 +261,7 @@ class Task(Struct, frozen=True):
     reason: str = ""
     cost: int = 0
     scores: dict[str, int] = {}
+    hold: Hold | None = None
 
 
 def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
@@ -259,6 +271,11 @@ def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
     for a score out of bounds.
     """
     match wish:
+        case Started() if task.status is Status.STARTED and task.hold:
+            return [
+                Interrupted(backend=task.backend or wish.backend, call=task.call),
+                Released("what its call cost is not known, so that another needs money of its own"),
+            ]
         case Started() if task.status is Status.STARTED:
             return [Interrupted(backend=task.backend or wish.backend, call=task.call), wish]
         case Completed() | Failed() if task.status is not Status.STARTED or wish.call != task.call:
@@ -289,7 +306,14 @@ def evolve(task: Task, event: TaskEvent) -> Task:
         case Parked():
             return replace(task, status=Status.PARKED, parked=event, backend=None)
         case Assigned():
-            return replace(task, status=Status.ASSIGNED, backend=event.backend, attempt=event.attempt, parked=None)
+            return replace(
+                task,
+                status=Status.ASSIGNED,
+                backend=event.backend,
+                attempt=event.attempt,
+                parked=None,
+                hold=event.hold,
+            )
         case Released():
             return replace(task, status=Status.SUBMITTED, backend=None, parked=None, reason=event.reason)
         case Started():

@@ -119,6 +119,20 @@ def candidate_of(decision: Decision, backend: str) -> Candidate | None:
     return next((candidate for candidate in decision.candidates if candidate.backend == backend), None)
 
 
+class Hold(Struct, frozen=True, omit_defaults=True):
+    """The money that one call may cost at most, taken from a lease of ``budget``; a free call needs no lease.
+
+    ``amount`` in micro-dollars covers ``input`` tokens, which the prompt can't exceed, and ``output`` tokens, which is
+    all that the model is allowed to write.
+    """
+
+    budget: str
+    amount: int
+    input: int
+    output: int
+    lease: str = ""
+
+
 class Failure(Struct, frozen=True, omit_defaults=True):
     """Why a call did not end in an answer; ``kind`` is a provider's failure kind."""
 

@@ -3,10 +3,11 @@
 from typing import Any, Final
 
 from callboard.projections.backends import BACKENDS
+from callboard.projections.budgets import BUDGETS
 from callboard.projections.cost import COST
 from callboard.projections.learning import LEARNING
 from callboard.projections.load import LOAD
 from callboard.projections.projection import Projection
 from callboard.projections.tasks import TASKS
 
-LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, LEARNING)
+LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, LEARNING, BUDGETS)

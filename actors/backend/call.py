@@ -12,6 +12,7 @@ from callboard.actors.claim_check import input_of
 from callboard.bus.log import Bus
 from callboard.bus.subjects import tokens
 from callboard.events.chat import Message, Usage
+from callboard.events.money import Price
 from callboard.events.task_spec import TaskSpec
 
 
@@ -24,13 +25,17 @@ class TokenNote(Struct, frozen=True):
 
 
 class Call:
-    """A call under way. ``first_token`` and ``duration`` are ns since it began; ``spent`` an estimate so far."""
+    """A call under way. ``first_token`` and ``duration`` are ns since it began; ``spent`` an estimate so far.
 
-    def __init__(self, bus: Bus, provider: Provider, task_id: str, number: int) -> None:
+    It costs what was the ``price`` when it began.
+    """
+
+    def __init__(self, bus: Bus, provider: Provider, task_id: str, number: int, price: Price) -> None:
         self._bus = bus
         self._provider = provider
         self._task_id = task_id
         self._number = number
+        self._price = price
         self._began = time.monotonic_ns()
         self._request = Request(())
         self._length = 0
@@ -45,6 +50,10 @@ class Call:
     def spent(self) -> Usage:
         """What it has used so far, as far as we can tell."""
         return estimated_usage(self._request, self._length)
+
+    def cost(self, usage: Usage) -> int:
+        """Micro-dollars for what it used."""
+        return self._price.cost(usage)
 
     async def run(self, spec: TaskSpec, traceparent: str) -> Answer:
         """Make the call. Raises ProviderError; cancelling it closes the connection."""

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from callboard.actors.backend.call import Call
+from callboard.actors.backend.funds import refusal, within
 from callboard.actors.backend.health import Admission, Health
 from callboard.actors.backend.pace import Limits
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
@@ -25,6 +26,7 @@ from callboard.events.backend import Backend
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import IllegalTransition
+from callboard.events.money import Price
 from callboard.events.task import (
     ENDED,
     Assigned,
@@ -44,6 +46,7 @@ from callboard.events.task import (
 )
 from callboard.events.task_spec import Failure
 from callboard.projections.backends import BACKENDS
+from callboard.projections.budgets import BUDGETS
 from callboard.projections.tasks import TASKS
 
 ACK_WAIT_S: Final = 2.0
@@ -147,6 +150,8 @@ class Worker:
         if loaded.state.status in ENDED:
             await answer(self._bus, loaded)
             return
+        if loaded.state.hold is not None:
+            await self._projector.reached(delivery.record.seq)  # whether its money is there is told up to here
         if isinstance(cause.event, Assigned) and self._is_ours(loaded.state, cause.event):
             held = self._held[cause.entity] = asyncio.get_running_loop().create_future()
             done = False
@@ -174,22 +179,27 @@ class Worker:
                 await self._health.probe(cause)
             if wait_ns := self._limits.take(backend, assigned.tokens, time.monotonic_ns()):
                 await asyncio.sleep(wait_ns / 1e9)
+            price = self._backend().price
+            unpaid = refusal(self._projector.state(BUDGETS), cause.entity, assigned, price)
+            if unpaid is not None:
+                await self._tell_if_ours(cause, assigned, lambda _: Released(unpaid))
+                return
             started = await self._tell_if_ours(
                 cause, assigned, lambda task: Started(self._name, task.call + 1, self._source)
             )
-            if started is not None:
-                used = await self._call(*started)
+            if started is not None and isinstance(started[1].event, Started):
+                used = await self._call(*started, price)
                 self._limits.used(assigned.tokens, used.input + used.output)
         finally:
             self._health.ended(probe=admission is Admission.PROBE)
 
-    async def _call(self, loaded: Loaded[Task], started: Envelope) -> Usage:
+    async def _call(self, loaded: Loaded[Task], started: Envelope, price: Price) -> Usage:
         """Make the call and append what came of it; returns what it used."""
         task, number = loaded.state, loaded.state.call
         assert task.spec is not None
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
-        call = Call(self._bus, self._provider, task.id, number)
-        running = asyncio.create_task(call.run(task.spec, context.traceparent))
+        call = Call(self._bus, self._provider, task.id, number, price)
+        running = asyncio.create_task(call.run(within(task.spec, task.hold), context.traceparent))
         self._running[task.id] = running
         try:
             result = await running
@@ -197,7 +207,7 @@ class Worker:
             if task.id not in self._unwanted:
                 running.cancel()
                 raise
-            spent = Spent(self._name, number, call.spent, self._cost(call.spent), "stopped: no longer wanted")
+            spent = Spent(self._name, number, call.spent, call.cost(call.spent), "stopped: no longer wanted")
             await self._tell(task.id, started, spent)
             return spent.usage
         except ProviderError as error:
@@ -222,7 +232,7 @@ class Worker:
             call=number,
             output=await text_aside(self._bus, result.text),
             usage=result.usage,
-            cost=self._cost(result.usage),
+            cost=call.cost(result.usage),
             model=result.model,
             finish=result.finish,
             first_token=call.first_token,
@@ -242,7 +252,7 @@ class Worker:
             call=started.event.call,
             failure=Failure(error.kind, str(error), error.retry_after_ns),
             usage=error.usage,
-            cost=self._cost(error.usage),
+            cost=call.cost(error.usage),
             duration=call.duration,
         )
         await self._tell(task_id, started, failed)
@@ -276,9 +286,6 @@ class Worker:
             lambda task: [] if task.status in ENDED else [DeadLettered(f"{self._name} failed on it: {error}")],
         )
         await answer(self._bus, told.entity)
-
-    def _cost(self, usage: Usage) -> int:
-        return self._backend().price.cost(usage)
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
         """Stop a call that nobody wants any more; notice work of a priority that there was none of before."""

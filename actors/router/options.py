@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
@@ -59,6 +60,16 @@ class Survey(Struct, frozen=True):
     excluded: tuple[Candidate, ...] = ()
     later: frozenset[str] = frozenset()
     until: datetime | None = None
+
+    def without(self, refused: Mapping[str, str]) -> "Survey":
+        """The same, with some options left out for the reason given."""
+        if not refused:
+            return self
+        left_out = tuple(
+            Candidate(each.backend, excluded=refused[each.backend]) for each in self.options if each.backend in refused
+        )
+        options = tuple(each for each in self.options if each.backend not in refused)
+        return replace(self, options=options, excluded=(*self.excluded, *left_out))
 
 
 def required(spec: TaskSpec) -> tuple[str, ...]:

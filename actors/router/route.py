@@ -27,13 +27,17 @@ RETRY_MAX_S: Final = 30.0
 
 
 class View(Struct, frozen=True):
-    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments."""
+    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments.
+
+    ``unaffordable`` are backends that there is no money for, and why.
+    """
 
     backends: Mapping[str, Backend]
     loads: Mapping[str, BackendLoad]
     extra: Mapping[str, int]
     seen: int
     learning: Learning = Learning()
+    unaffordable: Mapping[str, str] = {}
 
 
 class Rules(Struct, frozen=True):
@@ -62,7 +66,7 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     looks, length = features(spec), prompt_tokens(spec)
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
     expected = expectations(view.learning, looks, priors)
-    found = survey(task, view.backends, view.loads, view.extra, expected, length, now)
+    found = survey(task, view.backends, view.loads, view.extra, expected, length, now).without(view.unaffordable)
     if not found.options:
         return _no_option(task, found, view)
     fresh = tuple(option for option in found.options if not option.failed)

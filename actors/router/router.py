@@ -10,7 +10,8 @@ import structlog
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
-from callboard.actors.router.route import Rules, View, route
+from callboard.actors.router.money import Money
+from callboard.actors.router.route import Rules, View
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
@@ -42,6 +43,7 @@ class Router:
         self._projector = projector
         self._rules = rules
         self._own = _OwnAssignments()
+        self._money = Money(bus, tasks, projector)
         self._backends_changed = asyncio.Event()
         projector.watch(self._watch)
 
@@ -52,6 +54,11 @@ class Router:
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
             group.create_task(self._wake_parked())
+            group.create_task(self._money.run())
+
+    async def close(self) -> None:
+        """Give back the money that is set aside for tasks to come; no more of it is taken."""
+        await self._money.close()
 
     async def _handle(self, delivery: Delivery) -> None:
         envelopes = decode(delivery.record.data)
@@ -65,6 +72,8 @@ class Router:
         await self._decide(loaded.state.id, envelopes[-1])
 
     async def _decide(self, task_id: str, cause: Envelope | None) -> None:
+        draft = self._money.draft()
+
         def wish(task: Task) -> list[TaskEvent]:
             self._own.drop(task_id)
             if task.status not in WAITING:
@@ -77,7 +86,9 @@ class Router:
                 learning=self._projector.state(LEARNING),
             )
             seed = int.from_bytes(f"{task_id}/{task.attempt}".encode()[-7:], "big")
-            verdict = route(task, view, self._rules, now(), seed)
+            verdict = draft.fund(task, view, self._rules, now(), seed)
+            if verdict is None:
+                return []
             if isinstance(verdict, Assigned):
                 self._own.add(task_id, verdict.backend, verdict.tokens)
             if isinstance(verdict, Parked) and verdict == task.parked:
@@ -85,7 +96,7 @@ class Router:
             return [verdict]
 
         try:
-            told = await self._tasks.tell(task_id, wish, cause=cause)
+            told = await self._money.pay(draft, partial(self._tasks.tell, task_id, wish, cause=cause))
         except BaseException:
             self._own.drop(task_id)
             raise

@@ -30,7 +30,10 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "backends": "List backends with their load, speed and health.",
         "scale": "Say how many replicas a backend should have.",
         "drain": "Give a backend no new work.",
+    },
+    "Money": {
         "costs": "What was spent, by backend, tag or day.",
+        "budget": "Set and show budgets.",
     },
 }
 """Every command with its line in the help. The command ``x`` is ``x`` in the module ``callboard.deploy.cli.x``."""

@@ -9,7 +9,7 @@ from callboard.deploy.cli.printing import clock, one_line, took, usd
 from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, Unknown, short_type
-from callboard.events.task_spec import Blob, Decision
+from callboard.events.task_spec import Blob, Decision, Hold
 
 
 class Step(Struct, frozen=True):
@@ -41,7 +41,10 @@ class Call(Struct):
 
 
 class Choice(Struct):
-    """One assignment. ``latency`` is ns from the decision to the end of its last call, None before that end."""
+    """One assignment. ``latency`` is ns from the decision to the end of its last call, None before that end.
+
+    ``hold`` is the money that was set aside for it.
+    """
 
     time: datetime
     version: int
@@ -51,6 +54,7 @@ class Choice(Struct):
     decision: Decision
     calls: list[Call]
     latency: int | None = None
+    hold: Hold | None = None
 
     @property
     def cost(self) -> int:
@@ -99,6 +103,7 @@ def choices(envelopes: Sequence[Envelope]) -> tuple[list[Choice], list[Refusal]]
                         event.tokens,
                         event.decision,
                         [],
+                        hold=event.hold,
                     )
                 )
             case task.Parked() | task.Rejected() | task.DeadLettered():

@@ -63,14 +63,16 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def usd(_ctx: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """An amount in US dollars, exactly, as whole micro-dollars."""
+    """An amount in US dollars, such as ``0.05`` or ``5usd``, exactly, as whole micro-dollars."""
     from decimal import Decimal, InvalidOperation
 
     from callboard.deploy.units import usd_micros
     from callboard.events.errors import InvalidInput
 
     try:
-        return None if value is None else usd_micros(Decimal(value), "the amount")
+        if value is None:
+            return None
+        return usd_micros(Decimal(value.lower().removesuffix("usd").removeprefix("$")), "the amount")
     except InvalidInput as error:
         raise click.BadParameter(str(error)) from None
     except InvalidOperation:

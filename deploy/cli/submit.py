@@ -24,6 +24,7 @@ PATIENCE_S: Final = 3.0
 @click.option("--schema", type=click.File("rb"), help="JSON Schema that the answer must fit.")
 @click.option("--tools", type=click.File("rb"), help="Tools that the model may ask for, as JSON; see below.")
 @click.option("--needs", metavar="CAP", multiple=True, help="What the backend must offer, as chat; several times.")
+@click.option("--budget", metavar="NAME", help="The budget that pays for it; see `callboard budget`.")
 @click.option("--max-cost", metavar="USD", callback=usd, help="The most it may cost.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer.")
 @click.option("--timeout", metavar="DURATION", callback=seconds, help="Give up after this long, as 30s.")

@@ -20,7 +20,8 @@ def why(task: str, where: Where, as_json: bool) -> None:
 
     --json prints {task, assignments [{time, version, attempt, backend, policy, reason, seen, seed, propensity,
     candidates [{backend, cost, latency, excluded}], predicted {cost, latency, tokens}, actual {cost, latency, calls
-    [state]}}], refusals [{time, version, event, reason}]}; seen is the log position, propensity parts per million.
+    [state]}, hold {budget, amount, input, output, lease}}], refusals [{time, version, event, reason}]}; seen is the log
+    position, propensity parts per million.
     """
     from callboard.deploy.cli.session import run
 
@@ -70,6 +71,7 @@ def _document(choice: "Choice") -> dict[str, Any]:
         "candidates": decision.candidates,
         "predicted": _predicted(choice),
         "actual": {"cost": choice.cost, "latency": choice.latency, "calls": [call.state for call in choice.calls]},
+        "hold": choice.hold,
     }
 
 
@@ -102,6 +104,10 @@ def _print(decided: "Choice | Refusal") -> None:
         ),
         right=("cost", "latency", "quality"),
     )
+    if hold := decided.hold:
+        lease = f"lease {hold.lease}" if hold.lease else "no lease, as it is free"
+        tokens = f"at most {hold.input} tokens in and {hold.output} out"
+        click.echo(f"  held {usd(hold.amount)} of budget {hold.budget} for {tokens}, from {lease}")
     click.echo(f"  predicted {usd(predicted['cost'])} and {took(predicted['latency'])}; {_actual(decided)}\n")
 
 

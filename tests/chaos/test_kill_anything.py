@@ -5,6 +5,7 @@ import random
 from collections import Counter
 
 import pytest
+from servers.budget_auditor import audit
 from servers.troupe import Troupe, troupe
 
 from callboard.actors.board import Board
@@ -21,6 +22,7 @@ from callboard.projections.projection import dump, fold
 
 TASKS_SENT = 500
 PRICE = Price(input=1_000_000, output=2_000_000)
+LIMITS, PARENTS = {"org": 1_500_000, "team": 700_000}, {"org": None, "team": "org"}
 
 
 async def havoc(cast: Troupe, rounds: int, seed: int, done: asyncio.Event) -> None:
@@ -41,11 +43,14 @@ async def test_nothing_is_lost_and_nothing_done_twice(tmp_path, seed):
         bus = await jetstream.connect(cast.nats.url, name="audience")
         board, live = Board(bus, "client#1"), Projector(bus, *LIVE)
         following = asyncio.create_task(live.run())
+        for name, limit in LIMITS.items():
+            await board.set_budget(name, limit=limit, parent=PARENTS[name], on_breach="ask")
         done = asyncio.Event()
         killing = asyncio.create_task(havoc(cast, 2, seed, done))
 
         async def one(number: int):
-            handle = await board.submit(f"question {number}", tags=("chaos",), priority=number % 2 * 5)
+            paid = {"budget": ("team", "org")[number // 2 % 2]} if number % 2 else {}
+            handle = await board.submit(f"question {number}", tags=("chaos",), priority=number % 2 * 5, **paid)
             outcome = await handle.result(100)
             if number % 3 == 0:
                 await handle.evaluate(number / TASKS_SENT, source="test")
@@ -63,6 +68,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(tmp_path, seed):
         history = [e async for batch in bus.log.read_all() for record in batch for e in decode(record.data)]
         _each_ends_once(history)
         _the_ledger_is_the_sum_of_the_calls(history, cast)
+        audit(history, LIMITS, PARENTS)
         for projection in LIVE:
             rebuilt = fold(projection, projection.initial(), history)
             assert dump(projection, rebuilt, live.seq) == live.dump(projection), f"{projection.name} differs"

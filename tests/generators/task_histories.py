@@ -10,6 +10,7 @@ from callboard.events.envelope import Envelope
 from callboard.events.errors import IllegalTransition
 
 BACKENDS = ("small", "large")
+LEASES = ("", "lease-1", "lease-2")
 START = datetime(2026, 11, 23, tzinfo=UTC)
 SPEC = task_spec.TaskSpec(input="hello", tags=("a", "b"))
 
@@ -23,6 +24,7 @@ def wishes(draw: st.DrawFn) -> object:
     usage, cost = draw(usages), draw(st.integers(0, 10_000))
     call = draw(st.integers(-1, 0))
     looks = draw(st.binary(min_size=3, max_size=3))
+    lease = draw(st.sampled_from(LEASES))
     kind = draw(st.sampled_from(["invalid", "rate_limited", "unavailable"]))
     return draw(
         st.sampled_from(
@@ -32,6 +34,14 @@ def wishes(draw: st.DrawFn) -> object:
                 lambda t: task.Parked("later"),
                 lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0)),
                 lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0, features=looks)),
+                lambda t: task.Assigned(
+                    backend,
+                    t.attempt + 1,
+                    100,
+                    task_spec.Decision("p", "r", 0),
+                    hold=task_spec.Hold("team", cost, 9, 9, lease),
+                ),
+                lambda t: task.Parked("no money", budget="team", needed=cost, breach=call == 0),
                 lambda t: task.Released("back"),
                 lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
                 lambda t: task.Started(t.backend or backend, t.call + 1, "w"),

@@ -142,6 +142,30 @@ def test_costs_add_up(folder):
     assert folder.json("costs", "--by", "day")["unknown"] == {}
 
 
+def test_budgets_are_set_shown_and_kept(folder):
+    """A budget pays for tasks and says what is left; what does not fit is stopped, and told how to go on."""
+    assert folder.json("budget", "set", "org", "--limit", "1usd")["left"] == 1_000_000
+    folder.call("budget", "set", "team", "--limit", "0.5", "--parent", "org", "--on-breach", "stop")
+    assert "part of org; on breach: stop" in folder.call("budget", "set", "team").stdout
+    task = folder.json("submit", "hello", "--backend", "echo", "--budget", "team")
+    team = folder.json("budget", "show", "team")[0]
+    assert team["settled"] + team["held"] >= task["cost"]
+    assert [row["budget"] for row in folder.json("budget")] == ["org", "team"]
+    assert "  team" in folder.call("budget", "show", "org").stdout
+    [decision] = folder.json("why", task["task"])["assignments"]
+    assert decision["hold"]["budget"] == "team"
+    assert decision["hold"]["amount"] >= task["cost"]
+    assert "of budget team for at most" in folder.call("why", task["task"]).stdout
+    assert "more than this limit" in folder.call("budget", "set", "team", "--limit", "0").stderr
+    told = folder.call("submit", "hello", "--backend", "echo", "--budget", "team", code=1).stderr
+    assert "budget team has 0usd left" in told
+    assert "callboard budget set team --limit 0.0" in told
+    folder.call("budget", "set", "team", "--limit", "0.5")
+    [dead] = [row["id"] for row in folder.json("dead", "list") if "budget team" in row["reason"]]
+    folder.call("dead", "requeue", dead)
+    folder.until(dead, lambda shown: shown["status"] == "completed")
+
+
 def test_cancel_stops_a_call(folder):
     """A running task is cancelled, once; what its call cost is told as wasted."""
     task = folder.submit("for ever", "--backend", "slow")
@@ -208,6 +232,10 @@ def test_doctor_checks_everything(folder):
         (("submit", "x", "--policy", "wisest"), 1, "unknown policy 'wisest'"),
         (("submit", "x", "--watch", "--no-wait"), 2, "leave out --no-wait"),
         (("submit", ""), 1, "input is empty"),
+        (("submit", "x", "--budget", "nope"), 1, "unknown budget 'nope'"),
+        (("budget", "set", "fresh"), 1, "budget 'fresh' is new: give it a limit"),
+        (("budget", "set", "fresh", "--limit", "1", "--parent", "nope"), 1, "an unknown budget"),
+        (("budget", "show", "nope"), 1, "unknown budget 'nope'"),
         (("scale", "ecko", "2"), 1, "unknown backend 'ecko'; did you mean 'echo'?"),
         (("tasks", "--status", "complete"), 2, "did you mean 'completed'?"),
         (("dead", "requeue"), 2, "name one TASK, or give --all"),

@@ -17,8 +17,10 @@ from callboard.actors.router.router import Router
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.memory import MemoryBus
+from callboard.bus.subjects import entity
 from callboard.events.backend import BackendEvent, BackendSpec, Priced, Registered, Scaled
 from callboard.events.chat import ToolCall, Usage
+from callboard.events.envelope import Envelope, decode, short_type
 from callboard.events.money import Price
 from callboard.projections.live import LIVE
 
@@ -112,11 +114,16 @@ class Stage:
 
     async def history(self, task_id: str) -> list[str]:
         """The short types of a task's events, in order."""
-        from callboard.bus.subjects import entity
-        from callboard.events.envelope import decode, short_type
+        return await self.events("task", task_id)
 
-        records = await self.bus.log.read(entity("task", task_id))
-        return [short_type(envelope.event) for record in records for envelope in decode(record.data)]
+    async def events(self, kind: str, entity_id: str) -> list[str]:
+        """The short types of an entity's events, in order."""
+        return [short_type(envelope.event) for envelope in await self.envelopes(kind, entity_id)]
+
+    async def envelopes(self, kind: str, entity_id: str) -> list[Envelope]:
+        """An entity's events, in order."""
+        records = await self.bus.log.read(entity(kind, entity_id))
+        return [envelope for record in records for envelope in decode(record.data)]
 
 
 @pytest.fixture

@@ -21,7 +21,10 @@ from callboard.events.money import Price
         ({"input": "x", "id": "a.b"}, "id 'a.b' is not valid"),
         ({"input": "x", "backend": "*"}, "backend '\\*' is not valid"),
         ({"input": "x", "max_cost": -1}, "max_cost must be from 0"),
-        ({"input": "x", "budget": "research"}, "no budgets are kept yet; bound the task itself with max_cost"),
+        (
+            {"input": "x", "budget": "research"},
+            "unknown budget .research. .there is none yet.: callboard budget set research --limit 5usd makes it",
+        ),
         ({"input": "x", "priority": 11}, "priority must be from 0 to 9, got 11"),
         ({"input": "x", "deadline": "2020-01-01T00:00:00Z"}, "deadline 2020-01-01.* is in the past"),
         ({"input": "x", "deadline": "2020-01-01T00:00:00"}, "has no time zone"),

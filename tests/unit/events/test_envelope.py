@@ -13,7 +13,7 @@ from callboard.events.chat import Message, Tool, ToolCall, Usage
 from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
-from callboard.events.task_spec import Blob, Candidate, Decision, Failure, Needs, TaskSpec
+from callboard.events.task_spec import Blob, Candidate, Decision, Failure, Hold, Needs, TaskSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -34,13 +34,14 @@ EXAMPLES: list[object] = [
         )
     ),
     task.Rejected("unknown field", "{"),
-    task.Parked("breaker open", MOMENT),
+    task.Parked("breaker open", MOMENT, "team", 70, breach=True),
     task.Assigned(
         "a",
         1,
         99,
         Decision("balanced/1", "best value", 7, (Candidate("a", 5, 6), Candidate("b", excluded="no")), 3),
         priority=9,
+        hold=Hold("team", 70, 30, 20, "lease-1"),
     ),
     task.Released("draining"),
     task.Started("a", 1, "backend/a/0#ff"),
@@ -63,9 +64,11 @@ EXAMPLES: list[object] = [
     backend.Closed(),
     backend.Removed(),
     budget.Granted(1_000_000, "tenant", "ask"),
-    budget.Reserved("call-1", 10),
-    budget.Settled("call-1", 9),
-    budget.Refunded("call-2"),
+    budget.Reserved("lease-1", 10, "team", "router#1", MOMENT),
+    budget.Sealed("lease-1", "idle"),
+    budget.Settled("lease-1", 9, 3, 2),
+    budget.Refunded("lease-2"),
+    budget.Breached("t-1", 70, 9),
 ]
 
 

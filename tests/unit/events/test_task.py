@@ -33,6 +33,18 @@ def test_a_second_start_marks_the_first_call_as_interrupted():
     assert events == [task.Interrupted("a", 1), task.Started("a", 2, "w2")]
 
 
+def test_a_task_with_money_is_given_back_when_its_call_was_interrupted():
+    """One hold is good for one call: whoever finds it started says so, and the router decides anew."""
+    paid = task.Assigned("a", 1, 9, DECISION, hold=task_spec.Hold("team", 70, 30, 20, "lease-1"))
+    state = after(task.Submitted(SPEC), paid, task.Started("a", 1, "w1"))
+    events = task.decide(state, task.Started("a", 2, "w2"))
+    assert [type(event) for event in events] == [task.Interrupted, task.Released]
+    state = after(task.Submitted(SPEC), paid, task.Started("a", 1, "w1"), *events)
+    assert (state.status, state.unsettled) == (Status.SUBMITTED, (1,))
+    (late,) = task.decide(state, completed(1))
+    assert isinstance(late, task.Spent)
+
+
 def test_a_late_answer_is_booked_but_not_used():
     """The answer of an overtaken call ends as money spent, and the task stays with the newer call."""
     state = after(*STARTED, task.Interrupted("a", 1), task.Started("a", 2, "w2"))
