@@ -19,6 +19,7 @@ from callboard.actors.router.policies.balanced import Balanced
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules
 from callboard.actors.router.router import Router
+from callboard.actors.scores import Scores
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.entities import BACKEND, TASK, Entities
@@ -148,10 +149,13 @@ class Node:
         self._start_backends(tasks, backends)
         if "intake" in self._roles:
             intake = Intake(self.bus, tasks.by(self._source("intake")))
+            scores = Scores(self.bus, tasks.by(self._source("scores")))
             self._run("intake", intake.run)
+            self._run("scores", scores.run)
             try:
                 async with asyncio.timeout(START_S):
                     await intake.listening.wait()
+                    await scores.listening.wait()
             except TimeoutError:
                 raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
 
