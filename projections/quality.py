@@ -1,6 +1,7 @@
 """How good each backend's answers are, and to what: sums of whole numbers that estimates follow from.
 
-Every judged answer is an observation of its backend: the features that the router recorded of the task, and the score.
+Every judged answer, used or declined, is an observation of its backend: the features that the router recorded of the
+task, and the score.
 Kept are the sums that a Bayesian linear regression needs. They are exact and the same in any order; at `MOST`
 observations they are halved, so that what was long ago fades.
 """
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from callboard.events import task
+from callboard.events.cascade import Declined
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.events.task import PERFECT
@@ -84,7 +86,7 @@ def apply(state: Quality, envelope: Envelope) -> Quality:
     if isinstance(event, task.Assigned) and event.decision.features:
         answer = Answer(event.backend, event.decision.features)
         return Quality(state.by_backend, state.answers.insert(envelope.entity, answer, KEPT))
-    if isinstance(event, task.Evaluated):
+    if isinstance(event, task.Evaluated | Declined):
         judged = state.answers.get(envelope.entity)
         if judged is not None and judged.backend == event.backend:
             return _judged(state, envelope.entity, judged, event.score)
@@ -139,4 +141,4 @@ def _observed(evidence: Evidence, x: list[int], score: int) -> Evidence:
     return Evidence(evidence.count + 1, tuple(gram), moment)
 
 
-QUALITY: Final = Projection("quality", 1, Quality, apply)
+QUALITY: Final = Projection("quality", 2, Quality, apply)

@@ -8,16 +8,21 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from callboard.actors.router.asking import AgentRules
+from callboard.actors.router.cascade import CascadeRules, best_declined, check_of, completed_with, refusal
 from callboard.actors.router.features import features
 from callboard.actors.router.options import TIER_QUALITY, Option, Survey, required, survey
+from callboard.actors.router.policies.agent import Agent
+from callboard.actors.router.policies.cascade import Cascade
 from callboard.actors.router.policies.policy import Policy
+from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend
-from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
+from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.load import BackendLoad
 from callboard.projections.quality import Quality, estimates
 
-Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired
+Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired | Completed
 
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
@@ -44,6 +49,8 @@ class Rules(Struct, frozen=True):
     policies: Mapping[str, Policy]
     default: str = "balanced"
     max_attempts: int = 5
+    cascade: CascadeRules = CascadeRules()
+    agent: AgentRules = AgentRules()
 
 
 def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Verdict:
@@ -52,7 +59,9 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
         return Expired(spec.deadline)
-    if task.tries >= rules.max_attempts:
+    if task.tries >= rules.max_attempts or len(task.declined) > rules.cascade.escalations:
+        if best := best_declined(task):
+            return completed_with(best[0])
         last = task.failure.message if task.failure else "no reason known"
         return DeadLettered(f"gave up after {task.tries} tries; the last one: {last}")
     if spec.not_before is not None and spec.not_before > now:
@@ -60,17 +69,26 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     policy = rules.policies.get(spec.policy or rules.default)
     if policy is None:
         known = ", ".join(sorted(rules.policies))
-        return Rejected(f"unknown policy {spec.policy!r}; known: {known}")
+        hint = did_you_mean(spec.policy or rules.default, rules.policies)
+        return Rejected(f"unknown policy {spec.policy or rules.default!r}{hint}; known: {known}")
+    cascades = isinstance(policy, Cascade)
+    if refused := refusal(spec, rules.cascade, cascades=cascades):
+        return Rejected(refused)
+    if isinstance(policy, Agent):
+        policy = policy.advised(task.advice)
     looks = features(spec)
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
     qualities = estimates(view.quality, looks, priors)
     found = survey(task, view.backends, view.loads, view.extra, qualities, now)
     if not found.options:
         return _no_option(task, found, view)
-    return _choose(task, found, view, policy, looks, now, seed)
+    check = check_of(spec, rules.cascade) if cascades else ""
+    return _choose(task, found, view, policy, check, looks, now, seed)
 
 
-def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, now: datetime, seed: int) -> Verdict:
+def _choose(
+    task: Task, found: Survey, view: View, policy: Policy, check: str, looks: bytes, now: datetime, seed: int
+) -> Verdict:
     fresh = tuple(option for option in found.options if not option.failed)
     if not fresh and task.status is Status.FAILED and task.failure and task.failure.kind != "rate_limited":
         pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
@@ -88,7 +106,7 @@ def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes,
         propensity=PPM * share // sum(shares),
         features=looks,
     )
-    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
+    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority, check)
 
 
 def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
@@ -105,6 +123,8 @@ def _no_option(task: Task, found: Survey, view: View) -> Verdict:
     if found.later:
         waits = [f"{c.backend} {c.excluded}" for c in found.excluded if c.backend in found.later]
         return Parked("; ".join(waits), found.until)
+    if best := best_declined(task):
+        return completed_with(best[0])
     reason = f"no backend can do this: {_why_none(task, found, view)}"
     return DeadLettered(reason) if task.tries else Rejected(reason)
 

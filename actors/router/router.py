@@ -10,7 +10,10 @@ import structlog
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
-from callboard.actors.router.route import Rules, View, route
+from callboard.actors.router.asking import Heard
+from callboard.actors.router.questions import Questions, is_answer, parked
+from callboard.actors.router.route import Rules, View
+from callboard.actors.router.step import Ask, may_ask, step
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
@@ -19,6 +22,7 @@ from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope, decode
+from callboard.events.errors import CallboardError
 from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Released, Status, Submitted, Task, TaskEvent
 from callboard.projections.backends import BACKENDS
 from callboard.projections.load import LOAD
@@ -26,7 +30,8 @@ from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
-SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in ("submitted", "released", "failed", "requeued"))
+KINDS: Final = ("submitted", "released", "failed", "answered", "declined", "requeued")
+SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in KINDS)
 ACK_WAIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 1.0
 
@@ -42,6 +47,8 @@ class Router:
         self._projector = projector
         self._rules = rules
         self._own = _OwnAssignments()
+        self._questions = Questions(bus, tasks)
+        self._answers: asyncio.Queue[Envelope] = asyncio.Queue()
         self._backends_changed = asyncio.Event()
         projector.watch(self._watch)
 
@@ -52,6 +59,7 @@ class Router:
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
             group.create_task(self._wake_parked())
+            group.create_task(self._take_answers())
 
     async def _handle(self, delivery: Delivery) -> None:
         envelopes = decode(delivery.record.data)
@@ -65,24 +73,19 @@ class Router:
         await self._decide(loaded.state.id, envelopes[-1])
 
     async def _decide(self, task_id: str, cause: Envelope | None) -> None:
+        heard = await self._ask(task_id)
+
         def wish(task: Task) -> list[TaskEvent]:
             self._own.drop(task_id)
             if task.status not in WAITING:
                 return []
-            view = View(
-                backends=self._projector.state(BACKENDS).by_id,
-                loads=self._projector.state(LOAD).backends,
-                extra=self._own.tokens,
-                seen=self._projector.seq,
-                quality=self._projector.state(QUALITY),
-            )
-            seed = int.from_bytes(f"{task_id}/{task.attempt}".encode()[-7:], "big")
-            verdict = route(task, view, self._rules, now(), seed)
-            if isinstance(verdict, Assigned):
-                self._own.add(task_id, verdict.backend, verdict.tokens)
-            if isinstance(verdict, Parked) and verdict == task.parked:
-                return []
-            return [verdict]
+            events = self._step(task, heard)
+            if isinstance(events, Ask):
+                events = [parked(task, events)]
+            for event in events:
+                if isinstance(event, Assigned):
+                    self._own.add(task_id, event.backend, event.tokens)
+            return [] if events == [task.parked] else events
 
         try:
             told = await self._tasks.tell(task_id, wish, cause=cause)
@@ -95,6 +98,28 @@ class Router:
                 await set_wake(self._bus, task_id, envelope.event.until)
         await answer(self._bus, told.entity)
 
+    async def _ask(self, task_id: str) -> Heard | None:
+        """Ask what has to be asked before the task is parked for it; what is known of what it waits for."""
+        task = (await self._tasks.load(task_id)).state
+        if task.status in WAITING and may_ask(task, self._rules):
+            ask = self._step(task, None)
+            if isinstance(ask, Ask):
+                await self._questions.ask(task, ask, self._view(), self._rules)
+        return await self._questions.heard(task)
+
+    def _step(self, task: Task, heard: Heard | None) -> list[TaskEvent] | Ask:
+        seed = int.from_bytes(f"{task.id}/{task.attempt}".encode()[-7:], "big")
+        return step(task, self._view(), self._rules, now(), seed, heard)
+
+    def _view(self) -> View:
+        return View(
+            backends=self._projector.state(BACKENDS).by_id,
+            loads=self._projector.state(LOAD).backends,
+            extra=self._own.tokens,
+            seen=self._projector.seq,
+            quality=self._projector.state(QUALITY),
+        )
+
     async def _give_up(self, delivery: Delivery, error: Exception) -> None:
         task_id = parse(delivery.record.subject).id
         told = await self._tasks.tell(
@@ -106,6 +131,22 @@ class Router:
         self._own.folded(seq)
         if envelope.kind == "backend":
             self._backends_changed.set()
+        elif is_answer(envelope, self._projector.state(TASKS)):
+            self._answers.put_nowait(envelope)
+
+    async def _take_answers(self) -> None:
+        """Go on with the task that waits for a question, as soon as that has ended; after a restart its timer does."""
+        while True:
+            envelope = await self._answers.get()
+            try:
+                if task_id := await self._questions.asker(envelope.entity):
+                    await self._decide(task_id, envelope)
+            except BusError as error:
+                _log.warning("bus trouble, will retry", actor="router", error=str(error))
+                self._answers.put_nowait(envelope)
+                await asyncio.sleep(LOOK_AGAIN_S)
+            except CallboardError as error:
+                _log.warning("an answer can't be used", actor="router", task=envelope.entity, error=str(error))
 
     async def _wake_parked(self) -> None:
         """Whenever a backend changed, look at parked tasks again, and at those whose backend is gone."""
