@@ -149,7 +149,11 @@ class Router:
                 _log.warning("an answer can't be used", actor="router", task=envelope.entity, error=str(error))
 
     async def _wake_parked(self) -> None:
-        """Whenever a backend changed, look at parked tasks again, and at those whose backend is gone."""
+        """Whenever a backend changed, look at parked tasks again, and at those whose backend is gone.
+
+        Once at the start, too: what changed, and was answered, while no router ran?
+        """
+        self._backends_changed.set()
         while True:
             await self._backends_changed.wait()
             self._backends_changed.clear()

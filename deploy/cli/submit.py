@@ -30,9 +30,7 @@ PATIENCE_S: Final = 3.0
 @click.option("--deadline", metavar="TIME", help="Give up then, as 2030-01-31T12:00:00Z.")
 @click.option("--delay", metavar="DURATION", callback=seconds, help="Don't begin for this long, as 10s.")
 @click.option("--policy", metavar="NAME", help="How to choose the backend, as cheapest.")
-@click.option(
-    "--check", metavar="NAME", help="What --policy cascade verifies with: schema, judge, or one of yours."
-)
+@click.option("--check", metavar="NAME", help="What --policy cascade verifies with: schema, judge, or one of yours.")
 @click.option("--backend", metavar="NAME", help="The one backend that may do it.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="For `callboard costs --by tag`; several times.")
 @click.option("--priority", type=click.IntRange(0, 9), default=0, help="9 is first.")
