@@ -7,6 +7,8 @@ import pytest
 
 from callboard.actors import scores
 from callboard.events.task import Status
+from callboard.projections.quality import QUALITY
+from callboard.projections.tasks import TASKS
 
 TO = "submit.score"
 
@@ -85,6 +87,23 @@ async def test_what_is_no_score_is_refused_in_words(stage, say, message, reason)
     assert reply["status"] == "refused"
     assert re.search(reason, reply["reason"])
     assert not (await task.state()).scores
+
+
+async def test_a_score_that_comes_too_late_stays_with_its_task(stage, say, monkeypatch):
+    """Nothing is learned of what the quality estimates have forgotten; the task keeps its score all the same."""
+    monkeypatch.setattr("callboard.projections.quality.KEPT", 1)
+    await stage.register("a")
+    stage.work("a", say("4"))
+    tasks = [await stage.board.submit("2+2") for _ in range(4)]
+    for task in tasks:
+        await task.result(5)
+    await stage.projector.reached(await stage.bus.log.end())
+    (reply,) = await stage.ask({"task": tasks[0].id, "score": 0.5}, to=TO)
+    assert reply["status"] == "scored"
+    await stage.projector.reached(await stage.bus.log.end())
+    assert (await tasks[0].state()).scores == {"user": 500_000}
+    assert stage.projector.state(TASKS).ended.get(tasks[0].id).score == 500_000
+    assert "a" not in stage.projector.state(QUALITY).by_backend
 
 
 async def test_a_task_without_an_answer_can_not_be_scored(stage):
