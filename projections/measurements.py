@@ -1,4 +1,7 @@
-"""What metrics say of a model call: the event that ended it in, measurements out."""
+"""What metrics say of a model call: the event that ended it in, measurements out.
+
+An answer that is set aside counts as bought: whether it is used is told by the ledger.
+"""
 
 from typing import Final, NamedTuple, TypeAlias
 
