@@ -97,7 +97,7 @@ async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None
         async for token in handle.stream():
             if shown and token.call > call:
                 click.echo()
-                warn("that try did not end; the answer begins anew")
+                warn("that try did not count; the answer begins anew")
             call, shown = token.call, True
             if as_json:
                 print_json({"token": str(token), "call": token.call})

@@ -104,7 +104,7 @@ def test_a_node_that_dies_while_it_waits_for_advice(folder):
     folder.node.wait()
     folder.node.stdout.close()
     folder.node, folder.ready = folder.up()
-    shown = folder.until(task, lambda shown: shown["status"] == "completed")
+    shown = folder.until(task, lambda shown: shown["history"][-1]["event"] == "completed")
     events = [step["event"] for step in shown["history"]]
     assert events.count("advised") == events.count("completed") == 1
     assert shown["backend"] == "curt"

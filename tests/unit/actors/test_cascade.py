@@ -125,6 +125,17 @@ async def test_the_best_answer_is_used_when_none_is_good_enough(stage, say, scor
     assert (row.cost, row.backend, row.calls) == (outcome.cost, best, 3)
 
 
+@pytest.mark.parametrize(("scores", "said"), [(("0.1", "0.9", "1"), "0.9 "), (("0.1", "0.6", "0.3"), "0.6 ")])
+async def test_whoever_streams_ends_with_the_answer_that_is_used(stage, say, scores, said):
+    """The text begins anew with each call, and once more when an earlier one was the best."""
+    await three(stage, say, *scores)
+    task = await stage.board.submit("x", policy="cascade", check="graded", stream=True)
+    texts: dict[int, str] = {}
+    async for token in task.stream():
+        texts[token.call] = texts.get(token.call, "") + token
+    assert texts[max(texts)] == said
+
+
 async def test_escalations_are_bounded(stage, say):
     """Where there are to be none, the first answer is used whatever it is worth."""
     rule(stage, escalations=0)
