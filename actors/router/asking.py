@@ -2,7 +2,8 @@
 
 They are pinned to a backend or go to the cheapest, never to the policy `agent` or `cascade`; they have a deadline, a
 bound on the answer, the priority, the budget and the data policy of the task they are about, and their own tag in the
-ledger. What a question holds is others' text: it can sway a choice among what was a choice anyway, and no more.
+ledger. What a question holds is others' text: it can sway a choice among what was a choice anyway, and no more. Nothing
+is learned from questions: that an answer fits the schema of one says nothing of how good its backend is at tasks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ S = TypeVar("S", bound=Struct)
 
 ADVICE_TAG: Final = "routing-advice"
 JUDGE_TAG: Final = "cascade-judge"
+TAGS: Final = frozenset({ADVICE_TAG, JUDGE_TAG})
 LONGEST_TASK: Final = 4000
 LONGEST_ANSWER: Final = 8000
 LONGEST_WHY: Final = 160
@@ -111,17 +113,21 @@ def judge_question(task: Task, asked: str, answer: str, backend: str | None, unt
 def advised(heard: Heard, candidates: Sequence[str]) -> Advice | str:
     """The advice in an ended question, or why there is none."""
     advice = _read(heard, Advice)
-    if isinstance(advice, Advice) and advice.backend not in candidates:
+    if isinstance(advice, str):
+        return advice
+    if advice.backend not in candidates:
         return f"advice for {advice.backend[:64]!r}, which was no candidate"
-    return advice
+    return Advice(advice.backend, advice.why[:LONGEST_WHY])
 
 
 def marked(heard: Heard) -> Mark | str:
     """The mark in an ended question, or why there is none."""
     mark = _read(heard, Mark)
-    if isinstance(mark, Mark) and not 0 <= mark.mark <= MARKS:
+    if isinstance(mark, str):
+        return mark
+    if not 0 <= mark.mark <= MARKS:
         return f"a mark of {mark.mark}, not from 0 to {MARKS}"
-    return mark
+    return Mark(mark.mark, mark.why[:LONGEST_WHY])
 
 
 def _read(heard: Heard, shape: type[S]) -> S | str:
@@ -159,7 +165,7 @@ def _question(
         temperature=0.0,
         schema=schema,
         max_cost=None if spec.max_cost is None else max(spec.max_cost - task.charged, 0),
-        deadline=until,
+        deadline=min(until, spec.deadline) if spec.deadline else until,
         priority=spec.priority,
         policy="cheapest",
         backend=backend,

@@ -5,18 +5,16 @@ from datetime import datetime
 import msgspec
 
 from callboard.actors.claim_check import input_of
-from callboard.actors.router.asking import ADVICE_TAG, JUDGE_TAG, Heard, advice_question, judge_question
+from callboard.actors.router.asking import TAGS, Heard, advice_question, judge_question
 from callboard.actors.router.route import Rules, View
 from callboard.actors.router.step import Ask
 from callboard.actors.submission import id_from, submit
 from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.log import Bus
 from callboard.events.envelope import Envelope
-from callboard.events.task import ENDED, Parked, Task
+from callboard.events.task import Parked, Task
 from callboard.events.task_spec import Blob, TaskSpec
 from callboard.projections.tasks import Tasks
-
-_TAGS = frozenset({ADVICE_TAG, JUDGE_TAG})
 
 
 class Questions:
@@ -72,7 +70,7 @@ def parked(task: Task, ask: Ask) -> Parked:
 def is_answer(envelope: Envelope, tasks: Tasks) -> bool:
     """Whether the event ended a question, as far as its tags tell."""
     row = tasks.ended.get(envelope.entity) if envelope.kind == "task" else None
-    return row is not None and row.status in ENDED and not _TAGS.isdisjoint(row.tags)
+    return row is not None and not TAGS.isdisjoint(row.tags)
 
 
 def _id(task: Task, ask: Ask) -> str:

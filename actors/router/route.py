@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from callboard.actors.router.asking import AgentRules
+from callboard.actors.router.asking import TAGS, AgentRules
 from callboard.actors.router.cascade import CascadeRules, best_declined, check_of, completed_with, refusal
 from callboard.actors.router.features import features
 from callboard.actors.router.options import TIER_QUALITY, Option, Survey, required, survey
@@ -104,7 +104,7 @@ def _choose(
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
         propensity=PPM * share // sum(shares),
-        features=looks,
+        features=looks if TAGS.isdisjoint(task.spec.tags) else b"",
     )
     return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority, check)
 

@@ -33,7 +33,7 @@ class Agent:
             return self._fallback.reason(option)
         if self._follows(option):
             return f"advised: {self._advice.reason}"
-        told = self._advice.reason if self._advice.backend is None else f"{self._advice.backend} was advised, not free"
+        told = self._advice.reason if self._advice.backend is None else f"{self._advice.backend}, as advised, can't now"
         return f"{told}; so {self._fallback.reason(option)}"
 
     def _follows(self, option: Option) -> bool:

@@ -98,6 +98,7 @@ async def test_the_advice_is_followed_and_recorded(stage, say):
     [
         ("large, I think", "no advice: an answer that is not valid: JSON is malformed"),
         ('{"why": "x", "backend": "huge"}', "no advice: advice for 'huge', which was no candidate"),
+        ('{"why": 7, "backend": "large"}', "no advice: an answer that is not valid: Expected `str`, got `int`"),
         ('{"why": "x"}', "no advice: an answer that is not valid: Object missing required field `backend`"),
     ],
 )

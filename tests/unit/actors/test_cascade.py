@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 from callboard.actors.board import TaskFailed
 from callboard.actors.checks import BUILT_IN, Check
+from callboard.actors.projector import Projector
 from callboard.actors.router.cascade import CascadeRules
+from callboard.actors.router.router import Router
 from callboard.bus.memory import MemoryBus
 from callboard.bus.subjects import entity
 from callboard.events.envelope import decode
@@ -18,6 +20,7 @@ from callboard.events.money import Price
 from callboard.events.task import Status
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
+from callboard.projections.live import LIVE
 from callboard.projections.load import LOAD
 from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
@@ -231,6 +234,24 @@ async def test_a_judge_is_a_task_of_its_own(stage, say):
     assert all("Task:\nhow much?" in question.input and question.policy == "cheapest" for question in questions)
     (declined,) = [event for event in await events(stage, task.id) if type(event).__name__ == "Declined"]
     assert (declined.score, declined.reason, declined.verification) == (300_000, "as it says", 20)
+    assert "judge" not in stage.projector.state(QUALITY).by_backend, "that a mark fits its schema is no work well done"
+
+
+async def test_two_routers_decide_once(stage, say):
+    """Both hear that the judge has answered; the log has one verdict for each answer."""
+    rule(stage, judge="judge")
+    other = Projector(stage.bus, *LIVE)
+    await other.catch_up()
+    stage.run(other.run())
+    stage.run(Router(stage.bus, stage.tasks.by("router-2"), other, stage.rules).run())
+    await three(stage, say, "0.3", "0.4", "1")
+    await stage.register("judge", MIDDLE, tier="small", capabilities=("chat", "schema"))
+    stage.work("judge", judge)
+    tasks = [await stage.board.submit("how much?", **JUDGED) for _ in range(20)]
+    for task in tasks:
+        assert (await task.result(10)).backend == "dear"
+        kinds = Counter(await stage.history(task.id))
+        assert (kinds["answered"], kinds["declined"], kinds["completed"]) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("said", ["no JSON", '{"why": "x", "mark": 11}', '{"why": "x"}'])
