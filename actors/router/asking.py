@@ -25,7 +25,7 @@ TAGS: Final = frozenset({ADVICE_TAG, JUDGE_TAG})
 LONGEST_TASK: Final = 4000
 LONGEST_ANSWER: Final = 8000
 LONGEST_WHY: Final = 160
-MAX_TOKENS: Final = 200
+MAX_TOKENS: Final = 500
 MARKS: Final = 10
 """A judge gives from 0 to so many."""
 
@@ -162,7 +162,6 @@ def _question(
         system=system,
         needs=Needs(data_policy=spec.needs.data_policy),
         max_tokens=MAX_TOKENS,
-        temperature=0.0,
         schema=schema,
         max_cost=None if spec.max_cost is None else max(spec.max_cost - task.charged, 0),
         deadline=min(until, spec.deadline) if spec.deadline else until,

@@ -24,14 +24,12 @@ class Questions:
         self._bus = bus
         self._tasks = tasks
 
-    async def ask(self, task: Task, ask: Ask, view: View, rules: Rules) -> Parked:
-        """Submit the question, unless that was done already; returns what the task's log is to say."""
-        question_id = _id(task, ask)
+    async def ask(self, task: Task, ask: Ask, view: View, rules: Rules) -> None:
+        """Submit the question, unless that was done already."""
         until = ask.parked.until
         assert task.spec is not None
         assert until is not None
-        await submit(self._tasks, question_id, await self._spec(task, ask, view, rules, until), None)
-        return parked(task, ask)
+        await submit(self._tasks, _id(task, ask), await self._spec(task, ask, view, rules, until), None)
 
     async def heard(self, task: Task) -> Heard | None:
         """How the question stands that the task waits for."""

@@ -1,6 +1,5 @@
 """The routing decision, pure: a task and the view of the world in, the event to append out."""
 
-import difflib
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -135,9 +134,7 @@ def _why_none(task: Task, found: Survey, view: View) -> str:
     told = f"offered: {', '.join(sorted(offered))}"
     for capability in task.spec.needs.capabilities:
         if capability not in offered:
-            close = difflib.get_close_matches(capability, sorted(offered), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            return f"unknown capability {capability!r}{hint} ({told})"
+            return f"unknown capability {capability!r}{did_you_mean(capability, offered)} ({told})"
     for capability in required(task.spec):
         if capability not in offered:
             return (

@@ -16,14 +16,25 @@ from callboard.actors.router.route import Rules, View
 from callboard.actors.router.step import Ask, may_ask, step
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
-from callboard.bus.entities import Entities
+from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import CallboardError
-from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Released, Status, Submitted, Task, TaskEvent
+from callboard.events.task import (
+    ENDED,
+    WAITING,
+    Assigned,
+    DeadLettered,
+    Parked,
+    Released,
+    Status,
+    Submitted,
+    Task,
+    TaskEvent,
+)
 from callboard.projections.backends import BACKENDS
 from callboard.projections.load import LOAD
 from callboard.projections.quality import QUALITY
@@ -73,7 +84,7 @@ class Router:
         await self._decide(loaded.state.id, envelopes[-1])
 
     async def _decide(self, task_id: str, cause: Envelope | None) -> None:
-        heard = await self._ask(task_id)
+        heard = await self._ask(task_id, cause)
 
         def wish(task: Task) -> list[TaskEvent]:
             self._own.drop(task_id)
@@ -96,11 +107,19 @@ class Router:
         for envelope in told.appended:
             if isinstance(envelope.event, Parked):
                 await set_wake(self._bus, task_id, envelope.event.until)
+                await self._look_whether_answered(told.entity.state, envelope)
         await answer(self._bus, told.entity)
 
-    async def _ask(self, task_id: str) -> Heard | None:
+    async def _look_whether_answered(self, task: Task, parked: Envelope) -> None:
+        """The answer may have come before the task was parked for it: nothing would wake it then until its timer."""
+        heard = await self._questions.heard(task)
+        if heard and heard.status in ENDED:
+            self._answers.put_nowait(parked)
+
+    async def _ask(self, task_id: str, cause: Envelope | None) -> Heard | None:
         """Ask what has to be asked before the task is parked for it; what is known of what it waits for."""
-        task = (await self._tasks.load(task_id)).state
+        others = cause is not None and cause.entity != task_id  # another router may have parked it
+        task = (await self._tasks.load(task_id, at_least=NEWEST if others else 0)).state
         if task.status in WAITING and may_ask(task, self._rules):
             ask = self._step(task, None)
             if isinstance(ask, Ask):
@@ -139,7 +158,9 @@ class Router:
         while True:
             envelope = await self._answers.get()
             try:
-                if task_id := await self._questions.asker(envelope.entity):
+                asked = isinstance(envelope.event, Parked)
+                task_id = envelope.entity if asked else await self._questions.asker(envelope.entity)
+                if task_id:
                     await self._decide(task_id, envelope)
             except BusError as error:
                 _log.warning("bus trouble, will retry", actor="router", error=str(error))

@@ -128,6 +128,36 @@ async def test_advice_that_is_late_is_not_waited_for(stage, say):
         await asyncio.sleep(0.01)
 
 
+class Hesitant:
+    """A log on which a task is parked only when the question that it waits for has been answered."""
+
+    def __init__(self, log) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str):
+        return getattr(self._log, name)
+
+    async def append(self, write, **options) -> int:
+        if write.subject.endswith(".parked"):
+            asks = decode(write.data)[-1].event.asks
+            while not any(r.subject.endswith(".completed") for r in await self._log.read(entity("task", asks))):
+                await asyncio.sleep(0.01)
+        return await self._log.append(write, **options)
+
+
+async def test_an_answer_may_come_before_the_task_waits_for_it(stage, say):
+    """It is found at once, not when the wait would have ended."""
+    bus = MemoryBus()
+    bus.log = Hesitant(bus.log)
+    early = type(stage)(bus)
+    early.rules = replace(stage.rules, agent=AgentRules("adviser", 60.0))
+    await early.start()
+    await two(early, say, says('{"why": "x", "backend": "large"}'))
+    assert (await (await ask(early)).result(10)).backend == "large"
+    await early.stop()
+    await bus.aclose()
+
+
 async def test_nobody_is_asked_where_there_is_no_choice(stage, say):
     """With one that can do it, or an adviser that is gone, tasks go on all the same."""
     adviser = await two(stage, say, says("never heard"))
