@@ -29,7 +29,7 @@ class Questions:
         until = ask.parked.until
         assert task.spec is not None
         assert until is not None
-        await submit(self._tasks, _id(task, ask), await self._spec(task, ask, view, rules, until), None)
+        await submit(self._tasks, question_id(task, ask), await self._spec(task, ask, view, rules, until), None)
 
     async def heard(self, task: Task) -> Heard | None:
         """How the question stands that the task waits for."""
@@ -62,7 +62,7 @@ class Questions:
 
 def parked(task: Task, ask: Ask) -> Parked:
     """The task, parked until its question is answered."""
-    return msgspec.structs.replace(ask.parked, asks=_id(task, ask))
+    return msgspec.structs.replace(ask.parked, asks=question_id(task, ask))
 
 
 def is_answer(envelope: Envelope, tasks: Tasks) -> bool:
@@ -71,6 +71,6 @@ def is_answer(envelope: Envelope, tasks: Tasks) -> bool:
     return row is not None and not TAGS.isdisjoint(row.tags)
 
 
-def _id(task: Task, ask: Ask) -> str:
-    """The same whoever asks, and however often."""
+def question_id(task: Task, ask: Ask) -> str:
+    """The id of a question: the same whoever asks, and however often."""
     return id_from("judge" if ask.answer else "advice", task.id, str(ask.number), owner=task.id)

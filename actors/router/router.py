@@ -11,12 +11,12 @@ from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.actors.router.asking import Heard
-from callboard.actors.router.questions import Questions, is_answer, parked
+from callboard.actors.router.questions import Questions, is_answer, parked, question_id
 from callboard.actors.router.route import Rules, View
 from callboard.actors.router.step import Ask, may_ask, step
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
-from callboard.bus.entities import NEWEST, Entities
+from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
@@ -28,7 +28,6 @@ from callboard.events.task import (
     WAITING,
     Assigned,
     DeadLettered,
-    Parked,
     Released,
     Status,
     Submitted,
@@ -59,7 +58,7 @@ class Router:
         self._rules = rules
         self._own = _OwnAssignments()
         self._questions = Questions(bus, tasks)
-        self._answers: asyncio.Queue[Envelope] = asyncio.Queue()
+        self._answers: asyncio.Queue[tuple[str | None, Envelope]] = asyncio.Queue()
         self._backends_changed = asyncio.Event()
         projector.watch(self._watch)
 
@@ -84,15 +83,30 @@ class Router:
         await self._decide(loaded.state.id, envelopes[-1])
 
     async def _decide(self, task_id: str, cause: Envelope | None) -> None:
-        heard = await self._ask(task_id, cause)
+        while (told := await self._append_step(task_id, cause)) is None:
+            pass  # overtaken by what has to be asked about first
+        self._own.stored(task_id, told.entity.seq, folded=self._projector.seq)
+        reason = told.appended[-1] if told.appended else cause
+        if (waits := told.entity.state.parked) and reason:  # nothing appended: a crash may have come before the timer
+            await set_wake(self._bus, task_id, waits.until)
+            await self._look_whether_answered(told.entity.state, reason)
+        await answer(self._bus, told.entity)
+
+    async def _append_step(self, task_id: str, cause: Envelope | None) -> Told[Task] | None:
+        """Ask what there is to ask, then append the task's next step; None if that is to ask something else by now."""
+        heard, asked = await self._ask(task_id, cause)
+        unasked = False
 
         def wish(task: Task) -> list[TaskEvent]:
+            nonlocal unasked
+            unasked = False
             self._own.drop(task_id)
             if task.status not in WAITING:
                 return []
             events = self._step(task, heard)
             if isinstance(events, Ask):
-                events = [parked(task, events)]
+                unasked = question_id(task, events) != asked
+                events = [] if unasked else [parked(task, events)]
             for event in events:
                 if isinstance(event, Assigned):
                     self._own.add(task_id, event.backend, event.tokens)
@@ -103,28 +117,24 @@ class Router:
         except BaseException:
             self._own.drop(task_id)
             raise
-        self._own.stored(task_id, told.entity.seq, folded=self._projector.seq)
-        for envelope in told.appended:
-            if isinstance(envelope.event, Parked):
-                await set_wake(self._bus, task_id, envelope.event.until)
-                await self._look_whether_answered(told.entity.state, envelope)
-        await answer(self._bus, told.entity)
+        return None if unasked and not told.appended else told
 
-    async def _look_whether_answered(self, task: Task, parked: Envelope) -> None:
+    async def _look_whether_answered(self, task: Task, reason: Envelope) -> None:
         """The answer may have come before the task was parked for it: nothing would wake it then until its timer."""
-        heard = await self._questions.heard(task)
+        heard = await self._questions.heard(task) if task.parked == task.asking else None
         if heard and heard.status in ENDED:
-            self._answers.put_nowait(parked)
+            self._answers.put_nowait((task.id, reason))
 
-    async def _ask(self, task_id: str, cause: Envelope | None) -> Heard | None:
-        """Ask what has to be asked before the task is parked for it; what is known of what it waits for."""
+    async def _ask(self, task_id: str, cause: Envelope | None) -> tuple[Heard | None, str]:
+        """Submit the question that there is to ask; what is known of the one that the task waits for, and its id."""
         others = cause is not None and cause.entity != task_id  # another router may have parked it
         task = (await self._tasks.load(task_id, at_least=NEWEST if others else 0)).state
         if task.status in WAITING and may_ask(task, self._rules):
             ask = self._step(task, None)
             if isinstance(ask, Ask):
                 await self._questions.ask(task, ask, self._view(), self._rules)
-        return await self._questions.heard(task)
+                return None, question_id(task, ask)
+        return await self._questions.heard(task), ""
 
     def _step(self, task: Task, heard: Heard | None) -> list[TaskEvent] | Ask:
         seed = int.from_bytes(f"{task.id}/{task.attempt}".encode()[-7:], "big")
@@ -151,20 +161,18 @@ class Router:
         if envelope.kind == "backend":
             self._backends_changed.set()
         elif is_answer(envelope, self._projector.state(TASKS)):
-            self._answers.put_nowait(envelope)
+            self._answers.put_nowait((None, envelope))
 
     async def _take_answers(self) -> None:
         """Go on with the task that waits for a question, as soon as that has ended; after a restart its timer does."""
         while True:
-            envelope = await self._answers.get()
+            asker, envelope = await self._answers.get()
             try:
-                asked = isinstance(envelope.event, Parked)
-                task_id = envelope.entity if asked else await self._questions.asker(envelope.entity)
-                if task_id:
+                if task_id := asker or await self._questions.asker(envelope.entity):
                     await self._decide(task_id, envelope)
             except BusError as error:
                 _log.warning("bus trouble, will retry", actor="router", error=str(error))
-                self._answers.put_nowait(envelope)
+                self._answers.put_nowait((asker, envelope))
                 await asyncio.sleep(LOOK_AGAIN_S)
             except CallboardError as error:
                 _log.warning("an answer can't be used", actor="router", task=envelope.entity, error=str(error))

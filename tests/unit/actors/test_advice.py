@@ -13,7 +13,7 @@ from callboard.actors.submission import id_from
 from callboard.bus.memory import MemoryBus
 from callboard.bus.subjects import entity
 from callboard.events.advice import Advised
-from callboard.events.backend import Scaled
+from callboard.events.backend import Drained, Resumed, Scaled
 from callboard.events.chat import Usage
 from callboard.events.envelope import decode
 from callboard.events.money import Price
@@ -217,3 +217,32 @@ async def test_a_change_of_the_backends_does_not_end_the_wait(stage, say):
     assert (await task.result(5)).backend == "small"
     (advised,) = [event for event in await events(stage, task.id) if isinstance(event, Advised)]
     assert advised.reason == "no advice: advice for 'large', which was no candidate"
+
+
+async def test_advice_that_comes_when_nobody_can_do_it_is_kept(stage, say):
+    """The task waits for a backend, for no matter what; when there is one again, the advice counts."""
+    gate = asyncio.Event()
+
+    async def slow(_):
+        await gate.wait()
+        return json.dumps({"why": "x", "backend": "large"})
+
+    await two(stage, say, slow)
+    task = await ask(stage)
+    while (await task.state()).status is not Status.PARKED:
+        await asyncio.sleep(0.01)
+    stage._router.cancel()
+    for name in ("small", "large"):
+        await stage.change(name, Drained("upgrade"))
+    stage.route()
+    while "is draining" not in (await task.state()).parked.reason:
+        await asyncio.sleep(0.01)
+    gate.set()
+    await stage.projector.reached(await stage.bus.log.end())
+    await asyncio.sleep(0.1)
+    assert set(await stage.history(task.id)) == {"submitted", "parked"}
+    for name in ("small", "large"):
+        await stage.change(name, Resumed())
+    assert (await task.result(5)).status is Status.COMPLETED
+    advised = [event for event in await events(stage, task.id) if isinstance(event, Advised)]
+    assert len(advised) <= 1

@@ -237,6 +237,42 @@ async def test_a_judge_is_a_task_of_its_own(stage, say):
     assert "judge" not in stage.projector.state(QUALITY).by_backend, "that a mark fits its schema is no work well done"
 
 
+class Overtaken:
+    """A log on which the second assignment of a task is stored only when another one was, and led to an answer."""
+
+    def __init__(self, log) -> None:
+        self._log = log
+        self._assigned = 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._log, name)
+
+    async def append(self, write, **options) -> int:
+        self._assigned += ".task.T.assigned." in write.subject
+        if self._assigned == 2 and ".task.T.assigned." in write.subject:
+            while [r.subject.rpartition(".")[2] for r in await self._log.read(entity("task", "T"))].count(
+                "answered"
+            ) < 2:
+                await asyncio.sleep(0)
+        return await self._log.append(write, **options)
+
+
+async def test_no_task_waits_for_a_question_that_nobody_asked(stage, say):
+    """A step that was overtaken, and finds another answer to be judged, has to ask before it parks the task."""
+    bus = MemoryBus()
+    bus.log = Overtaken(bus.log)
+    mine = type(stage)(bus)
+    mine.rules = replace(stage.rules, cascade=replace(stage.rules.cascade, judge="judge", judge_timeout_s=60.0))
+    await mine.start()
+    await three(mine, say, "0.3", "0.9", "1")
+    await mine.register("judge", MIDDLE, tier="small", capabilities=("chat", "schema"))
+    mine.work("judge", judge)
+    outcome = await (await mine.board.submit("how much?", id="T", **JUDGED)).result(10)
+    assert (outcome.backend, outcome.scores) == ("middle", {"cascade": 900_000})
+    await mine.stop()
+    await bus.aclose()
+
+
 async def test_two_routers_decide_once(stage, say):
     """Both hear that the judge has answered; the log has one verdict for each answer."""
     rule(stage, judge="judge")
