@@ -120,6 +120,7 @@ def test_scores_come_from_anything_that_speaks_nats(folder):
         client = await nats.connect(folder.ready["url"])
         replies = [await client.request("submit.score", json.dumps(each).encode(), timeout=10) for each in messages]
         await client.close()
+        await asyncio.sleep(0.1)  # its socket is closed a little later, and must be before the loop ends
         return [json.loads(reply.data) for reply in replies]
 
     good = {"task": done["task"], "score": 0.9, "source": "test", "note": "as wanted"}
