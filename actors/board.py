@@ -13,6 +13,7 @@ from callboard.actors.backend.call import TokenNote
 from callboard.actors.budgets import check_budget, grant
 from callboard.actors.claim_check import with_input_aside
 from callboard.actors.outcome import Outcome, answer, outcome_of
+from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.bus.clock import new_entity_id, now
 from callboard.bus.entities import BACKEND, BUDGET, NEWEST, TASK, Entities, Loaded
@@ -23,8 +24,8 @@ from callboard.events.backend import Backend, BackendEvent
 from callboard.events.budget import Budget, OnBreach
 from callboard.events.chat import Usage
 from callboard.events.envelope import decode
-from callboard.events.errors import CallboardError, IllegalTransition, InvalidInput
-from callboard.events.task import ENDED, PERFECT, Cancelled, Evaluated, Requeued, Source, Spent, Started, Status, Task
+from callboard.events.errors import CallboardError, InvalidInput
+from callboard.events.task import ENDED, Cancelled, Requeued, Source, Spent, Started, Status, Task
 
 RECHECK_S: Final = 10.0
 
@@ -251,15 +252,7 @@ class Board:
 
     async def evaluate(self, task_id: str, score: float, source: Source, note: str) -> None:
         """Append a judgement of a task's answer; see `TaskHandle.evaluate`."""
-        if not 0 <= score <= 1:
-            raise InvalidInput(f"a score must be from 0 to 1, got {score:g}")
-
-        def judged(task: Task) -> list[Evaluated]:
-            if task.completed is None:
-                raise IllegalTransition(f"task {task.id} is {task.status}: there is no answer to judge")
-            return [Evaluated(task.completed.backend, task.completed.call, round(score * PERFECT), source, note)]
-
-        await self.tasks.tell(task_id, judged)
+        await self.tasks.tell(task_id, lambda task: [judgement(task, score, source, note)])
 
     async def ended(self, task_id: str, answered: "asyncio.Future[Outcome] | None" = None) -> Outcome:
         """Wait until a task has ended; ``answered`` is the future of a task that was submitted here."""

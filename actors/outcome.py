@@ -22,6 +22,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     """The end of a task. ``output`` is the answer's text, or a reference when it is over 512 KiB.
 
     ``cost`` is in micro-dollars, ``duration`` and ``first_token`` in ns; ``reason`` says why there is no output.
+    ``scores`` is how the answer was judged so far, by source, in parts per million.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     duration: int = 0
     calls: int = 0
     reason: str = ""
+    scores: dict[str, int] = {}
 
 
 async def outcome_of(bus: Bus, task: Task) -> Outcome:
@@ -60,6 +62,7 @@ async def outcome_of(bus: Bus, task: Task) -> Outcome:
         first_token=done.first_token,
         duration=done.duration,
         calls=task.call,
+        scores=task.scores,
     )
 
 

@@ -1,13 +1,12 @@
 """What anybody may publish to ``submit.task``: one JSON object, checked here and turned into a task."""
 
-import difflib
 import re
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final, Literal
 
-import msgspec
-
+from callboard.actors import strict_json
+from callboard.actors.json_schema import check_schema
 from callboard.bus.entities import Entities, Told
 from callboard.events import trace
 from callboard.events.errors import InvalidInput
@@ -18,7 +17,6 @@ from callboard.events.task_spec import NO_NEEDS, Needs, TaskSpec
 MAX_TAGS: Final = 32
 MAX_TOOLS: Final = 128
 _RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
-_UNKNOWN_FIELD = re.compile(r"unknown field `(.+?)`")
 
 
 class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +80,8 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise InvalidInput(f"tools: at most {MAX_TOOLS}, no two of one name")
         if not self.needs.capabilities:
             raise InvalidInput("needs.capabilities is empty: leave it out, or name what the backend must offer")
+        if self.schema is not None:
+            check_schema(self.schema)
         if self.reply_to is not None:
             check_reply(self.reply_to)
 
@@ -102,18 +102,7 @@ _RANGES: Final = (
 
 def parse(data: bytes) -> Submission:
     """Read a submission. Raises InvalidInput that says what is wrong, where, and what was probably meant."""
-    try:
-        return msgspec.json.decode(data, type=Submission)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        if unknown := _UNKNOWN_FIELD.search(message):
-            known = {*Submission.__struct_fields__, *Needs.__struct_fields__}
-            close = difflib.get_close_matches(unknown[1], sorted(known), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(Submission.__struct_fields__)}"
-            raise InvalidInput(f"unknown field {unknown[1]!r}{hint}") from None
-        raise InvalidInput(f"not a task: {message}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f'not JSON: {error}; send one JSON object such as {{"input": "Say hello"}}') from None
+    return strict_json.read(data, Submission, "task", '{"input": "Say hello"}', Needs.__struct_fields__)
 
 
 async def submit(tasks: Entities[Task], task_id: str, spec: TaskSpec, context: trace.SpanContext | None) -> Told[Task]:

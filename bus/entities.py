@@ -11,7 +11,7 @@ from callboard.bus import subjects
 from callboard.bus.clock import new_event_id, now
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Log, Record, Write
-from callboard.events import backend, budget, task, trace
+from callboard.events import backend, budget, task, task_subjects, trace
 from callboard.events.envelope import Envelope, Unknown, decode, encode, message_hash, short_type
 from callboard.events.errors import BrokenChain, CallboardError, Undecodable
 from callboard.events.ids import derived_id
@@ -30,9 +30,10 @@ class Aggregate(NamedTuple, Generic[S]):
     decide: Callable[[S, Any], Sequence[Any]]
     evolve: Callable[[S, Any], S]
     addressee: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    headline: Callable[[Sequence[Any]], Any] = lambda events: events[-1]
 
 
-TASK = Aggregate("task", task.Task, task.decide, task.evolve, task.addressee)
+TASK = Aggregate("task", task.Task, task.decide, task.evolve, task_subjects.addressee, task_subjects.headline)
 BACKEND = Aggregate("backend", backend.Backend, backend.decide, backend.evolve)
 BUDGET = Aggregate("budget", budget.Budget, budget.decide, budget.evolve)
 
@@ -141,9 +142,9 @@ class Entities(Generic[S]):
                 continue
             envelopes = self._envelopes(loaded, events, cause, context, correlation)
             data = encode(envelopes)
-            subject = subjects.event(
-                self._aggregate.kind, entity_id, short_type(events[-1]), self._aggregate.addressee(events[-1])
-            )
+            named = self._aggregate.headline(events)
+            addressee = self._aggregate.addressee(named)
+            subject = subjects.event(self._aggregate.kind, entity_id, short_type(named), addressee)
             try:
                 seq = await self._log.append(Write(subject, data, loaded.seq), timeout_s=timeout_s)
             except Conflict:

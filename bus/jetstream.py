@@ -13,7 +13,7 @@ from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
 from callboard.bus.report import Report, report
 from callboard.bus.signals import JetStreamSignals
-from callboard.bus.subjects import ALL_EVENTS, SUBMIT, TIMER_FIRED
+from callboard.bus.subjects import ALL_EVENTS, SUBMIT, TAKERS, TIMER_FIRED
 from callboard.bus.timers import FiredQueue, JetStreamTimers
 from callboard.bus.wire import Wire
 from callboard.bus.wire import connect as connect_wire
@@ -111,14 +111,16 @@ class JetStreamBus:
             )
         )
 
-    async def submissions(self, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> JetStreamQueue:
-        """Join the queue of ``submit.task``."""
+    async def submissions(
+        self, subject: str = SUBMIT, *, max_in_flight: int = 256, ack_wait_s: float = 2.0
+    ) -> JetStreamQueue:
+        """Join the queue of ``submit.task``, or of another of `TAKERS`."""
         return await self._take(
             JetStreamQueue(
                 self._api,
                 streams.SUBMISSIONS,
-                "intake",
-                (SUBMIT,),
+                TAKERS[subject],
+                (subject,),
                 max_in_flight=max_in_flight,
                 ack_wait_s=ack_wait_s,
             )

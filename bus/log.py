@@ -7,6 +7,8 @@ both. Bytes go in and come out: what they mean is the events' affair.
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
+from callboard.bus.subjects import SUBMIT
+
 
 class Write(NamedTuple):
     """One message for one entity.
@@ -197,8 +199,8 @@ class Bus(Protocol):
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
         ...
 
-    async def submissions(self, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
-        """Join the queue of ``submit.task``: what anybody published, until intake has taken it in."""
+    async def submissions(self, subject: str = SUBMIT, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
+        """Join the queue of ``submit.task``, or of another of `TAKERS`: what anybody published, until taken in."""
         ...
 
     async def room(self) -> int:

@@ -125,7 +125,7 @@ class _Server:
         self.exchange = Exchange()
         self.blobs = MemoryBlobs()
         self.snapshots = MemorySnapshots()
-        self.submissions = WorkQueue()
+        self.submissions = {subject: WorkQueue() for subject in names.TAKERS}
         self.fired = WorkQueue()
         self.timers = MemoryTimers(clock, self.fired)
         self._queues: dict[str, tuple[WorkQueue, Filter]] = {}
@@ -134,13 +134,16 @@ class _Server:
 
         def submit(note: Note) -> None:
             if len(note.data) <= self.room():
-                self.submissions.put(Record(next(seqs), note.subject, note.data, clock(), note.traceparent))
+                record = Record(next(seqs), note.subject, note.data, clock(), note.traceparent)
+                self.submissions[note.subject].put(record)
 
-        self.exchange.listeners["submissions"] = (Filter([names.SUBMIT]), submit)
+        self.exchange.listeners["submissions"] = (Filter(names.TAKERS), submit)
 
     def room(self) -> int:
         """The bytes of submissions that still fit."""
-        return sys.maxsize if self._max_bytes is None else max(self._max_bytes - self.submissions.size, 0)
+        if self._max_bytes is None:
+            return sys.maxsize
+        return max(self._max_bytes - sum(queue.size for queue in self.submissions.values()), 0)
 
     def queue(self, name: str, wanted: Filter) -> WorkQueue:
         """The queue ``name``, filled from the log's start if it is new; else ``wanted`` counts for what comes."""
@@ -191,9 +194,11 @@ class MemoryBus:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
         return self._take(self._server.queue(name, Filter(subjects or [names.ALL_EVENTS])), max_in_flight, ack_wait_s)
 
-    async def submissions(self, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
-        """Join the queue of ``submit.task``."""
-        return self._take(self._server.submissions, max_in_flight, ack_wait_s)
+    async def submissions(
+        self, subject: str = names.SUBMIT, *, max_in_flight: int = 256, ack_wait_s: float = 2.0
+    ) -> MemoryQueue:
+        """Join the queue of ``submit.task``, or of another of `TAKERS`."""
+        return self._take(self._server.submissions[subject], max_in_flight, ack_wait_s)
 
     async def room(self) -> int:
         """How many bytes of submissions are kept before there is no room."""

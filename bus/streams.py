@@ -7,7 +7,7 @@ import msgspec
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
 from callboard.bus.limits import MAX_MESSAGE, MAX_SUBMISSION
-from callboard.bus.subjects import ALL_EVENTS, SUBMIT
+from callboard.bus.subjects import ALL_EVENTS, TAKERS
 
 EVENTS: Final = "EVENTS"
 SUBMISSIONS: Final = "SUBMISSIONS"
@@ -48,7 +48,7 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
         },
         {
             "name": SUBMISSIONS,
-            "subjects": [SUBMIT],
+            "subjects": list(TAKERS),
             "storage": "file",
             "compression": "s2",
             "retention": "workqueue",

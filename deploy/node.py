@@ -13,11 +13,11 @@ import structlog
 from callboard.actors.backend.providers.provider import Provider
 from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
+from callboard.actors.checks import Check
 from callboard.actors.intake import Intake
 from callboard.actors.projector import Projector
-from callboard.actors.router.policies.registry import policies
-from callboard.actors.router.route import Rules
 from callboard.actors.router.router import Router
+from callboard.actors.scores import Scores
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.entities import BACKEND, TASK, Entities
@@ -27,6 +27,7 @@ from callboard.bus.server import EmbeddedServer
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.replicas import Replicas
+from callboard.deploy.routing import checks_of, rules_of
 from callboard.deploy.settings import Settings
 from callboard.deploy.supervision import supervise
 from callboard.deploy.telemetry import Telemetry
@@ -138,26 +139,23 @@ class Node:
         self._telemetry.start(self.bus, self.projector, from_log="traces" in self._roles)
         if self._telemetry.export:
             self._run("traces", self._telemetry.export.run)
+        checks = checks_of(self._settings)
         await self._register(backends)
         if "router" in self._roles:
-            router = self._settings.router
-            known = policies(
-                router.latency_price_micros_per_s,
-                router.quality_price_micros_per_percent,
-                router.pace_micros_per_task,
-            )
-            rules = Rules(known, router.policy, router.max_attempts)
-            self._router = Router(self.bus, tasks.by(self._source("router")), self.projector, rules)
-            self._run("router", self._router.run)
+            rules = rules_of(self._settings, checks)
+            self._run("router", Router(self.bus, tasks.by(self._source("router")), self.projector, rules).run)
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
-        self._start_backends(tasks, backends)
+        self._start_backends(tasks, backends, checks)
         if "intake" in self._roles:
             intake = Intake(self.bus, tasks.by(self._source("intake")))
+            scores = Scores(self.bus, tasks.by(self._source("scores")))
             self._run("intake", intake.run)
+            self._run("scores", scores.run)
             try:
                 async with asyncio.timeout(START_S):
                     await intake.listening.wait()
+                    await scores.listening.wait()
             except TimeoutError:
                 raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
 
@@ -170,7 +168,7 @@ class Node:
             await remove(set(known) - here, backends)
         await self.projector.reached(await self.bus.log.end())
 
-    def _start_backends(self, tasks: Entities[Task], backends: Entities[Backend]) -> None:
+    def _start_backends(self, tasks: Entities[Task], backends: Entities[Backend], checks: Mapping[str, Check]) -> None:
         names = _backend_names(self._roles, self._settings)
         if not names:
             return
@@ -187,6 +185,7 @@ class Node:
                 tasks.by(source),
                 backends.by(source),
                 self.projector,
+                checks,
             )
 
         self._replicas = Replicas(names, self.projector, worker)

@@ -28,7 +28,8 @@ PROVIDER_URLS: Mapping[str, str] = {
 }
 PROVIDER_KEYS: Mapping[str, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
-POLICIES = ("adaptive", "balanced", "best", "cheapest", "fastest")
+POLICIES = ("adaptive", "agent", "balanced", "best", "cascade", "cheapest", "fastest")
+BUILT_IN_CHECKS = ("judge", "schema")
 POLICY_ENTRY_POINTS = "callboard.policies"
 """Group of entry points under which other packages offer policies of their own."""
 
@@ -46,6 +47,36 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 0
 
 
+class Cascade(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the policy ``cascade`` verifies.
+
+    ``check`` is for tasks that name none and have no schema. After so many ``escalations`` the best answer is used.
+    """
+
+    check: str = "judge"
+    escalations: int = 2
+
+
+class Agent(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the policy ``agent`` asks for advice: whom (empty: the cheapest), how long it waits, who decides without."""
+
+    backend: str = ""
+    timeout_ns: int = 10_000_000_000
+    fallback: str = "balanced"
+
+
+class Check(Struct, frozen=True, forbid_unknown_fields=True):
+    """What answers are verified with; ``accept`` is the score, in parts per million, from which they pass.
+
+    ``function`` (``module:name``) for one of your own; ``backend`` (empty: the cheapest) and ``timeout`` for the judge.
+    """
+
+    function: str = ""
+    accept: int = 700_000
+    backend: str = ""
+    timeout_ns: int = 30_000_000_000
+
+
 class Router(Struct, frozen=True, forbid_unknown_fields=True):
     """How tasks find a backend.
 
@@ -60,6 +91,8 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
     latency_price_micros_per_s: int = 500
     quality_price_micros_per_percent: int = 50
     pace_micros_per_task: int = 0
+    cascade: Cascade = Cascade()
+    agent: Agent = Agent()
 
 
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,13 +146,17 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings of one node. ``backends`` are by name; ``data`` is the folder of everything that is kept."""
+    """All settings of one node.
+
+    ``backends`` and ``checks`` are by name; ``data`` is the folder of everything that is kept.
+    """
 
     data: str = ".callboard"
     nats: Nats = Nats()
     router: Router = Router()
     telemetry: Telemetry = Telemetry()
     backends: dict[str, Backend] = {}
+    checks: dict[str, Check] = {}
 
     @property
     def data_folder(self) -> Path:

@@ -2,13 +2,24 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, get_args
 
 from callboard.deploy import settings_values
-from callboard.deploy.settings import Backend, Nats, ProviderName, Router, Settings, Telemetry
+from callboard.deploy.settings import (
+    BUILT_IN_CHECKS,
+    Agent,
+    Backend,
+    Cascade,
+    Check,
+    Nats,
+    ProviderName,
+    Router,
+    Settings,
+    Telemetry,
+)
 from callboard.deploy.settings_values import Reader, did_you_mean
 from callboard.deploy.toml_lines import KeyPath, key_lines
 from callboard.deploy.units import shown
@@ -120,21 +131,64 @@ class _Reading:
     def settings(self) -> Settings:
         values = self._table((), self._document, settings_values.SETTINGS)
         nats = self._table(("nats",), values.pop("nats", {}), settings_values.NATS)
-        router = self._table(("router",), values.pop("router", {}), settings_values.ROUTER)
+        router = self._router(values.pop("router", {}))
         telemetry = self._table(("telemetry",), values.pop("telemetry", {}), settings_values.TELEMETRY)
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
+        checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
         backends = {name: self._backend(name, table) for name, table in values.pop("backends", {}).items()}
+        self._check_names(router, checks, None if nats.get("url") else backends.keys())
         if self._mistakes:
             lines = (f"{self._where}:{line}: {message}" for line, message in sorted(self._mistakes))
             raise InvalidSettings("\n".join(lines))
         return Settings(
             **values,
             nats=Nats(**nats),
-            router=Router(**_attributes(router)),
+            router=Router(**router),
             telemetry=Telemetry(**telemetry),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
+            checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )
+
+    def _router(self, table: Mapping[str, object]) -> dict[str, Any]:
+        path = ("router",)
+        values = self._table(path, table, settings_values.ROUTER)
+        cascade = self._table((*path, "cascade"), values.pop("cascade", {}), settings_values.CASCADE)
+        agent = self._table((*path, "agent"), values.pop("agent", {}), settings_values.AGENT)
+        return _attributes(values) | {"cascade": Cascade(**cascade), "agent": Agent(**_attributes(agent))}
+
+    def _check(self, name: str, table: object) -> dict[str, Any]:
+        path = ("checks", name)
+        try:
+            checked_id(name, "check name")
+            keys = settings_values.table(table, _name(path))
+        except InvalidInput as error:
+            self._wrong(path, str(error))
+            return {}
+        if name == "schema":
+            self._wrong(path, f'[{_name(path)}] "schema" is the check by a task\'s own schema; give yours another name')
+            return {}
+        if name == "judge":
+            return self._table(path, keys, settings_values.JUDGE)
+        return self._table(path, keys, settings_values.CHECK, ("function",))
+
+    def _check_names(
+        self, router: Mapping[str, Any], checks: Mapping[str, Any], backends: Iterable[str] | None
+    ) -> None:
+        """Names of checks, and of backends where these are all there are (not None), must be known."""
+        self._known(("router", "cascade", "check"), router["cascade"].check, {*BUILT_IN_CHECKS, *checks}, "check")
+        if backends is not None:
+            judge = checks.get("judge", {}).get("backend", "")
+            adviser = router["agent"].backend
+            for path, name in ((("router", "agent", "backend"), adviser), (("checks", "judge", "backend"), judge)):
+                if name:
+                    self._known(path, name, backends, "backend")
+
+    def _known(self, path: KeyPath, name: str, known: Iterable[str], kind: str) -> None:
+        if name not in known:
+            guess = did_you_mean(name, known)
+            hint = f"did you mean {guess!r}?" if guess else f"known are {', '.join(sorted(known)) or 'none'}"
+            self._wrong(path, f"{_name(path)}: unknown {kind} {name!r}; {hint}")
 
     def _wrong(self, path: KeyPath, message: str) -> None:
         """Note a mistake where ``path`` stands, or else the nearest table around it."""

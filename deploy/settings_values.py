@@ -5,6 +5,7 @@ A reader takes the value and the key's full name, and raises InvalidInput with a
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLev
 from callboard.deploy.units import duration_ns, shown, size_bytes, usd_micros
 from callboard.events.errors import InvalidInput
 from callboard.events.money import Step
+from callboard.events.task import PERFECT
 
 Reader = Callable[[object, str], Any]
 
@@ -159,12 +161,28 @@ def fsync(value: object, what: str) -> str:
 
 def policy(value: object, what: str) -> str:
     """A policy of Callboard's own, or one that an installed package offers."""
-    if isinstance(value, str) and value in POLICIES:
+    return _policy(value, what, POLICIES)
+
+
+def _policy(value: object, what: str, own: tuple[str, ...]) -> str:
+    if isinstance(value, str) and value in own:
         return value
     from importlib.metadata import entry_points  # noqa: PLC0415  reads every installed package
 
     offered = {entry.name for entry in entry_points(group=POLICY_ENTRY_POINTS)}
-    return str(one_of((*POLICIES, *sorted(offered - {*POLICIES})))(value, what))
+    return str(one_of((*own, *sorted(offered - {*POLICIES})))(value, what))
+
+
+def fallback(value: object, what: str) -> str:
+    """A policy that asks nobody and verifies nothing."""
+    return _policy(value, what, tuple(name for name in POLICIES if name not in ("agent", "cascade")))
+
+
+def share(value: object, what: str) -> int:
+    """A score over 0 and up to 1, in parts per million."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 < value <= 1:
+        raise InvalidInput(f"{what} must be over 0 and at most 1, such as 0.7, got {shown(value)}")
+    return round(value * PERFECT)
 
 
 def price_steps(value: object, what: str) -> tuple[Step, ...]:
@@ -191,6 +209,7 @@ SETTINGS: Mapping[str, Reader] = {
     "router": table,
     "telemetry": table,
     "backends": table,
+    "checks": table,
 }
 NATS: Mapping[str, Reader] = {"url": nats_url, "fsync": fsync, "max_bytes": size_bytes, "port": whole(0, 65535)}
 ROUTER: Mapping[str, Reader] = {
@@ -199,7 +218,13 @@ ROUTER: Mapping[str, Reader] = {
     "latency_price_usd_per_s": usd_micros,
     "quality_price_usd_per_percent": usd_micros,
     "pace_usd_per_task": usd_micros,
+    "cascade": table,
+    "agent": table,
 }
+CASCADE: Mapping[str, Reader] = {"check": text, "escalations": whole(0, 20)}
+AGENT: Mapping[str, Reader] = {"backend": text, "timeout": duration_ns, "fallback": fallback}
+CHECK: Mapping[str, Reader] = {"function": function_name, "accept": share}
+JUDGE: Mapping[str, Reader] = {"backend": text, "accept": share, "timeout": duration_ns}
 TELEMETRY: Mapping[str, Reader] = {"traces": one_of(get_args(Traces)), "log_level": one_of(get_args(LogLevel))}
 BACKEND: Mapping[str, Reader] = {
     "provider": one_of(get_args(ProviderName)),

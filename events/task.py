@@ -9,6 +9,8 @@ The rules, kept by `decide`; `MAY_FOLLOW` is the table of transitions:
 - Nothing is booked twice: a call is settled by the one event that tells its cost.
 - An assignment with money held for it is good for one call: when that is interrupted, the task goes back to the router,
   since what the call cost is not known and another one needs money of its own.
+- An answer that has to be checked is set aside (``answered``). It is then ``declined``, or the task is ``completed``
+  with it; of declined answers too, one may complete the task in the end.
 - An answer may be judged at any time after it, by each source as often as it changes its mind.
 """
 
@@ -19,6 +21,8 @@ from typing import ClassVar, Final, Literal, TypeAlias, assert_never
 import msgspec
 from msgspec import Struct
 
+from callboard.events.advice import Advised
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import ToolCall, Usage
 from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.task_spec import Decision, Failure, Hold, TaskSpec, Text
@@ -40,7 +44,7 @@ class Rejected(Struct, frozen=True, omit_defaults=True):
 
 
 class Parked(Struct, frozen=True, omit_defaults=True):
-    """It can't be placed now; looked at again at ``until``, or when a backend changes.
+    """It can't be placed now; looked at again at ``until``, or when a backend changes, or when task ``asks`` ends.
 
     For want of money: ``needed`` micro-dollars of ``budget``. They are held for others and may come back, or, with
     ``breach``, are not there until somebody raises the limit.
@@ -52,13 +56,14 @@ class Parked(Struct, frozen=True, omit_defaults=True):
     budget: str | None = None
     needed: int = 0
     breach: bool = False
+    asks: str = ""
 
 
 class Assigned(Struct, frozen=True, omit_defaults=True):
     """The router chose a backend, for the ``attempt``-th time. ``tokens`` is the predicted work, in and out.
 
     Among what waits for the backend, the highest ``priority`` is first. ``hold`` is the money set aside for the call of
-    a task with a budget.
+    a task with a budget. The answer has to pass ``check``, if one is named.
     """
 
     type: ClassVar[str] = "callboard.task.assigned.v1"
@@ -68,6 +73,7 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     decision: Decision
     priority: int = 0
     hold: Hold | None = None
+    check: str = ""
 
 
 class Released(Struct, frozen=True, omit_defaults=True):
@@ -95,7 +101,10 @@ class Interrupted(Struct, frozen=True, omit_defaults=True):
 
 
 class Completed(Struct, frozen=True, omit_defaults=True):
-    """The answer. ``cost`` in micro-dollars; ``first_token`` and ``duration`` in ns from the start of the call."""
+    """The answer. ``cost`` in micro-dollars; ``first_token`` and ``duration`` in ns from the start of the call.
+
+    ``booked`` says that it was set aside before, and its call settled then.
+    """
 
     type: ClassVar[str] = "callboard.task.completed.v1"
     backend: str
@@ -109,6 +118,7 @@ class Completed(Struct, frozen=True, omit_defaults=True):
     duration: int = 0
     tool_calls: tuple[ToolCall, ...] = ()
     estimated: bool = False
+    booked: bool = False
 
 
 class Failed(Struct, frozen=True, omit_defaults=True):
@@ -194,6 +204,9 @@ TaskEvent: TypeAlias = (
     | DeadLettered
     | Requeued
     | Evaluated
+    | Answered
+    | Declined
+    | Advised
 )
 
 
@@ -206,6 +219,8 @@ class Status(StrEnum):
     ASSIGNED = "assigned"
     STARTED = "started"
     FAILED = "failed"
+    ANSWERED = "answered"
+    DECLINED = "declined"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
@@ -214,7 +229,7 @@ class Status(StrEnum):
 
 
 ENDED: Final = frozenset({Status.COMPLETED, Status.CANCELLED, Status.EXPIRED, Status.DEAD, Status.REJECTED})
-WAITING: Final = frozenset({Status.SUBMITTED, Status.PARKED, Status.FAILED})
+WAITING: Final = frozenset({Status.SUBMITTED, Status.PARKED, Status.FAILED, Status.ANSWERED, Status.DECLINED})
 """The router has to act on these."""
 
 OPEN: Final = frozenset(Status) - ENDED - {Status.NEW}
@@ -227,7 +242,7 @@ MAY_FOLLOW: Final[dict[type[TaskEvent], frozenset[Status]]] = {
     Released: frozenset({Status.ASSIGNED, Status.PARKED}),
     Started: frozenset({Status.ASSIGNED, Status.STARTED}),
     Interrupted: frozenset({Status.STARTED}),
-    Completed: frozenset({Status.STARTED}),
+    Completed: WAITING | {Status.STARTED},  # waiting: only with an answer that was set aside
     Failed: frozenset({Status.STARTED}),
     Spent: frozenset(Status) - {Status.NEW},
     Cancelled: OPEN,
@@ -235,6 +250,9 @@ MAY_FOLLOW: Final[dict[type[TaskEvent], frozenset[Status]]] = {
     DeadLettered: OPEN,
     Requeued: frozenset({Status.DEAD}),
     Evaluated: frozenset({Status.COMPLETED}),
+    Answered: frozenset({Status.STARTED}),
+    Declined: WAITING,
+    Advised: WAITING,
 }
 
 
@@ -243,7 +261,10 @@ class Task(Struct, frozen=True):
 
     ``attempt`` counts assignments, ``call`` model calls, ``tries`` the failed ones that count towards giving up.
     ``unsuited`` are backends that refused it for good; ``unsettled`` are calls whose cost nobody has told. ``scores``
-    is how each source judged the answer, in parts per million. ``hold`` is the money of the newest assignment.
+    is how each source judged the answer, in parts per million. ``hold`` is the money of the newest assignment,
+    ``check`` what its answer has to pass;
+    ``answers`` were set aside for it, ``declined`` says which were found wanting. ``asking`` is the question that the
+    router waits for, ``advice`` what it was told.
     """
 
     id: str
@@ -262,6 +283,16 @@ class Task(Struct, frozen=True):
     cost: int = 0
     scores: dict[str, int] = {}
     hold: Hold | None = None
+    check: str = ""
+    answers: tuple[Answered, ...] = ()
+    declined: tuple[Declined, ...] = ()
+    asking: Parked | None = None
+    advice: Advised | None = None
+
+    @property
+    def charged(self) -> int:
+        """What counts towards ``max_cost``: its calls, and the verification of declined answers."""
+        return self.cost + sum(declined.verification for declined in self.declined)
 
 
 def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
@@ -278,7 +309,15 @@ def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
             ]
         case Started() if task.status is Status.STARTED:
             return [Interrupted(backend=task.backend or wish.backend, call=task.call), wish]
-        case Completed() | Failed() if task.status is not Status.STARTED or wish.call != task.call:
+        case Completed(booked=True) if task.completed and task.completed.call == wish.call:
+            return []
+        case Declined() if any(declined.call == wish.call for declined in task.declined):
+            return []
+        case Completed(booked=True) | Declined() if task.status is Status.STARTED or all(
+            answer.call != wish.call for answer in task.answers
+        ):
+            raise IllegalTransition(f"task {task.id} is {task.status}: the answer of call {wish.call} can't be judged")
+        case Completed(booked=False) | Answered() | Failed() if (task.status, task.call) != (Status.STARTED, wish.call):
             return decide(task, _overtaken(task, wish))
         case Spent() if wish.call not in task.unsettled:
             return []
@@ -304,16 +343,11 @@ def evolve(task: Task, event: TaskEvent) -> Task:
         case Rejected():
             return replace(task, status=Status.REJECTED, reason=event.reason)
         case Parked():
-            return replace(task, status=Status.PARKED, parked=event, backend=None)
+            asking = event if event.asks else task.asking
+            return replace(task, status=Status.PARKED, parked=event, backend=None, asking=asking)
         case Assigned():
-            return replace(
-                task,
-                status=Status.ASSIGNED,
-                backend=event.backend,
-                attempt=event.attempt,
-                parked=None,
-                hold=event.hold,
-            )
+            task = replace(task, parked=None, check=event.check, asking=None, hold=event.hold)
+            return replace(task, status=Status.ASSIGNED, backend=event.backend, attempt=event.attempt)
         case Released():
             return replace(task, status=Status.SUBMITTED, backend=None, parked=None, reason=event.reason)
         case Started():
@@ -321,7 +355,9 @@ def evolve(task: Task, event: TaskEvent) -> Task:
         case Interrupted():
             return replace(task, unsettled=(*task.unsettled, event.call))
         case Completed():
-            return replace(task, status=Status.COMPLETED, completed=event, cost=task.cost + event.cost)
+            cost = task.cost if event.booked else task.cost + event.cost
+            task = replace(task, backend=event.backend, parked=None)
+            return replace(task, status=Status.COMPLETED, completed=event, cost=cost)
         case Failed():
             return _after_failure(task, event)
         case Spent():
@@ -334,16 +370,25 @@ def evolve(task: Task, event: TaskEvent) -> Task:
         case DeadLettered():
             return _ended(task, Status.DEAD, event.reason)
         case Requeued():
+            task = replace(task, answers=(), declined=(), asking=None, advice=None)
             return replace(
                 task, status=Status.SUBMITTED, backend=None, tries=0, unsuited=frozenset(), reason="requeued"
             )
         case Evaluated():
             return replace(task, scores=task.scores | {event.source: event.score})
+        case Answered():
+            answers = (*task.answers, event)
+            return replace(task, status=Status.ANSWERED, answers=answers, cost=task.cost + event.cost)
+        case Declined():
+            declined = (*task.declined, event)
+            return replace(task, status=Status.DECLINED, declined=declined, parked=None, asking=None)
+        case Advised():
+            return replace(task, advice=event, asking=None)
         case _:
             assert_never(event)
 
 
-def _overtaken(task: Task, wish: Completed | Failed) -> Spent:
+def _overtaken(task: Task, wish: Completed | Answered | Failed) -> Spent:
     reason = f"task is {task.status}" if task.status in ENDED else f"overtaken by call {task.call}"
     return Spent(backend=wish.backend, call=wish.call, usage=wish.usage, cost=wish.cost, reason=reason)
 
@@ -370,20 +415,3 @@ def _ended(task: Task, status: Status, reason: str) -> Task:
 
 def _name(event: TaskEvent) -> str:
     return type(event).type.split(".")[2]
-
-
-def addressee(event: TaskEvent) -> tuple[str, ...]:
-    """Who must act on ``event``, as the end of its subject: the backend, and the priority if it has one."""
-    if not isinstance(event, Assigned):
-        return ()
-    return (event.backend, str(event.priority)) if event.priority else (event.backend,)
-
-
-def work_subject(backend: str, priority: int = 0) -> str:
-    """The subjects on which a backend is assigned work of one priority."""
-    return f"evt.*.task.*.assigned.{backend}.{priority}" if priority else f"evt.*.task.*.assigned.{backend}"
-
-
-def work_queue(backend: str, priority: int = 0) -> str:
-    """The queue of that work; no id holds a ``+``, so the queues of two backends never share a name."""
-    return f"backend-{backend}+{priority}" if priority else f"backend-{backend}"

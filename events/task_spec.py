@@ -36,7 +36,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
 
     ``max_cost`` is in micro-dollars, ``min_quality`` in percent, ``priority`` from 0 (default) to 9 (first).
     ``tools`` are offered to the model; what it wants called is in the answer, and whoever asked calls it.
-    ``policy`` names a routing policy and ``backend`` pins one, both instead of the router's own choice.
+    ``policy`` names a routing policy and ``backend`` pins one, both instead of the router's own choice. ``check`` names
+    what the policy ``cascade`` verifies answers with.
     ``key`` makes a submission idempotent: the same key is the same task.
     """
 
@@ -55,6 +56,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     priority: int = 0
     min_quality: int | None = None
     policy: str | None = None
+    check: str | None = None
     backend: str | None = None
     tags: tuple[str, ...] = ()
     budget: str | None = None

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from callboard.events import budget, task
 from callboard.events.budget import Budget
+from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope, Unknown
 from callboard.events.persistent import Map
 from callboard.projections.projection import Projection
@@ -165,7 +166,7 @@ def _after_task(state: Budgets, envelope: Envelope) -> Budgets:
     match event:
         case task.Started():
             return replace(state, charges=state.charges.insert(entity, replace(charge, call=event.call)))
-        case task.Completed() | task.Failed():
+        case task.Completed() | Answered() | task.Failed():
             return _end(state, entity, charge, cost=event.cost)
         case task.Interrupted():
             return _lose(state, envelope, charge)

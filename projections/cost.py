@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from callboard.events import task
+from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
@@ -25,7 +26,8 @@ class Cost(Struct, frozen=True):
     """The sums, and what is needed to keep them.
 
     ``running`` is each task's call in flight with its backend, ``unknown`` the backend of each call whose end nobody
-    saw (by ``task/call``), ``tags`` those of each task that may still spend.
+    saw (by ``task/call``), ``tags`` those of each task that may still spend, ``aside`` by task the calls whose answer
+    was set aside, each with the day that it is booked on: they count as wasted until the task is completed with one.
     """
 
     total: Line = Line()
@@ -35,6 +37,7 @@ class Cost(Struct, frozen=True):
     running: Map[tuple[int, str]] = Map()
     unknown: Map[str] = Map()
     tags: Map[tuple[str, ...]] = Map()
+    aside: Map[dict[int, str]] = Map()
 
 
 def apply(state: Cost, envelope: Envelope) -> Cost:
@@ -49,9 +52,15 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
             return replace(state, running=state.running.insert(entity, (event.call, event.backend)))
         case task.Interrupted():
             return _lose(state, entity)
+        case task.Completed(booked=True):
+            return _forget(_use(state, entity, event), entity)
         case task.Completed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=False)
-            return replace(state, running=state.running.discard(entity), tags=state.tags.discard(entity))
+            return _forget(replace(state, running=state.running.discard(entity)), entity)
+        case Answered():
+            state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
+            aside = state.aside.get(entity, {}) | {event.call: _day(envelope)}
+            return replace(state, running=state.running.discard(entity), aside=state.aside.insert(entity, aside))
         case task.Failed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
             return replace(state, running=state.running.discard(entity))
@@ -60,12 +69,24 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
             tags = state.tags if entity in state.running else state.tags.discard(entity)
             return replace(state, unknown=state.unknown.discard(f"{entity}/{event.call}"), tags=tags)
         case task.Cancelled() | task.Expired():
-            if entity in state.running:
-                return _lose(state, entity)
-            return replace(state, tags=state.tags.discard(entity))
+            state = replace(state, aside=state.aside.discard(entity))
+            return _lose(state, entity) if entity in state.running else _forget(state, entity)
+        case task.Rejected():
+            return _forget(state, entity)
         case task.DeadLettered():
-            return _lose(state, entity)
+            return _lose(replace(state, aside=state.aside.discard(entity)), entity)
     return state
+
+
+def _forget(state: Cost, entity: str) -> Cost:
+    """The task will spend no more."""
+    return msgspec.structs.replace(state, tags=state.tags.discard(entity), aside=state.aside.discard(entity))
+
+
+def _use(state: Cost, entity: str, event: task.Completed) -> Cost:
+    """An answer that was set aside is used after all: what it cost is not wasted."""
+    entry, day = Line(wasted=-event.cost), state.aside.get(entity, {}).get(event.call)
+    return state if day is None else _enter(state, entity, event.backend, day, entry)
 
 
 def _lose(state: Cost, entity: str) -> Cost:
@@ -83,16 +104,24 @@ def _lose(state: Cost, entity: str) -> Cost:
 
 def _book(state: Cost, envelope: Envelope, backend: str, usage: Usage, cost: int, *, wasted: bool) -> Cost:
     entry = Line(1, usage, cost, cost if wasted else 0)
+    return _enter(state, envelope.entity, backend, _day(envelope), entry)
+
+
+def _enter(state: Cost, entity: str, backend: str, day: str, entry: Line) -> Cost:
     by_tag = state.by_tag
-    for tag in state.tags.get(envelope.entity, ()):
+    for tag in state.tags.get(entity, ()):
         by_tag = _add(by_tag, tag, entry)
     return msgspec.structs.replace(
         state,
         total=_sum(state.total, entry),
         by_backend=_add(state.by_backend, backend, entry),
         by_tag=by_tag,
-        by_day=_add(state.by_day, envelope.time.date().isoformat(), entry),
+        by_day=_add(state.by_day, day, entry),
     )
+
+
+def _day(envelope: Envelope) -> str:
+    return envelope.time.date().isoformat()
 
 
 def _add(lines: Map[Line], key: str, entry: Line) -> Map[Line]:
@@ -103,4 +132,4 @@ def _sum(a: Line, b: Line) -> Line:
     return Line(a.calls + b.calls, a.usage + b.usage, a.cost + b.cost, a.wasted + b.wasted)
 
 
-COST: Final = Projection("cost", 1, Cost, apply)
+COST: Final = Projection("cost", 2, Cost, apply)

@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from callboard.events import task
+from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope
 from callboard.events.task_spec import candidate_of
 from callboard.projections import bill, pace, quality
@@ -62,13 +63,15 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
     match event:
         case task.Assigned():
             return _assigned(state, envelope.entity, event)
-        case task.Completed():
-            return _completed(state, envelope.entity, event)
+        case task.Completed(booked=True):
+            return state
+        case task.Completed() | Answered():
+            return _answered(state, envelope.entity, event)
         case task.Failed() | task.Spent():
             return _settled(state, envelope.entity, event.cost)
         case task.Cancelled() | task.Expired() | task.DeadLettered() | task.Rejected() | task.Parked():
             return _settled(state, envelope.entity, 0)
-        case task.Evaluated():
+        case task.Evaluated() | Declined():
             return _evaluated(state, envelope.entity, event)
     return state
 
@@ -96,7 +99,7 @@ def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
     return Learning(state.quality, state.bills, now, state.choices.insert(task_id, choice, KEPT))
 
 
-def _completed(state: Learning, task_id: str, event: task.Completed) -> Learning:
+def _answered(state: Learning, task_id: str, event: task.Completed | Answered) -> Learning:
     choice = state.choices.get(task_id)
     if choice is None or choice.backend != event.backend:
         return state
@@ -113,7 +116,7 @@ def _settled(state: Learning, task_id: str, cost: int) -> Learning:
     return replace(state, pace=pace.settled(state.pace, choice.booked, cost), choices=choices)
 
 
-def _evaluated(state: Learning, task_id: str, event: task.Evaluated) -> Learning:
+def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) -> Learning:
     choice = state.choices.get(task_id)
     if choice is None or choice.backend != event.backend:
         return state

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from callboard.events import task
+from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.projections.projection import Projection
@@ -54,7 +55,7 @@ def apply(state: Load, envelope: Envelope) -> Load:
         case task.Assigned():
             state = _leave(state, envelope.entity)
             return _join(state, envelope.entity, event.backend, event.tokens)
-        case task.Completed():
+        case task.Completed(booked=False) | Answered():
             state = _leave(state, envelope.entity)
             return _learn(state, event)
         case task.Failed():
@@ -90,7 +91,7 @@ def _leave(state: Load, task_id: str) -> Load:
     return Load(state.backends.insert(backend, load), state.where.discard(task_id))
 
 
-def _learn(state: Load, event: task.Completed) -> Load:
+def _learn(state: Load, event: task.Completed | Answered) -> Load:
     load = state.backends.get(event.backend, BackendLoad())
     first = load.answered == 0
     work = max(event.usage.input + event.usage.output, 1)
@@ -112,4 +113,4 @@ def _average(average: int, measured: int, *, first: bool) -> int:
     return measured if first else average + (measured - average) // SMOOTHING
 
 
-LOAD: Final = Projection("load", 1, Load, apply)
+LOAD: Final = Projection("load", 2, Load, apply)

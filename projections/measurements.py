@@ -1,14 +1,18 @@
-"""What metrics say of a model call: the event that ended it in, measurements out."""
+"""What metrics say of a model call: the event that ended it in, measurements out.
+
+An answer that is set aside counts as bought: whether it is used is told by the ledger.
+"""
 
 from typing import Final, NamedTuple, TypeAlias
 
+from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.task import Completed, Failed, Spent
 from callboard.projections import semconv
 from callboard.projections.span import Attributes
 from callboard.projections.span_attributes import Endpoint
 
-CallEnd: TypeAlias = Completed | Failed | Spent
+CallEnd: TypeAlias = Completed | Answered | Failed | Spent
 NS_PER_S: Final = 1_000_000_000
 
 
@@ -24,7 +28,9 @@ def measurements(event: CallEnd, endpoint: Endpoint | None) -> tuple[Measurement
     """What the end of a call at ``endpoint`` (None: no longer known) tells."""
     about = _about(event.backend, endpoint)
     match event:
-        case Completed():
+        case Completed(booked=True):  # told when it was set aside
+            return ()
+        case Completed() | Answered():
             about |= {semconv.RESPONSE_MODEL: event.model}
             first = (Measurement(semconv.FIRST_CHUNK_TIME, event.first_token / NS_PER_S, about),)
             return (

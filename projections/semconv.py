@@ -70,6 +70,7 @@ CANDIDATES: Final = "callboard.route.candidates"
 EXCLUDED: Final = "callboard.route.excluded"
 PROPENSITY: Final = "callboard.route.propensity_ppm"
 SEEN: Final = "callboard.route.seen"
+SCORE: Final = "callboard.score_ppm"
 LINK: Final = "callboard.link"
 
 FIRST_TOKEN: Final = "callboard.first_token"  # noqa: S105  an event's name, no secret

@@ -6,10 +6,12 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from callboard.events.backend import BackendSpec
+from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
-from callboard.events.task import Assigned, Completed, Started, work_queue, work_subject
+from callboard.events.task import Assigned, Completed, Started
 from callboard.events.task_spec import TaskSpec
+from callboard.events.task_subjects import work_queue, work_subject
 from callboard.projections import semconv
 from callboard.projections.span import Attributes
 
@@ -121,7 +123,7 @@ def of_call(event: Started, endpoint: Endpoint | None) -> Attributes:
     return attributes
 
 
-def of_answer(event: Completed) -> Attributes:
+def of_answer(event: Completed | Answered) -> Attributes:
     """What came of a call."""
     attributes = of_spending(event.usage, event.cost)
     attributes |= {semconv.RESPONSE_MODEL: event.model, semconv.FINISH_REASONS: (event.finish,)}

@@ -18,7 +18,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Begun(Struct, frozen=True, omit_defaults=True):
     """A span that has not ended."""
 
-    stage: Literal["task", "route", "parked", "process", "chat"]
+    stage: Literal["task", "route", "parked", "process", "chat", "check"]
     span: str
     name: str
     kind: Kind
@@ -56,7 +56,7 @@ def task_span(span: str, envelope: Envelope, attributes: Attributes, links: tupl
 
 def enter(
     run: Run,
-    stage: Literal["route", "parked", "process"],
+    stage: Literal["route", "parked", "process", "check"],
     envelope: Envelope,
     detail: str = "",
     attributes: Attributes | None = None,

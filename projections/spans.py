@@ -17,8 +17,11 @@ import msgspec
 from msgspec import Struct
 
 from callboard.events import backend, task, task_spec, trace
+from callboard.events.advice import Advised
+from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.persistent import Map
+from callboard.events.task_subjects import work_subject
 from callboard.projections import semconv
 from callboard.projections.projection import Projection
 from callboard.projections.recent import Recent
@@ -99,7 +102,7 @@ def _step(state: Spans, run: Run | None, envelope: Envelope) -> tuple[Run | None
             return enter(run, "parked", envelope), done
         case task.Assigned():
             run, done = leave(run, envelope, of_decision(event))
-            subject = task.work_subject(event.backend, event.priority)
+            subject = work_subject(event.backend, event.priority)
             return enter(run, "process", envelope, subject, of_queue(envelope, event)), done
         case task.Released():
             run, done = leave(run, envelope, {semconv.REASON: event.reason[:LONGEST_REASON]})
@@ -109,9 +112,21 @@ def _step(state: Spans, run: Run | None, envelope: Envelope) -> tuple[Run | None
             return _called(state, run, envelope, event), done
         case task.Interrupted():
             return _interrupted(run, envelope, event.call)
+        case task.Completed(booked=True):
+            run, done = leave(run, envelope)
+            return end(run, envelope, done)
         case task.Completed():
             run, done = leave(run, envelope, of_answer(event), events=_first_token(run, event))
             return end(booked(run, event.cost), envelope, done)
+        case Answered():
+            run, done = leave(run, envelope, of_answer(event), events=_first_token(run, event))
+            return enter(booked(run, event.cost), "check", envelope), done
+        case Declined():
+            told: Attributes = {semconv.SCORE: event.score, semconv.REASON: event.reason[:LONGEST_REASON]}
+            run, done = leave(run, envelope, told)
+            return enter(run, "route", envelope), done
+        case Advised():
+            return run, ()
         case task.Failed():
             spent = of_spending(event.usage, event.cost) | {semconv.ERROR_TYPE: event.failure.kind}
             run, done = leave(run, envelope, spent, error=event.failure.message)
@@ -174,7 +189,7 @@ def _called(state: Spans, run: Run, envelope: Envelope, event: task.Started) -> 
     return msgspec.structs.replace(run, phase=phase, calls=run.calls + 1)
 
 
-def _first_token(run: Run, event: task.Completed) -> tuple[SpanEvent, ...]:
+def _first_token(run: Run, event: task.Completed | Answered) -> tuple[SpanEvent, ...]:
     if not event.first_token or run.phase is None:
         return ()
     return (SpanEvent(semconv.FIRST_TOKEN, run.phase.start_ns + event.first_token),)
@@ -239,4 +254,4 @@ def _nameless(envelope: Envelope) -> Attributes:
     return of_task(envelope.entity, task_spec.TaskSpec(""))
 
 
-SPANS: Final = Projection("traces", 2, Spans, apply)
+SPANS: Final = Projection("traces", 3, Spans, apply)

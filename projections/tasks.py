@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from callboard.events import task
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
@@ -96,12 +97,19 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
             return replace(row, status=Status.SUBMITTED, backend=None, reason=event.reason, parked_until=None)
         case task.Started():
             return replace(row, status=Status.STARTED, calls=event.call)
+        case Answered():
+            cost, usage = row.cost + event.cost, row.usage + event.usage
+            return replace(row, status=Status.ANSWERED, cost=cost, usage=usage)
+        case Declined():
+            return replace(row, status=Status.DECLINED, reason=event.reason, parked_until=None)
         case task.Completed():
             return replace(
                 row,
                 status=Status.COMPLETED,
-                cost=row.cost + event.cost,
-                usage=row.usage + event.usage,
+                backend=event.backend,
+                cost=row.cost if event.booked else row.cost + event.cost,
+                usage=row.usage if event.booked else row.usage + event.usage,
+                parked_until=None,
                 first_token=event.first_token,
                 duration=event.duration,
                 ended=envelope.time,
@@ -136,4 +144,4 @@ def _preview(spec: TaskSpec) -> str:
     return (newest_text(spec) or "")[:PREVIEW]
 
 
-TASKS: Final = Projection("tasks", 4, Tasks, apply)
+TASKS: Final = Projection("tasks", 5, Tasks, apply)

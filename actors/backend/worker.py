@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 import structlog
@@ -13,6 +13,8 @@ from callboard.actors.backend.health import Admission, Health
 from callboard.actors.backend.pace import Limits
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
 from callboard.actors.backend.slots import Slots
+from callboard.actors.backend.verification import verified
+from callboard.actors.checks import BUILT_IN, Check
 from callboard.actors.claim_check import text_aside
 from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
@@ -23,6 +25,7 @@ from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events import trace
 from callboard.events.backend import Backend
+from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import IllegalTransition
@@ -41,10 +44,9 @@ from callboard.events.task import (
     Status,
     Task,
     TaskEvent,
-    work_queue,
-    work_subject,
 )
 from callboard.events.task_spec import Failure
+from callboard.events.task_subjects import work_queue, work_subject
 from callboard.projections.backends import BACKENDS
 from callboard.projections.budgets import BUDGETS
 from callboard.projections.tasks import TASKS
@@ -56,6 +58,7 @@ RESULT_TIMEOUT_S: Final = 600.0
 RESULT_RETRY_S: Final = 1.0
 
 Wish: TypeAlias = Callable[[Task], TaskEvent]
+CallEnd: TypeAlias = Completed | Answered | Failed | Spent
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +75,7 @@ class Worker:
         tasks: Entities[Task],
         backends: Entities[Backend],
         projector: Projector,
+        checks: Mapping[str, Check] = BUILT_IN,
     ) -> None:
         self._bus = bus
         self._name = name
@@ -79,6 +83,7 @@ class Worker:
         self._provider = provider
         self._tasks = tasks
         self._projector = projector
+        self._checks = checks
         self._health = Health(name, backends)
         self._limits = Limits()
         self._running: dict[str, asyncio.Task[Answer]] = {}
@@ -219,17 +224,17 @@ class Worker:
             await self._failed(task.id, started, call, wrapped)
             return wrapped.usage
         else:
-            await self._completed(task.id, number, started, call, result)
+            await self._completed(task, started, call, result)
             return result.usage
         finally:
             self._running.pop(task.id, None)
             self._unwanted.discard(task.id)
 
-    async def _completed(self, task_id: str, number: int, started: Envelope, call: Call, result: Answer) -> None:
+    async def _completed(self, task: Task, started: Envelope, call: Call, result: Answer) -> None:
         duration = call.duration
         completed = Completed(
             backend=self._name,
-            call=number,
+            call=task.call,
             output=await text_aside(self._bus, result.text),
             usage=result.usage,
             cost=call.cost(result.usage),
@@ -240,7 +245,9 @@ class Worker:
             tool_calls=result.tool_calls,
             estimated=result.estimated,
         )
-        await self._tell(task_id, started, completed)
+        assert task.spec is not None
+        end, judged = await verified(completed, result.text, task.spec, task.check, self._checks)
+        await self._tell(task.id, started, end, *judged)
         await self._health.worked(self._backend(), started)
 
     async def _failed(self, task_id: str, started: Envelope, call: Call, error: ProviderError) -> None:
@@ -257,11 +264,17 @@ class Worker:
         )
         await self._tell(task_id, started, failed)
 
-    async def _tell(self, task_id: str, cause: Envelope, event: TaskEvent) -> None:
+    async def _tell(self, task_id: str, cause: Envelope, end: CallEnd, *judged: TaskEvent) -> None:
+        """Append how a call ended; what was found of its answer, only if the answer is still wanted."""
+
+        def wish(task: Task) -> list[TaskEvent]:
+            wanted = (task.status, task.call) == (Status.STARTED, end.call)
+            return [end, *judged] if wanted else [end]
+
         deadline = time.monotonic() + RESULT_TIMEOUT_S
         while True:
             try:
-                told = await self._tasks.tell(task_id, lambda _: [event], cause=cause, timeout_s=RESULT_TIMEOUT_S)
+                told = await self._tasks.tell(task_id, wish, cause=cause, timeout_s=RESULT_TIMEOUT_S)
             except LogFull:
                 if time.monotonic() > deadline:
                     raise

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from callboard.actors.router.cascade import no_better
 from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
@@ -101,13 +102,14 @@ def survey(
     for name, backend in sorted(backends.items()):
         load = loads.get(name, _IDLE)
         refusal = _misfit(task, spec, backend, needed, input_tokens, expected[name].quality)
+        refusal = refusal or no_better(task, name, expected[name].quality)
         if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
         option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens, expected[name])
-        if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
+        if refusal is None and spec.max_cost is not None and task.charged + option.cost > spec.max_cost:
             refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         if refusal is None:
             options.append(option)

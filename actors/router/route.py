@@ -1,6 +1,5 @@
 """The routing decision, pure: a task and the view of the world in, the event to append out."""
 
-import difflib
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,19 +7,24 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from callboard.actors.router.asking import TAGS, AgentRules
+from callboard.actors.router.cascade import CascadeRules, best_declined, check_of, completed_with, refusal
 from callboard.actors.router.features import features
 from callboard.actors.router.options import TIER_QUALITY, Option, Survey, prompt_tokens, required, survey
+from callboard.actors.router.policies.agent import Agent
+from callboard.actors.router.policies.cascade import Cascade
 from callboard.actors.router.policies.policy import Paced, Policy
 from callboard.actors.router.shadow_price import Market
+from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend
-from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
+from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.bill import PPM
 from callboard.projections.learning import Learning, expectations
 from callboard.projections.load import BackendLoad
 from callboard.projections.pace import Situation
 
-Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired
+Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired | Completed
 
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
@@ -46,6 +50,8 @@ class Rules(Struct, frozen=True):
     policies: Mapping[str, Policy]
     default: str = "adaptive"
     max_attempts: int = 5
+    cascade: CascadeRules = CascadeRules()
+    agent: AgentRules = AgentRules()
 
 
 def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Verdict:
@@ -54,7 +60,9 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
         return Expired(spec.deadline)
-    if task.tries >= rules.max_attempts:
+    if task.tries >= rules.max_attempts or len(task.declined) > rules.cascade.escalations:
+        if best := best_declined(task):
+            return completed_with(best[0])
         last = task.failure.message if task.failure else "no reason known"
         return DeadLettered(f"gave up after {task.tries} tries; the last one: {last}")
     if spec.not_before is not None and spec.not_before > now:
@@ -62,7 +70,12 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     policy = rules.policies.get(spec.policy or rules.default)
     if policy is None:
         known = ", ".join(sorted(rules.policies))
-        return Rejected(f"unknown policy {spec.policy!r}; known: {known}")
+        hint = did_you_mean(spec.policy or rules.default, rules.policies)
+        return Rejected(f"unknown policy {spec.policy or rules.default!r}{hint}; known: {known}")
+    if refused := refusal(spec, rules.cascade, cascades=isinstance(policy, Cascade)):
+        return Rejected(refused)
+    if isinstance(policy, Agent):
+        policy = policy.advised(task.advice)
     looks, length = features(spec), prompt_tokens(spec)
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
     expected = expectations(view.learning, looks, priors)
@@ -76,11 +89,19 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     options = fresh or found.options
     spreads = {name: each.spread for name, each in expected.items()}
     market = Market(view.backends, priors, view.learning, _situation(looks, length, options), spreads)
-    return _assign(task, found, options, market, policy, view.seen, seed)
+    check = check_of(spec, rules.cascade) if isinstance(policy, Cascade) else ""
+    return _assign(task, found, options, market, policy, check, view.seen, seed)
 
 
 def _assign(
-    task: Task, found: Survey, options: Sequence[Option], market: Market, policy: Policy, seen: int, seed: int
+    task: Task,
+    found: Survey,
+    options: Sequence[Option],
+    market: Market,
+    policy: Policy,
+    check: str,
+    seen: int,
+    seed: int,
 ) -> Assigned:
     assert task.spec is not None
     pace, money, solved = 0, PPM, False
@@ -97,13 +118,13 @@ def _assign(
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
         propensity=PPM * share // sum(shares),
-        features=market.newest.features,
+        features=market.newest.features if TAGS.isdisjoint(task.spec.tags) else b"",
         input=market.newest.input,
         pace=pace,
         money=money,
         solved=solved,
     )
-    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
+    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority, check=check)
 
 
 def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
@@ -126,6 +147,8 @@ def _no_option(task: Task, found: Survey, view: View) -> Verdict:
     if found.later:
         waits = [f"{c.backend} {c.excluded}" for c in found.excluded if c.backend in found.later]
         return Parked("; ".join(waits), found.until)
+    if best := best_declined(task):
+        return completed_with(best[0])
     reason = f"no backend can do this: {_why_none(task, found, view)}"
     return DeadLettered(reason) if task.tries else Rejected(reason)
 
@@ -136,9 +159,7 @@ def _why_none(task: Task, found: Survey, view: View) -> str:
     told = f"offered: {', '.join(sorted(offered))}"
     for capability in task.spec.needs.capabilities:
         if capability not in offered:
-            close = difflib.get_close_matches(capability, sorted(offered), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            return f"unknown capability {capability!r}{hint} ({told})"
+            return f"unknown capability {capability!r}{did_you_mean(capability, offered)} ({told})"
     for capability in required(task.spec):
         if capability not in offered:
             return (

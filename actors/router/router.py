@@ -10,24 +10,39 @@ import structlog
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
+from callboard.actors.router.asking import Heard
 from callboard.actors.router.money import Money
-from callboard.actors.router.route import Rules, View
+from callboard.actors.router.questions import Questions, is_answer, parked, question_id
+from callboard.actors.router.route import Rules, View, route
+from callboard.actors.router.step import Ask, Decide, may_ask, step
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
-from callboard.bus.entities import Entities
+from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope, decode
-from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Released, Status, Submitted, Task, TaskEvent
+from callboard.events.errors import CallboardError
+from callboard.events.task import (
+    ENDED,
+    WAITING,
+    Assigned,
+    DeadLettered,
+    Released,
+    Status,
+    Submitted,
+    Task,
+    TaskEvent,
+)
 from callboard.projections.backends import BACKENDS
 from callboard.projections.learning import LEARNING
 from callboard.projections.load import LOAD
 from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
-SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in ("submitted", "released", "failed", "requeued"))
+KINDS: Final = ("submitted", "released", "failed", "answered", "declined", "requeued")
+SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in KINDS)
 ACK_WAIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 1.0
 
@@ -44,6 +59,8 @@ class Router:
         self._rules = rules
         self._own = _OwnAssignments()
         self._money = Money(bus, tasks, projector)
+        self._questions = Questions(bus, tasks)
+        self._answers: asyncio.Queue[tuple[str | None, Envelope]] = asyncio.Queue()
         self._backends_changed = asyncio.Event()
         projector.watch(self._watch)
 
@@ -54,6 +71,7 @@ class Router:
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
             group.create_task(self._wake_parked())
+            group.create_task(self._take_answers())
             group.create_task(self._money.run())
 
     async def close(self) -> None:
@@ -72,39 +90,72 @@ class Router:
         await self._decide(loaded.state.id, envelopes[-1])
 
     async def _decide(self, task_id: str, cause: Envelope | None) -> None:
+        while (told := await self._append_step(task_id, cause)) is None:
+            pass  # overtaken by what has to be asked about first
+        self._own.stored(task_id, told.entity.seq, folded=self._projector.seq)
+        reason = told.appended[-1] if told.appended else cause
+        if (waits := told.entity.state.parked) and reason:  # nothing appended: a crash may have come before the timer
+            await set_wake(self._bus, task_id, waits.until)
+            await self._look_whether_answered(told.entity.state, reason)
+        await answer(self._bus, told.entity)
+
+    async def _append_step(self, task_id: str, cause: Envelope | None) -> Told[Task] | None:
+        """Ask what there is to ask, then append the task's next step; None if that is to ask something else by now."""
+        heard, asked = await self._ask(task_id, cause)
         draft = self._money.draft()
+        unasked = False
 
         def wish(task: Task) -> list[TaskEvent]:
+            nonlocal unasked
+            unasked = False
             self._own.drop(task_id)
             if task.status not in WAITING:
                 return []
-            view = View(
-                backends=self._projector.state(BACKENDS).by_id,
-                loads=self._projector.state(LOAD).backends,
-                extra=self._own.tokens,
-                seen=self._projector.seq,
-                learning=self._projector.state(LEARNING),
-            )
-            seed = int.from_bytes(f"{task_id}/{task.attempt}".encode()[-7:], "big")
-            verdict = draft.fund(task, view, self._rules, now(), seed)
-            if verdict is None:
-                return []
-            if isinstance(verdict, Assigned):
-                self._own.add(task_id, verdict.backend, verdict.tokens)
-            if isinstance(verdict, Parked) and verdict == task.parked:
-                return []
-            return [verdict]
+            events = self._step(task, heard, draft.fund)
+            if isinstance(events, Ask):
+                unasked = question_id(task, events) != asked
+                events = [] if unasked else [parked(task, events)]
+            for event in events:
+                if isinstance(event, Assigned):
+                    self._own.add(task_id, event.backend, event.tokens)
+            return [] if events == [task.parked] else events
 
         try:
             told = await self._money.pay(draft, partial(self._tasks.tell, task_id, wish, cause=cause))
         except BaseException:
             self._own.drop(task_id)
             raise
-        self._own.stored(task_id, told.entity.seq, folded=self._projector.seq)
-        for envelope in told.appended:
-            if isinstance(envelope.event, Parked):
-                await set_wake(self._bus, task_id, envelope.event.until)
-        await answer(self._bus, told.entity)
+        return None if unasked and not told.appended else told
+
+    async def _look_whether_answered(self, task: Task, reason: Envelope) -> None:
+        """The answer may have come before the task was parked for it: nothing would wake it then until its timer."""
+        heard = await self._questions.heard(task) if task.parked == task.asking else None
+        if heard and heard.status in ENDED:
+            self._answers.put_nowait((task.id, reason))
+
+    async def _ask(self, task_id: str, cause: Envelope | None) -> tuple[Heard | None, str]:
+        """Submit the question that there is to ask; what is known of the one that the task waits for, and its id."""
+        others = cause is not None and cause.entity != task_id  # another router may have parked it
+        task = (await self._tasks.load(task_id, at_least=NEWEST if others else 0)).state
+        if task.status in WAITING and may_ask(task, self._rules):
+            ask = self._step(task, None, route)
+            if isinstance(ask, Ask):
+                await self._questions.ask(task, ask, self._view(), self._rules)
+                return None, question_id(task, ask)
+        return await self._questions.heard(task), ""
+
+    def _step(self, task: Task, heard: Heard | None, decide: Decide) -> list[TaskEvent] | Ask:
+        seed = int.from_bytes(f"{task.id}/{task.attempt}".encode()[-7:], "big")
+        return step(task, self._view(), self._rules, now(), seed, heard, decide)
+
+    def _view(self) -> View:
+        return View(
+            backends=self._projector.state(BACKENDS).by_id,
+            loads=self._projector.state(LOAD).backends,
+            extra=self._own.tokens,
+            seen=self._projector.seq,
+            learning=self._projector.state(LEARNING),
+        )
 
     async def _give_up(self, delivery: Delivery, error: Exception) -> None:
         task_id = parse(delivery.record.subject).id
@@ -117,9 +168,29 @@ class Router:
         self._own.folded(seq)
         if envelope.kind == "backend":
             self._backends_changed.set()
+        elif is_answer(envelope, self._projector.state(TASKS)):
+            self._answers.put_nowait((None, envelope))
+
+    async def _take_answers(self) -> None:
+        """Go on with the task that waits for a question, as soon as that has ended; after a restart its timer does."""
+        while True:
+            asker, envelope = await self._answers.get()
+            try:
+                if task_id := asker or await self._questions.asker(envelope.entity):
+                    await self._decide(task_id, envelope)
+            except BusError as error:
+                _log.warning("bus trouble, will retry", actor="router", error=str(error))
+                self._answers.put_nowait((asker, envelope))
+                await asyncio.sleep(LOOK_AGAIN_S)
+            except CallboardError as error:
+                _log.warning("an answer can't be used", actor="router", task=envelope.entity, error=str(error))
 
     async def _wake_parked(self) -> None:
-        """Whenever a backend changed, look at parked tasks again, and at those whose backend is gone."""
+        """Whenever a backend changed, look at parked tasks again, and at those whose backend is gone.
+
+        Once at the start, too: what changed, and was answered, while no router ran?
+        """
+        self._backends_changed.set()
         while True:
             await self._backends_changed.wait()
             self._backends_changed.clear()

@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from callboard.deploy.cli.printing import clock, one_line, took, usd
 from callboard.events import task, task_spec
+from callboard.events.advice import Advised
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.task_spec import Blob, Decision, Hold
@@ -52,6 +54,7 @@ class Choice(Struct):
     backend: str
     tokens: int
     decision: Decision
+    check: str
     calls: list[Call]
     latency: int | None = None
     hold: Hold | None = None
@@ -80,7 +83,7 @@ def steps(envelopes: Sequence[Envelope]) -> list[Step]:
             event=short_type(envelope.event),
             actor=envelope.source,
             told=_told(envelope.event),
-            cost=getattr(envelope.event, "cost", 0),
+            cost=0 if getattr(envelope.event, "booked", False) else getattr(envelope.event, "cost", 0),
         )
         for envelope in envelopes
     ]
@@ -102,6 +105,7 @@ def choices(envelopes: Sequence[Envelope]) -> tuple[list[Choice], list[Refusal]]
                         event.backend,
                         event.tokens,
                         event.decision,
+                        event.check,
                         [],
                         hold=event.hold,
                     )
@@ -121,10 +125,14 @@ def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
         return
     for call in choice.calls:
         match event:
-            case task.Completed() | task.Failed() if event.call == call.call:
+            case task.Completed(booked=True) if event.call == call.call:
+                call.state = "used after all" if call.state == "declined" else short_type(event)
+            case Declined() if event.call == call.call:
+                call.state, call.why = "declined", f"{event.score / task.PERFECT:.0%}: {event.reason}"
+            case task.Completed() | Answered() | task.Failed() if event.call == call.call:
                 call.state, call.ended = short_type(event), time
                 call.usage, call.cost, call.duration = event.usage, event.cost, event.duration
-                if isinstance(event, task.Completed):
+                if not isinstance(event, task.Failed):
                     call.model, call.first_token = event.model, event.first_token
                 else:
                     call.why = f"{event.failure.kind}: {event.failure.message}"
@@ -144,10 +152,13 @@ def _told(event: task.TaskEvent | object) -> str:
         case task.Submitted():
             return _asked(event.spec)
         case task.Assigned():
-            return f"to {event.backend}, try {event.attempt}: {event.decision.reason}"
+            check = f" (to be checked: {event.check})" if event.check else ""
+            return f"to {event.backend}, try {event.attempt}: {event.decision.reason}{check}"
         case task.Started():
             return f"call {event.call} on {event.backend}"
-        case task.Completed():
+        case task.Completed(booked=True):
+            return f"with the answer of call {event.call}, by {event.backend} ({event.model})"
+        case task.Completed() | Answered():
             usage = event.usage
             speed = f"first token after {took(event.first_token)}, " if event.first_token else ""
             return (
@@ -160,6 +171,10 @@ def _told(event: task.TaskEvent | object) -> str:
             return f"call {event.call} on {event.backend}: its worker went away"
         case task.Spent():
             return f"call {event.call} on {event.backend}, not used: {event.reason}"
+        case Declined():
+            return f"call {event.call} on {event.backend}, {event.score / task.PERFECT:.0%}: {event.reason}"
+        case Advised():
+            return f"{event.backend or 'nobody'} by task {event.by}: {event.reason}"
         case task.Parked():
             return event.reason + (f" (until {clock(event.until)})" if event.until else "")
         case task.Evaluated():
@@ -181,6 +196,7 @@ def _asked(spec: task_spec.TaskSpec) -> str:
         f"by {clock(spec.deadline)}" if spec.deadline else "",
         f"not before {clock(spec.not_before)}" if spec.not_before else "",
         f"policy {spec.policy}" if spec.policy else "",
+        f"check {spec.check}" if spec.check else "",
         f"on {spec.backend}" if spec.backend else "",
         f"priority {spec.priority}" if spec.priority else "",
         f"tools {' '.join(tool.name for tool in spec.tools)}" if spec.tools else "",

@@ -31,6 +31,7 @@ PATIENCE_S: Final = 3.0
 @click.option("--deadline", metavar="TIME", help="Give up then, as 2030-01-31T12:00:00Z.")
 @click.option("--delay", metavar="DURATION", callback=seconds, help="Don't begin for this long, as 10s.")
 @click.option("--policy", metavar="NAME", help="How to choose the backend, as cheapest.")
+@click.option("--check", metavar="NAME", help="What --policy cascade verifies with: schema, judge, or one of yours.")
 @click.option("--backend", metavar="NAME", help="The one backend that may do it.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="For `callboard costs --by tag`; several times.")
 @click.option("--priority", type=click.IntRange(0, 9), default=0, help="9 is first.")
@@ -46,8 +47,8 @@ def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) 
     are printed, and not made.
 
     --json prints {task, status, output, tool_calls, backend, model, finish, usage {input, output, cached}, cost,
-    first_token, duration, calls, reason}; with --no-wait {task, status}; with --watch first a line {token, call} for
-    each piece of text.
+    first_token, duration, calls, reason, scores {source: parts per million}}; with --no-wait {task, status}; with
+    --watch first a line {token, call} for each piece of text.
     """
     from callboard.deploy.cli.session import run
 
@@ -97,7 +98,7 @@ async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None
         async for token in handle.stream():
             if shown and token.call > call:
                 click.echo()
-                warn("that try did not end; the answer begins anew")
+                warn("that try did not count; the answer begins anew")
             call, shown = token.call, True
             if as_json:
                 print_json({"token": str(token), "call": token.call})

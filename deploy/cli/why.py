@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def why(task: str, where: Where, as_json: bool) -> None:
     """Explain each routing decision about TASK: what was known, who could have done it, and how it turned out.
 
-    --json prints {task, assignments [{time, version, attempt, backend, policy, reason, seen, seed, propensity,
+    --json prints {task, assignments [{time, version, attempt, backend, check, policy, reason, seen, seed, propensity,
     candidates [{backend, cost, latency, excluded}], predicted {cost, latency, tokens}, actual {cost, latency, calls
     [state]}, hold {budget, amount, input, output, lease}}], refusals [{time, version, event, reason}]}; seen is the log
     position, propensity parts per million.
@@ -63,6 +63,7 @@ def _document(choice: "Choice") -> dict[str, Any]:
         "version": choice.version,
         "attempt": choice.attempt,
         "backend": choice.backend,
+        "check": choice.check,
         "policy": decision.policy,
         "reason": decision.reason,
         "seen": decision.seen,
@@ -88,6 +89,7 @@ def _print(decided: "Choice | Refusal") -> None:
     click.echo(
         f"{clock(decided.time)} assigned to {decided.backend} by {decision.policy}{by_lot}: "
         f"{one_line(decision.reason, 200)}\n  decided on the log up to {decision.seen}"
+        + (f"; the answer has to pass {decided.check}" if decided.check else "")
     )
     print_table(
         ("", "backend", "cost", "latency", "quality", "left out because"),

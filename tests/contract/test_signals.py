@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from callboard.bus.subjects import SUBMIT
+from callboard.bus.subjects import SUBMIT, SUBMIT_SCORE
 
 
 class Ear:
@@ -154,6 +154,21 @@ async def test_submissions(connect):
         while await queue.pending():
             await asyncio.sleep(0.01)
     assert await intake.log.end() == 0
+
+
+async def test_each_kind_of_submission_has_a_queue_of_its_own(connect):
+    """Scores wait for whoever takes scores, tasks for intake."""
+    bus = await connect()
+    tasks, scores = await bus.submissions(), await bus.submissions(SUBMIT_SCORE)
+    await bus.signals.publish(SUBMIT_SCORE, b'{"score": 1}')
+    await bus.signals.publish(SUBMIT, b'{"input": "x"}')
+    async with asyncio.timeout(10):
+        for queue, data in ((scores, b'{"score": 1}'), (tasks, b'{"input": "x"}')):
+            delivery = await anext(queue.deliveries())
+            assert delivery.record.data == data
+            await delivery.ack()
+            while await queue.pending():
+                await asyncio.sleep(0.01)
 
 
 async def test_submissions_that_do_not_fit(connect):

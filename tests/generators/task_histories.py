@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from callboard.events import task, task_spec
+from callboard.events.advice import Advised
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.errors import IllegalTransition
@@ -26,12 +28,20 @@ def wishes(draw: st.DrawFn) -> object:
     looks = draw(st.binary(min_size=3, max_size=3))
     lease = draw(st.sampled_from(LEASES))
     kind = draw(st.sampled_from(["invalid", "rate_limited", "unavailable"]))
+    which = draw(st.integers(0, 3))
     return draw(
         st.sampled_from(
             [
                 lambda t: task.Submitted(SPEC),
                 lambda t: task.Rejected("no"),
                 lambda t: task.Parked("later"),
+                lambda t: task.Parked("asking", asks="q"),
+                lambda t: Answered(t.backend or backend, t.call + call, "out", usage, cost, "m", duration=1000),
+                lambda t: Answered(t.backend or backend, t.call + call, "out", usage, cost, "m", duration=1000),
+                lambda t: Declined(t.backend or backend, t.call + call, cost, "poor", 3),
+                lambda t: Declined(t.backend or backend, t.call + call, cost, "poor", 3),
+                lambda t: _accepted(t, which),
+                lambda t: Advised("q", "why", backend),
                 lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0)),
                 lambda t: task.Assigned(backend, t.attempt + 1, 100, task_spec.Decision("p", "r", 0, features=looks)),
                 lambda t: task.Assigned(
@@ -56,6 +66,21 @@ def wishes(draw: st.DrawFn) -> object:
             ]
         )
     )
+
+
+def _accepted(state: task.Task, which: int) -> object:
+    """One of the answers set aside is used after all, or one that never was."""
+    if not state.answers:
+        return task.Completed("small", 99, "out", Usage(), 1, "m", booked=True)
+    answer = state.answers[which % len(state.answers)]
+    return task.Completed(answer.backend, answer.call, "out", answer.usage, answer.cost, "m", booked=True)
+
+
+def books(event: object) -> bool:
+    """Whether the event settles a call."""
+    if isinstance(event, task.Completed):
+        return not event.booked
+    return isinstance(event, Answered | task.Failed | task.Spent)
 
 
 def grow(task_ids: tuple[str, ...], steps: list[tuple[int, object]]) -> list[Envelope]:

@@ -1,6 +1,7 @@
 """Functions that stand for models in the tests of the command line; copied beside their settings file."""
 
 import asyncio
+import json
 
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 
@@ -19,3 +20,22 @@ async def slow(request):
 
 def broken(_request):
     raise ProviderError(FailureKind.INVALID, "no such model")
+
+
+def curt(_request):
+    return "no"
+
+
+def chatty(_request):
+    return "a long and careful answer"
+
+
+def is_long(answer):
+    return len(answer) > 10
+
+
+async def advises(request):
+    """The last of the candidates; for ever undecided about some."""
+    if "undecided" in request.messages[-1].content:
+        await asyncio.sleep(600)
+    return json.dumps({"why": "the last is the best", "backend": request.schema["properties"]["backend"]["enum"][-1]})

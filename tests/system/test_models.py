@@ -124,16 +124,6 @@ async def test_a_server_that_cannot_start_quotes_its_log(tmp_path):
     assert server.pid == 0
 
 
-@pytest.fixture(scope="module")
-def smollm2():
-    """SmolLM2's weights, kept between runs."""
-    folder = os.environ.get("CALLBOARD_TEST_MODELS") or Path.home() / ".cache" / "callboard" / "models"
-    try:
-        return asyncio.run(fetch(SMOLLM2, Path(folder), print))
-    except FetchFailed as error:
-        pytest.skip(str(error))
-
-
 def streamed(url: str, body: dict) -> tuple[str, dict]:
     """The text of a streamed chat completion, and the usage it ends with."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)

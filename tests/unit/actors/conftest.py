@@ -14,6 +14,7 @@ from callboard.actors.projector import Projector
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules
 from callboard.actors.router.router import Router
+from callboard.actors.scores import Scores
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.memory import MemoryBus
@@ -61,16 +62,25 @@ class Stage:
         self.backends = Entities(bus.log, BACKEND, "stage")
         self.projector = Projector(bus, *LIVE)
         self.board = Board(bus, "client")
+        self.rules = Rules(policies(), default="cheapest", max_attempts=3)
+        self._router: asyncio.Task[None] | None = None
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         await self.projector.catch_up()
-        rules = Rules(policies(), default="cheapest", max_attempts=3)
         self.run(self.projector.run())
-        self.run(Router(self.bus, self.tasks.by("router"), self.projector, rules).run())
+        self.route()
         self.run(Intake(self.bus, self.tasks.by("intake")).run())
+        self.run(Scores(self.bus, self.tasks.by("scores")).run())
         self.run(Timekeeper(self.bus, self.tasks.by("timekeeper")).run())
         await asyncio.sleep(0.01)
+
+    def route(self, rules: Rules | None = None) -> None:
+        """Start a router, in place of the one that there is; an ended one leaves its messages to the next."""
+        if self._router:
+            self._router.cancel()
+        self.rules = rules or self.rules
+        self._router = self.run(Router(self.bus, self.tasks.by("router"), self.projector, self.rules).run())
 
     async def stop(self) -> None:
         for task in self._running:
@@ -94,13 +104,20 @@ class Stage:
         provider = Scripted(say)
         source = f"backend/{name}/{number}"
         worker = Worker(
-            self.bus, name, source, provider, self.tasks.by(source), self.backends.by(source), self.projector
+            self.bus,
+            name,
+            source,
+            provider,
+            self.tasks.by(source),
+            self.backends.by(source),
+            self.projector,
+            self.rules.cascade.checks,
         )
         self.run(worker.run())
         return provider
 
-    async def ask(self, message: dict | bytes, replies: int = 1) -> list[dict]:
-        """Publish to submit.task as a plain NATS client does, and collect the replies."""
+    async def ask(self, message: dict | bytes, replies: int = 1, to: str = "submit.task") -> list[dict]:
+        """Publish as a plain NATS client does, and collect the replies."""
         heard: asyncio.Queue = asyncio.Queue()
 
         async def hear(note):
@@ -109,7 +126,7 @@ class Stage:
         inbox = self.bus.signals.inbox()
         await self.bus.signals.subscribe(inbox, hear)
         data = message if isinstance(message, bytes) else json.dumps(message).encode()
-        await self.bus.signals.publish("submit.task", data, reply=inbox)
+        await self.bus.signals.publish(to, data, reply=inbox)
         return [await asyncio.wait_for(heard.get(), 5) for _ in range(replies)]
 
     async def history(self, task_id: str) -> list[str]:

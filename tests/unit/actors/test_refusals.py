@@ -31,6 +31,7 @@ from callboard.events.money import Price
         ({"input": "x", "timeout_s": -3}, "timeout_s must be over 0"),
         ({"input": "x", "tools": [{"name": "f"}]}, r"missing required field `description` - at `\$.tools"),
         ({"input": "x", "tools": [{"name": "f", "description": "", "parameters": {}}] * 2}, "no two of one name"),
+        ({"input": "x", "schema": {"type": "objekt"}}, r"schema is not a JSON Schema: \$.type: 'objekt' is not valid"),
         ({"input": "x", "reply_to": "evt.0.task.x.completed"}, "is not a subject to reply to"),
         ({"input": "x", "needs": {"capabilites": ["chat"]}}, "did you mean 'capabilities'"),
     ],

@@ -5,6 +5,7 @@ from hypothesis import given
 
 from callboard.deploy.cli.history import choices, steps
 from callboard.events import task, task_spec
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 
@@ -67,6 +68,28 @@ def test_a_stopped_call_is_wasted_once_its_cost_is_told():
     assert choices(events[:-1])[0][0].calls[0].state == "stopped"
     [choice] = choices(events)[0]
     assert (choice.calls[0].state, choice.cost, choice.latency) == ("wasted", 5, 2_000_000_000)
+
+
+def test_a_declined_answer_that_is_used_after_all_is_told_so():
+    """Its call keeps its cost and its place; the one that was tried after it stays declined."""
+    answers = [Answered(name, n, "yes", Usage(3, 2), 9, "m", duration=8) for n, name in ((1, "small"), (2, "large"))]
+    events = story(
+        task.Submitted(task_spec.TaskSpec("x", policy="cascade", check="mine")),
+        *(assigned(1), task.Started("small", 1, "w"), answers[0], Declined("small", 1, 400_000, "short")),
+        *(assigned(2, "large"), task.Started("large", 2, "w"), answers[1], Declined("large", 2, 100_000, "wrong")),
+        task.Completed("small", 1, "yes", Usage(3, 2), 9, "m", booked=True),
+        task.Evaluated("small", 1, 400_000, "cascade", "short"),
+    )
+    made, _ = choices(events)
+    assert [(c.calls[0].state, c.calls[0].why, c.cost, c.latency) for c in made] == [
+        ("used after all", "40%: short", 9, 2_000_000_000),
+        ("declined", "10%: wrong", 9, 2_000_000_000),
+    ]
+    told = steps(events)
+    assert [step.cost for step in told if step.cost] == [9, 9]
+    assert told[4].told == "call 1 on small, 40%: short"
+    assert "check mine" in told[0].told
+    assert told[-2].told == "with the answer of call 1, by small (m)"
 
 
 def test_decisions_against_every_backend_are_kept_with_their_reason():

@@ -9,7 +9,7 @@ from hypothesis import settings as running
 from hypothesis import strategies as st
 
 from callboard.deploy import settings_values
-from callboard.deploy.settings import Backend, Nats, Router, Settings, Telemetry
+from callboard.deploy.settings import Backend, Check, Nats, Router, Settings, Telemetry
 from callboard.deploy.settings_file import InvalidSettings, load, parse
 from callboard.events.money import Price, Step
 
@@ -39,8 +39,13 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     """The example is valid, complete, and what it shows outside the backends is the default."""
     text = EXAMPLE.read_text()
     settings = load(EXAMPLE)
-    assert msgspec.structs.replace(settings, backends={}) == Settings()
-    document = tomllib.loads(text)
+    assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
+    assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
+    document = tomllib.loads(text.replace("# backend = ", "backend = "))
+    assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
+    assert document["router"]["agent"].keys() == settings_values.AGENT.keys()
+    assert document["checks"]["judge"].keys() == settings_values.JUDGE.keys()
+    assert document["checks"]["numbers_add_up"].keys() == settings_values.CHECK.keys()
     assert document.keys() == settings_values.SETTINGS.keys()
     assert document["nats"].keys() == settings_values.NATS.keys()
     assert document["router"].keys() == settings_values.ROUTER.keys()

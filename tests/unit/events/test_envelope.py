@@ -9,6 +9,8 @@ from generators.task_histories import histories
 from hypothesis import given
 
 from callboard.events import backend, budget, task
+from callboard.events.advice import Advised
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Message, Tool, ToolCall, Usage
 from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
 from callboard.events.errors import Undecodable
@@ -54,6 +56,9 @@ EXAMPLES: list[object] = [
     task.DeadLettered("gave up"),
     task.Requeued(),
     task.Evaluated("a", 2, 870_000, "judge", "too long"),
+    Answered("a", 2, "out", Usage(9, 8, 7), 6, "m", "length", 5, 4, scores={"schema": 1_000_000}),
+    Declined("a", 2, 400_000, "too short", 3),
+    Advised("0a-advice", "short and simple", "a"),
     backend.Registered(backend.BackendSpec("openai", "m", "http://127.0.0.1:1/v1", rpm=60)),
     backend.Priced(Price(150_000, 600_000, 75_000)),
     backend.Scaled(3, "by hand"),

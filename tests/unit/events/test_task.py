@@ -1,10 +1,11 @@
 """The rules of a task."""
 
 import pytest
-from generators.task_histories import SPEC, START, histories
+from generators.task_histories import SPEC, START, books, histories
 from hypothesis import given
 
 from callboard.events import task, task_spec
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.task import Status, Task
@@ -127,11 +128,78 @@ def test_every_call_is_booked_at_most_once(history):
         event = envelope.event
         if isinstance(event, task.Started):
             started.add((envelope.entity, event.call))
-        if isinstance(event, task.Completed | task.Failed | task.Spent):
+        if books(event):
             key = (envelope.entity, event.call)
             assert key not in booked
             booked.add(key)
     assert booked <= started
+
+
+@given(histories(steps=90))
+def test_the_cost_of_a_task_is_the_sum_of_its_calls(history):
+    """Whatever is answered, declined, used after all, failed or overtaken: each call counts once."""
+    costs, states = {}, {}
+    for envelope in history:
+        key, event = envelope.entity, envelope.event
+        states[key] = task.evolve(states.get(key, Task(key)), event)
+        costs[key] = costs.get(key, 0) + (event.cost if books(event) else 0)
+    assert {key: state.cost for key, state in states.items()} == costs
+
+
+@given(histories(steps=90))
+def test_only_an_answer_that_was_set_aside_is_declined_or_used_after_all(history):
+    """Each at most once, and none while another call runs."""
+    aside, declined, running = set(), set(), set()
+    for envelope in history:
+        key, event = envelope.entity, envelope.event
+        if isinstance(event, Answered):
+            aside.add((key, event.call))
+        if isinstance(event, Declined):
+            assert (key, event.call) in aside - declined
+            declined.add((key, event.call))
+        if isinstance(event, task.Completed) and event.booked:
+            assert (key, event.call) in aside
+            assert key not in running
+        if isinstance(event, task.Started):
+            running.add(key)
+        elif not isinstance(event, task.Spent | task.Interrupted):
+            running.discard(key)
+
+
+ANSWER = Answered("a", 1, "out", Usage(3, 4), 7, "m")
+
+
+def test_a_declined_answer_waits_for_the_router_and_is_no_failure():
+    """It is booked when it comes in; declining it costs nothing more, and counts as no try."""
+    state = after(*STARTED, ANSWER)
+    assert (state.status, state.cost) == (Status.ANSWERED, 7)
+    (event,) = task.decide(state, Declined("a", 1, 400_000, "short", 5))
+    state = task.evolve(state, event)
+    assert (state.status, state.cost, state.charged, state.tries) == (Status.DECLINED, 7, 12, 0)
+    assert task.decide(state, event) == []
+
+
+def test_a_declined_answer_can_complete_the_task_after_all():
+    """Without being booked again; said twice, it says nothing new."""
+    state = after(*STARTED, ANSWER, Declined("a", 1, 400_000), task.Assigned("b", 2, 9, DECISION))
+    used = task.Completed("a", 1, "out", Usage(3, 4), 7, "m", booked=True)
+    started = task.evolve(state, task.Started("b", 2, "w"))
+    with pytest.raises(IllegalTransition, match="task t is started: the answer of call 1 can't be judged"):
+        task.decide(started, used)
+    failed = task.evolve(started, task.Failed("b", 2, task_spec.Failure("timeout", "slow")))
+    (event,) = task.decide(failed, used)
+    state = task.evolve(failed, event)
+    assert (state.status, state.cost, state.backend) == (Status.COMPLETED, 7, "a")
+    assert task.decide(state, used) == []
+
+
+def test_an_answer_that_comes_too_late_is_not_set_aside():
+    """It is money spent, and there is nothing to decline."""
+    state = after(*STARTED, task.Cancelled())
+    (event,) = task.decide(state, ANSWER)
+    assert event == task.Spent("a", 1, Usage(3, 4), 7, "task is cancelled")
+    with pytest.raises(IllegalTransition, match="the answer of call 1 can't be judged"):
+        task.decide(task.evolve(state, event), Declined("a", 1, 0))
 
 
 def test_deadline_passes_once():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callboard.events.cascade import Declined
 from callboard.events.envelope import Envelope
 from callboard.events.task import Assigned, Evaluated
 from callboard.events.task_spec import Decision
@@ -21,7 +22,7 @@ vectors = st.tuples(st.just(100), st.integers(-100, 100), st.integers(-100, 100)
 scores = st.integers(0, 1_000_000)
 
 
-def told(task_id: str, event: Assigned | Evaluated) -> Envelope:
+def told(task_id: str, event: Assigned | Evaluated | Declined) -> Envelope:
     return Envelope("e", "test", f"task/{task_id}", NOW, event, 1)
 
 
@@ -67,6 +68,33 @@ def test_nothing_is_learned_from_what_can_not_be_placed():
     assert not learned(told("t", Evaluated("a", 1, 9))).by_backend
     assert not learned(assigned("t", x, "b"), told("t", Evaluated("a", 1, 9))).by_backend
     assert estimates(learned(), packed(x), {"a": 600_000}) == {"a": 600_000}
+
+
+@given(st.lists(st.tuples(vectors, st.none() | scores), max_size=20))
+def test_a_missing_score_biases_nothing(observed):
+    """What is learned is what is learned without the answers that nobody judged."""
+    pairs = [
+        [assigned(f"t{n}", x), *([] if score is None else [told(f"t{n}", Evaluated("a", 1, score))])]
+        for n, (x, score) in enumerate(observed)
+    ]
+    state = learned(*(event for pair in pairs for event in pair))
+    judged = learned(*(event for pair in pairs if len(pair) > 1 for event in pair))
+    assert state.by_backend == judged.by_backend
+
+
+@given(vectors, scores, scores)
+def test_a_declined_answer_is_learned_from_like_a_used_one(x, poor, good):
+    """Its score is its backend's; that of the answer used instead is the other's."""
+    escalated = learned(
+        assigned("t", x),
+        told("t", Declined("a", 1, poor)),
+        assigned("t", x, "b"),
+        told("t", Evaluated("b", 2, good, "cascade")),
+    )
+    apart = learned(
+        assigned("t", x), told("t", Evaluated("a", 1, poor)), assigned("u", x, "b"), told("u", Evaluated("b", 1, good))
+    )
+    assert escalated.by_backend == apart.by_backend
 
 
 def test_what_was_long_ago_fades():

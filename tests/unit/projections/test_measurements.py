@@ -1,5 +1,6 @@
 """What metrics say of a model call."""
 
+from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.task import Completed, Failed, Spent
 from callboard.events.task_spec import Failure
@@ -38,6 +39,13 @@ def test_an_answer():
         "gen_ai.client.token.usage output": (5, model | {"gen_ai.token.type": "output"}),
         "callboard.cost.usd_micros": (20, model | {"callboard.wasted": False}),
     }
+
+
+def test_an_answer_that_is_set_aside_is_measured_once():
+    """When it comes in; that it is used after all says nothing more."""
+    event = Answered("a", 1, "x", Usage(10, 5), 20, "m-1", duration=1_500_000_000)
+    assert told(event)["callboard.cost.usd_micros"][0] == 20
+    assert told(Completed("a", 1, "x", Usage(10, 5), 20, "m-1", booked=True)) == {}
 
 
 def test_a_failure():

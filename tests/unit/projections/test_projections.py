@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from generators.task_histories import START, histories
+from generators.task_histories import START, books, histories
 from hypothesis import given
 
 from callboard.events import backend, task, task_spec
@@ -63,23 +63,24 @@ def test_outstanding_work_is_what_is_out(history):
 @given(histories())
 def test_the_ledger_is_the_sum_of_the_calls(history):
     """Total, by backend and by day are the sums of what the events say, and no call is in it twice."""
-    booked = [e.event for e in history if isinstance(e.event, task.Completed | task.Failed | task.Spent)]
-    wasted = sum(event.cost for event in booked if not isinstance(event, task.Completed))
+    booked = [e.event for e in history if books(e.event)]
+    used = {(e.entity, e.event.call) for e in history if isinstance(e.event, task.Completed)}
+    wasted = sum(e.event.cost for e in history if books(e.event) and (e.entity, e.event.call) not in used)
     usage = sum((event.usage for event in booked), Usage())
     cost = fold(COST, COST.initial(), history)
     assert cost.total == Line(len(booked), usage, sum(event.cost for event in booked), wasted)
     for lines in (cost.by_backend, cost.by_day):
         assert sum(line.cost for line in lines.values()) == cost.total.cost
         assert sum(line.calls for line in lines.values()) == cost.total.calls
+        assert sum(line.wasted for line in lines.values()) == wasted
+        assert all(line.wasted >= 0 for line in lines.values())
 
 
 @given(histories())
 def test_calls_without_a_known_end_are_counted(history):
     """A started call is running, unknown or booked: exactly one of the three."""
     started = {(e.entity, e.event.call) for e in history if isinstance(e.event, task.Started)}
-    booked = {
-        (e.entity, e.event.call) for e in history if isinstance(e.event, task.Completed | task.Failed | task.Spent)
-    }
+    booked = {(e.entity, e.event.call) for e in history if books(e.event)}
     cost = fold(COST, COST.initial(), history)
     running = {(key, call) for key, (call, _) in cost.running.items()}
     unknown = {(key.rpartition("/")[0], int(key.rpartition("/")[2])) for key in cost.unknown}

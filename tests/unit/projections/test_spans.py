@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from callboard.events import task, task_spec, trace
 from callboard.events.backend import BackendSpec, Registered
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.projections import spans as module
@@ -30,6 +31,10 @@ def assigned(attempt: int = 1, name: str = "fast") -> task.Assigned:
 
 def completed(call: int = 1) -> task.Completed:
     return task.Completed("fast", call, "hi", Usage(10, 5, 2), 42, "m-2026", "stop", 2_000_000, 9_000_000)
+
+
+def answered(call: int) -> Answered:
+    return Answered("fast", call, "hi", Usage(10, 5, 2), 42, "m-2026", "stop", 2_000_000, 9_000_000)
 
 
 class Story:
@@ -116,6 +121,26 @@ def test_a_task_is_a_trace_of_four_spans(story):
     assert route.attributes["callboard.route.propensity_ppm"] == 500_000
     assert whole.attributes["callboard.task.status"] == "completed"
     assert whole.attributes["callboard.task.cost.usd_micros"] == 42
+    assert not any(span.error for span in story.spans)
+
+
+def test_a_cascade_is_told_step_by_step(story):
+    """A call ends with its answer; what is found of that is a span of its own, and so is the wait for a judge."""
+    story.tell("t", task.Submitted(SPEC), assigned(), task.Started("fast", 1, "w"))
+    story.tell("t", answered(1), Declined("fast", 1, 300_000, "too short"))
+    story.tell("t", assigned(2), task.Started("fast", 2, "w"), answered(2), task.Parked("asking", asks="q"))
+    story.tell("t", msgspec.structs.replace(completed(2), booked=True))
+    assert [line.partition(" ")[0] for line in story.lines()] == [
+        "route", "process", "chat", "check", "route", "process", "chat", "check", "parked", "invoke_workflow",
+    ]  # fmt: skip
+    declined, waits = story.named("check")
+    assert declined.attributes["callboard.outcome"] == "declined"
+    assert (declined.attributes["callboard.score_ppm"], declined.attributes["callboard.reason"]) == (
+        300_000,
+        "too short",
+    )
+    assert waits.attributes["callboard.outcome"] == "parked"
+    assert story.spans[-1].attributes["callboard.task.cost.usd_micros"] == 84
     assert not any(span.error for span in story.spans)
 
 

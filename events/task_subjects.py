@@ -1,0 +1,27 @@
+"""Which subject a task's message has, and who takes it from there."""
+
+from collections.abc import Sequence
+
+from callboard.events.task import Assigned, Evaluated, TaskEvent
+
+
+def headline(events: Sequence[TaskEvent]) -> TaskEvent:
+    """The event that gives their message its subject, since others act on it: the last one that is no judgement."""
+    return next((event for event in reversed(events) if not isinstance(event, Evaluated)), events[-1])
+
+
+def addressee(event: TaskEvent) -> tuple[str, ...]:
+    """Who must act on ``event``, as the end of its subject: the backend, and the priority if it has one."""
+    if not isinstance(event, Assigned):
+        return ()
+    return (event.backend, str(event.priority)) if event.priority else (event.backend,)
+
+
+def work_subject(backend: str, priority: int = 0) -> str:
+    """The subjects on which a backend is assigned work of one priority."""
+    return f"evt.*.task.*.assigned.{backend}.{priority}" if priority else f"evt.*.task.*.assigned.{backend}"
+
+
+def work_queue(backend: str, priority: int = 0) -> str:
+    """The queue of that work; no id holds a ``+``, so the queues of two backends never share a name."""
+    return f"backend-{backend}+{priority}" if priority else f"backend-{backend}"
