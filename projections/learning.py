@@ -30,7 +30,7 @@ class Choice(Struct, frozen=True):
     backend: str
     features: bytes
     cost: int = 0
-    quality: int = 0
+    quality: int | None = None
     booked: int | None = None
     score: int | None = None
 
@@ -90,7 +90,7 @@ def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
     if not decision.features:
         return state
     chosen = candidate_of(decision, event.backend)
-    cost, expected = (chosen.cost, chosen.quality) if chosen else (0, 0)
+    cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
     before = state.choices.get(task_id)
     now = state.pace
     if paced:

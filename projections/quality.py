@@ -82,8 +82,8 @@ class Quality(Struct, frozen=True, dict=True):
         return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()})
 
 
-def judged(state: Quality, backend: str, features: bytes, expected: int, score: int) -> Quality:
-    """After the first score of an answer, whose quality was ``expected`` to be otherwise."""
+def judged(state: Quality, backend: str, features: bytes, expected: int | None, score: int) -> Quality:
+    """After the first score of an answer, whose quality was ``expected`` to be otherwise, if that is known."""
     number = state.judged + 1
     evidence = _observed(state.by_backend.get(backend, Evidence()), features, expected, score, number)
     return Quality(state.by_backend.insert(backend, evidence), number)
@@ -116,8 +116,8 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dic
     return found
 
 
-def _observed(evidence: Evidence, features: bytes, expected: int, score: int, number: int) -> Evidence:
-    miss = score - expected
+def _observed(evidence: Evidence, features: bytes, expected: int | None, score: int, number: int) -> Evidence:
+    miss = 0 if expected is None else score - expected
     relative = min(max(miss * PERFECT // max(isqrt(evidence.miss), 1), -OUTLIER), OUTLIER)
     better = max(evidence.better + relative - SLACK, 0)
     worse = max(evidence.worse - relative - SLACK, 0)

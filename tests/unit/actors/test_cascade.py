@@ -336,7 +336,7 @@ async def test_a_declined_answer_stays_out_of_the_breaker(stage, say):
         ({"policy": "cascade", "check": "shema"}, "unknown check 'shema'; did you mean 'schema'.; known: gra"),
         ({"policy": "cascade", "check": "schema"}, "check 'schema': the task has no schema"),
         ({"policy": "cheapest", "check": "graded"}, "check 'graded': only the policy 'cascade' verifies answers"),
-        ({"policy": "cascaed"}, "unknown policy 'cascaed'; did you mean 'cascade'.; known: agent, balanced"),
+        ({"policy": "cascaed"}, "unknown policy 'cascaed'; did you mean 'cascade'.; known: adaptive, agent, balanced"),
     ],
 )
 async def test_a_wrong_name_is_refused_in_one_line(stage, say, asked, reason):

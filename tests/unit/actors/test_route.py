@@ -180,7 +180,7 @@ def test_ends_that_need_no_backend():
     verdict = route(tired, world(a=1), RULES, NOW, 1)
     assert verdict == DeadLettered("gave up after 5 tries; the last one: slow")
     odd = route(Task("t", Status.SUBMITTED, TaskSpec(input="x", policy="wild")), world(a=1), RULES, NOW, 1)
-    assert odd == Rejected("unknown policy 'wild'; known: agent, balanced, best, cascade, cheapest, fastest")
+    assert odd == Rejected("unknown policy 'wild'; known: adaptive, agent, balanced, best, cascade, cheapest, fastest")
 
 
 @pytest.mark.parametrize(("tries", "pause_s"), [(1, 0.5), (2, 1.0), (4, 4.0)])

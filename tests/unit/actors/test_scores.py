@@ -91,7 +91,7 @@ async def test_what_is_no_score_is_refused_in_words(stage, say, message, reason)
 
 async def test_a_score_that_comes_too_late_stays_with_its_task(stage, say, monkeypatch):
     """Nothing is learned of what the quality estimates have forgotten; the task keeps its score all the same."""
-    monkeypatch.setattr("callboard.projections.quality.KEPT", 1)
+    monkeypatch.setattr("callboard.projections.learning.KEPT", 1)
     await stage.register("a")
     stage.work("a", say("4"))
     tasks = [await stage.board.submit("2+2") for _ in range(4)]

@@ -29,7 +29,13 @@ def test_an_empty_file_means_the_defaults():
     assert Settings() == Settings(
         data=".callboard",
         nats=Nats(url="", fsync="always", max_bytes=10 * 10**9, port=0),
-        router=Router(policy="balanced", max_attempts=5, latency_price_micros_per_s=500),
+        router=Router(
+            policy="adaptive",
+            max_attempts=5,
+            latency_price_micros_per_s=500,
+            quality_price_micros_per_percent=50,
+            pace_micros_per_task=0,
+        ),
         telemetry=Telemetry(traces="file", log_level="info"),
         backends={},
     )
