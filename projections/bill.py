@@ -7,7 +7,7 @@ billed to what was predicted, of about the last two hundred calls.
 
 from collections.abc import Mapping
 from functools import cached_property
-from math import exp, log
+from math import log
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -58,10 +58,10 @@ class Bills(Struct, frozen=True, dict=True):
         """What is known of the lengths, as of now."""
         return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()})
 
-    def ratio(self, backend: str) -> int:
-        """What the backend bills for what is predicted, in parts per million."""
-        bill = self.by_backend.get(backend)
-        return bill.ratio if bill else PPM
+    @cached_property
+    def ratios(self) -> dict[str, int]:
+        """What each backend bills for what is predicted, in parts per million."""
+        return {name: bill.ratio for name, bill in self.by_backend.items()}
 
 
 class Expense(NamedTuple):
@@ -88,8 +88,12 @@ def answered(state: Bills, backend: str, features: bytes, output: int, predicted
 
 def expenses(state: Bills, features: bytes) -> Mapping[str, Expense]:
     """What to expect of each backend that has answered a task with features of this form."""
-    prior = log(USUAL_OUTPUT)
-    return {
-        name: Expense(round(exp(min(learned / PPM + prior * lift, LONGEST))), state.by_backend[name].ratio)
-        for name, (learned, lift, _) in state.posteriors.at(features).items()
-    }
+    guesses = state.posteriors.at(features)
+    if guesses is None:
+        return {}
+    import numpy as np  # noqa: PLC0415  nothing was answered yet, mostly
+
+    names, learned, lift, _ = guesses
+    outputs = np.rint(np.exp(np.minimum(learned / PPM + log(USUAL_OUTPUT) * lift, LONGEST))).astype(int)
+    known = zip(names, outputs.tolist(), strict=True)
+    return {name: Expense(output, state.ratios[name]) for name, output in known}

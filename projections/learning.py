@@ -79,10 +79,8 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
 def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) -> dict[str, Expected]:
     """What to expect of each backend in ``priors`` for a task of these features; a prior is its quality unseen."""
     expenses = bill.expenses(state.bills, features)
-    return {
-        name: Expected(mean, spread, *expenses.get(name, NOTHING_KNOWN))
-        for name, (mean, spread) in quality.estimates(state.quality, features, priors).items()
-    }
+    qualities = quality.estimates(state.quality, features, priors)
+    return {name: Expected(*qualities[name], *expenses.get(name, NOTHING_KNOWN)) for name in priors}
 
 
 def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:

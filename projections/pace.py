@@ -11,8 +11,8 @@ from msgspec import Struct
 from callboard.events.task import Assigned
 from callboard.projections.bill import PPM
 
-WINDOW: Final = 800
-CELLS: Final = 8_000
+WINDOW: Final = 400
+CELLS: Final = 6_000
 """Of the newest tasks so many are kept, or as many as have so many candidates together."""
 
 EVERY: Final = 8

@@ -81,6 +81,14 @@ class Quality(Struct, frozen=True, dict=True):
         """What is known of all backends, as of now."""
         return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()})
 
+    @cached_property
+    def doubts(self) -> dict[str, int]:
+        """The variance of how good each backend is at all: how little was seen of it, and how long ago."""
+        return {
+            name: LEVEL_DOUBT**2 // (evidence.regression.count + 1) + WANDERING**2 * (self.judged - evidence.newest)
+            for name, evidence in self.by_backend.items()
+        }
+
 
 def judged(state: Quality, backend: str, features: bytes, expected: int | None, score: int) -> Quality:
     """After the first score of an answer, whose quality was ``expected`` to be otherwise, if that is known."""
@@ -106,14 +114,17 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dic
     observation.
     """
     found = {name: Estimate(prior, LEVEL_DOUBT) for name, prior in priors.items()}
-    for name, (learned, lift, variance) in state.posteriors.at(features).items():
-        if name in found:
-            evidence = state.by_backend[name]
-            age = state.judged - evidence.newest
-            mean = min(max(round(learned + priors[name] * lift), 0), PERFECT)
-            level = LEVEL_DOUBT**2 // (evidence.regression.count + 1)
-            found[name] = Estimate(mean, isqrt(level + round(KIND_DOUBT**2 * variance) + WANDERING**2 * age))
-    return found
+    guesses = state.posteriors.at(features)
+    if guesses is None:
+        return found
+    import numpy as np  # noqa: PLC0415  nothing was judged yet, mostly
+
+    names, learned, lift, variance = guesses
+    means = learned + lift * [priors.get(name, 0) for name in names]
+    spreads = np.sqrt(KIND_DOUBT**2 * variance + [state.doubts[name] for name in names])
+    means, spreads = np.clip(np.rint(means), 0, PERFECT).astype(int), spreads.astype(int)
+    known = zip(names, means.tolist(), spreads.tolist(), strict=True)
+    return found | {name: Estimate(mean, spread) for name, mean, spread in known if name in priors}
 
 
 def _observed(evidence: Evidence, features: bytes, expected: int | None, score: int, number: int) -> Evidence:

@@ -31,12 +31,16 @@ class Solution(NamedTuple):
     covariance: "np.ndarray"
 
 
-class Guess(NamedTuple):
-    """What a regression expects: ``learned`` + prior · ``lift``, with ``variance`` in units of one observation's."""
+class Guesses(NamedTuple):
+    """What several regressions expect of a task, by name: ``learned`` + prior · ``lift``.
 
-    learned: float
-    lift: float
-    variance: float
+    ``variance`` is that of the guess, in units of the variance of one observation.
+    """
+
+    names: list[str]
+    learned: "np.ndarray"
+    lift: "np.ndarray"
+    variance: "np.ndarray"
 
 
 class Regression(Struct, frozen=True, dict=True):
@@ -74,15 +78,14 @@ class Posteriors:
         self._regressions = regressions
         self._by_size: dict[int, tuple[list[str], list[np.ndarray]]] = {}
 
-    def at(self, features: bytes) -> dict[str, Guess]:
-        """What each regression on features of this form expects for these."""
+    def at(self, features: bytes) -> Guesses | None:
+        """What the regressions on features of this form expect for these; None when there are none."""
         names, stacked = self._stacked(features)
         if not names:
-            return {}
+            return None
         learned, lift, covariance = stacked
         x = _vectors([features])[0] / FEATURE_SCALE
-        guesses = zip((learned @ x).tolist(), (lift @ x).tolist(), ((covariance @ x) @ x).tolist(), strict=True)
-        return {name: Guess(*guess) for name, guess in zip(names, guesses, strict=True)}
+        return Guesses(names, learned @ x, lift @ x, (covariance @ x) @ x)
 
     def over(self, features: Sequence[bytes]) -> "tuple[list[str], np.ndarray, np.ndarray]":
         """What each regression expects for many tasks: the names, then by task and name what `Guess` calls so."""

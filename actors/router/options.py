@@ -102,7 +102,8 @@ def survey(
     for name, backend in sorted(backends.items()):
         load = loads.get(name, _IDLE)
         refusal = _misfit(task, spec, backend, needed, input_tokens, expected[name].quality)
-        refusal = refusal or no_better(task, name, expected[name].quality)
+        if refusal is None and task.declined:
+            refusal = no_better(task, name, expected[name].quality)
         if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
             refusal = wait
             later.add(name)

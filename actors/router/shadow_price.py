@@ -1,6 +1,7 @@
 """What a micro-dollar has to count for so that spending keeps its pace: a Lagrange multiplier over recent tasks."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import log
 from typing import Final
 
@@ -20,7 +21,7 @@ HORIZON: Final = 200
 MOST: Final = 1_000_000.0
 """A micro-dollar never counts for more: only the cheapest are chosen then."""
 
-HALVINGS: Final = 8
+HALVINGS: Final = 6
 
 
 class Market(Struct, frozen=True):
@@ -81,15 +82,15 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
 
     gain = np.clip(_expected(learning.quality.posteriors, features, columns, quality_unseen), 0, PPM)
     # what is uncertain is tried out, which changes what is spent: as if each estimate were off as it may be
-    gain += np.random.default_rng(0).standard_normal(gain.shape) * [market.spreads[name] for name in names]
+    gain += _luck(*gain.shape) * [market.spreads[name] for name in names]
     gain = gain * quality - _latencies(situations, columns) * second
 
     lengths = _expected(learning.bills.posteriors, features, columns, length_unseen)
     output = np.exp(np.minimum(lengths / PPM, LONGEST))
+    prices = [market.backends[name].price for name in names]
     inputs = np.array([situation.input for situation in situations], float)
-    costs = [_cost(market.backends[name].price, inputs, output[:, column]) for name, column in columns.items()]
-    ratios = [learning.bills.ratio(name) / PPM for name in names]
-    return np.where(np.isnan(gain), -np.inf, gain), np.column_stack(costs) * ratios
+    ratios = [learning.bills.ratios.get(name, PPM) / PPM for name in names]
+    return np.where(np.isnan(gain), -np.inf, gain), _costs(prices, inputs, output) * ratios
 
 
 def _expected(
@@ -104,13 +105,21 @@ def _expected(
     return found
 
 
-def _cost(price: Price, inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """What `Price.cost` says, for many calls."""
-    total = inputs * price.input + output * price.output
-    for step in price.steps:
-        total = np.where(inputs > step.over, inputs * step.input + output * step.output, total)
+def _costs(prices: Sequence[Price], inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """By task and backend what `Price.cost` says."""
+    total = np.outer(inputs, [price.input for price in prices]) + output * [price.output for price in prices]
+    for column, price in enumerate(prices):
+        for step in price.steps:
+            dearer = inputs * step.input + output[:, column] * step.output
+            total[:, column] = np.where(inputs > step.over, dearer, total[:, column])
     per_call: np.ndarray = total / TOKENS_PER_PRICE
     return per_call
+
+
+@lru_cache(maxsize=8)
+def _luck(tasks: int, backends: int) -> np.ndarray:
+    """By how many standard deviations each estimate is off, by task and backend; always the same."""
+    return np.random.default_rng(0).standard_normal((tasks, backends))
 
 
 def _latencies(situations: list[Situation], columns: Mapping[str, int]) -> np.ndarray:

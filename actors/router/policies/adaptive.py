@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from callboard.actors.router.options import PERCENT, Option
 from callboard.actors.router.policies.balanced import NS_PER_S
 from callboard.actors.router.policies.chance import chances_to_be_highest
+from callboard.actors.router.policies.policy import Paced
 from callboard.actors.router.shadow_price import Market, shadow_price
 from callboard.events.task_spec import TaskSpec
 
 
-class Adaptive:
+class Adaptive(Paced):
     """The best value, by Thompson sampling: an option is chosen as often as it is probably the best.
 
     Args:
@@ -24,7 +25,7 @@ class Adaptive:
     def __init__(self, second: int, quality: int, pace: int = 0) -> None:
         self._second = second
         self._quality = quality
-        self.pace = pace
+        self._pace = pace
 
     def shares(self, spec: TaskSpec, options: Sequence[Option], money: float) -> Sequence[int]:
         """The probability that the option has the highest net value."""
@@ -35,9 +36,14 @@ class Adaptive:
         ]
         return chances_to_be_highest(means, [option.spread * worth for option in options])
 
+    @property
+    def pace(self) -> int:
+        """As it was set."""
+        return self._pace
+
     def money(self, market: Market) -> int:
         """What a micro-dollar has to count for now so that the pace is kept, in parts per million."""
-        return shadow_price(market, self.pace, quality=self._quality / PERCENT, second=self._second / NS_PER_S)
+        return shadow_price(market, self._pace, quality=self._quality / PERCENT, second=self._second / NS_PER_S)
 
     def reason(self, option: Option) -> str:
         """All three."""

@@ -10,7 +10,7 @@ from callboard.events.advice import Advised
 from callboard.events.task_spec import TaskSpec
 
 
-class Agent:
+class Agent(Paced):
     """Follows ``advice`` as long as the advised backend is an option, else ``fallback``."""
 
     name = "agent/1"

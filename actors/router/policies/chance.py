@@ -10,7 +10,7 @@ from callboard.actors.router.policies.policy import CERTAIN, highest
 REACH: Final = 4.0
 """Standard deviations beyond which nothing is expected."""
 
-CELLS: Final = 48
+CELLS: Final = 32
 
 
 def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -> list[int]:
@@ -38,5 +38,7 @@ def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -
 
 def _below(deviations: np.ndarray) -> np.ndarray:
     """The normal distribution, to about 0.0003 (the approximation known from GELU: Hendrycks and Gimpel, 2016)."""
-    found: np.ndarray = 0.5 + 0.5 * np.tanh(np.sqrt(2 / np.pi) * (deviations + 0.044715 * deviations**3))
+    found: np.ndarray = 0.5 + 0.5 * np.tanh(
+        np.sqrt(2 / np.pi) * (deviations * (1.0 + 0.044715 * deviations * deviations))
+    )
     return found

@@ -1,7 +1,8 @@
 """The shape of a policy: how probable each backend that can do a task is to get it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 from callboard.actors.router.options import Option
 from callboard.actors.router.shadow_price import Market
@@ -34,18 +35,17 @@ class Policy(Protocol):
         ...
 
 
-@runtime_checkable
-class Paced(Policy, Protocol):
-    """A policy that spends no more than so much a task, on average."""
+class Paced(ABC):
+    """What a policy is besides, if it spends no more than so much a task, on average."""
 
     @property
+    @abstractmethod
     def pace(self) -> int:
         """Micro-dollars a task, 0 for no such bound."""
-        ...
 
+    @abstractmethod
     def money(self, market: Market) -> int:
         """What a micro-dollar has to count for from now on, in parts per million."""
-        ...
 
 
 def highest(scores: Sequence[float]) -> list[int]:
