@@ -19,7 +19,7 @@ BATCH: Final = 32
 MOST: Final = 16_384
 """At so many observations the sums are halved: what was long ago fades, and a sum of products fits 32 bits."""
 
-CERTAINTY: Final = 6.0
+CERTAINTY: Final = 20.0
 """How many observations it takes to move a weight half-way from what holds for tasks of any kind."""
 
 
