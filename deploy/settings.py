@@ -51,8 +51,8 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``policy`` is one of POLICIES or an entry point of POLICY_ENTRY_POINTS. ``latency_price_micros_per_s`` and
     ``quality_price_micros_per_percent`` are what ``adaptive`` and ``balanced`` would pay, in micro-dollars, for an
-    answer one second sooner, or better by one percent. ``pace_micros_per_task`` is what ``adaptive`` may spend on a task on
-    average, 0 for no such bound.
+    answer one second sooner, or better by one percent. ``pace_micros_per_task`` is what ``adaptive`` may spend on a
+    task on average, 0 for no such bound.
     """
 
     policy: str = "adaptive"

@@ -1,7 +1,7 @@
 """What a micro-dollar has to count for so that spending keeps its pace: a Lagrange multiplier over recent tasks."""
 
 from collections.abc import Mapping, Sequence
-from math import log
+from math import ceil, log
 from typing import Final
 
 import numpy as np
@@ -64,14 +64,14 @@ def shadow_price(market: Market, pace: int, *, quality: float, second: float) ->
             low = middle
         else:
             high = middle
-    return round(high * PPM)
+    return ceil(high * PPM)
 
 
 def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, np.ndarray]:
     """By recent task and backend what the answer is worth, and what it costs; minus infinity where it can't be had."""
     learning = market.learning
     looks = market.newest.features
-    names = list(market.backends)
+    names = sorted(market.backends)  # the draws below must not depend on the order of a map
     columns = {name: column for column, name in enumerate(names)}
     recent = (each for each in learning.pace.situations if len(each.features) == len(looks))
     situations = [*(each for each in recent if not columns.keys().isdisjoint(each.backends)), market.newest]
