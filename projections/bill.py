@@ -58,9 +58,13 @@ class Bills(Struct, frozen=True, dict=True):
         """What is known of the lengths, as of now."""
         return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()})
 
+    def ratio(self, backend: str) -> int:
+        """What a backend bills for what is predicted, in parts per million."""
+        return self.ratios.get(backend, PPM)
+
     @cached_property
     def ratios(self) -> dict[str, int]:
-        """What each backend bills for what is predicted, in parts per million."""
+        """That of each known backend."""
         return {name: bill.ratio for name, bill in self.by_backend.items()}
 
 
@@ -75,13 +79,13 @@ NOTHING_KNOWN: Final = Expense(USUAL_OUTPUT, PPM)
 
 
 def answered(state: Bills, backend: str, features: bytes, output: int, predicted: int, billed: int) -> Bills:
-    """After an answer of ``output`` tokens, ``predicted`` at the present ratio to cost what was ``billed``."""
+    """After an answer of ``output`` tokens, ``predicted`` by length and price alone to cost what was ``billed``."""
     bill = state.by_backend.get(backend, Bill())
     calls, before, paid = bill.calls, bill.predicted, bill.billed
     if predicted:
         if calls == CALLS:
             calls, before, paid = CALLS // 2, before // 2, paid // 2
-        calls, before, paid = calls + 1, before + predicted * PPM // bill.ratio, paid + billed
+        calls, before, paid = calls + 1, before + predicted, paid + billed
     lengths = observe(bill.lengths, features, round(PPM * log(max(output, 1))))
     return Bills(state.by_backend.insert(backend, Bill(lengths, calls, before, paid)))
 

@@ -11,7 +11,7 @@ from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope
 from callboard.events.task_spec import candidate_of
 from callboard.projections import bill, pace, quality
-from callboard.projections.bill import NOTHING_KNOWN, Bills
+from callboard.projections.bill import NOTHING_KNOWN, PPM, Bills
 from callboard.projections.pace import Pace
 from callboard.projections.projection import Projection
 from callboard.projections.quality import Quality
@@ -24,15 +24,18 @@ KEPT: Final = 10_000
 class Choice(Struct, frozen=True):
     """An assignment: what was expected of it, in micro-dollars and parts per million.
 
-    ``booked`` is what the balance still counts for it, None if it was not paced; ``score`` is the newest of its answer.
+    ``predicted`` is what length and price alone said it would cost, ``booked`` what the balance still counts for it,
+    None if it was not paced. ``score`` is the newest of its answer, ``changes`` how often its backend had changed when
+    it was first judged.
     """
 
     backend: str
     features: bytes
-    cost: int = 0
+    predicted: int = 0
     quality: int | None = None
     booked: int | None = None
     score: int | None = None
+    changes: int = 0
 
 
 class Learning(Struct, frozen=True):
@@ -90,19 +93,20 @@ def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
     chosen = candidate_of(decision, event.backend)
     cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
     before = state.choices.get(task_id)
-    now = state.pace
-    if paced:
-        now = pace.assigned(now, event, cost, before.booked or 0 if before else 0)
-    choice = Choice(event.backend, decision.features, cost, expected, cost if paced else None)
+    returned = before.booked or 0 if before else 0
+    now = pace.assigned(state.pace, event, cost, returned) if paced else pace.settled(state.pace, returned, 0)
+    predicted = cost * PPM // state.bills.ratio(event.backend)
+    choice = Choice(event.backend, decision.features, predicted, expected, cost if paced else None)
     return Learning(state.quality, state.bills, now, state.choices.insert(task_id, choice, KEPT))
 
 
 def _answered(state: Learning, task_id: str, event: task.Completed | Answered) -> Learning:
     choice = state.choices.get(task_id)
-    if choice is None or choice.backend != event.backend:
-        return state
-    bills = bill.answered(state.bills, event.backend, choice.features, event.usage.output, choice.cost, event.cost)
-    return _settled(replace(state, bills=bills), task_id, event.cost)
+    if choice and choice.backend == event.backend:
+        output, predicted = event.usage.output, choice.predicted
+        bills = bill.answered(state.bills, event.backend, choice.features, output, predicted, event.cost)
+        state = replace(state, bills=bills)
+    return _settled(state, task_id, event.cost)
 
 
 def _settled(state: Learning, task_id: str, cost: int) -> Learning:
@@ -120,8 +124,11 @@ def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) 
         return state
     if choice.score is None:
         known = quality.judged(state.quality, choice.backend, choice.features, choice.quality, event.score)
+        choice = replace(choice, changes=known.by_backend[choice.backend].changes)
     else:
-        known = quality.judged_again(state.quality, choice.backend, choice.features, choice.score, event.score)
+        known = quality.judged_again(
+            state.quality, choice.backend, choice.features, choice.changes, choice.score, event.score
+        )
     choices = state.choices.insert(task_id, replace(choice, score=event.score), KEPT)
     return replace(state, quality=known, choices=choices)
 

@@ -58,10 +58,11 @@ def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
     if pace.situations and pace.situations[-1].backends == backends:
         backends = pace.situations[-1].backends
     latencies = tuple(candidate.latency for candidate in able)
-    kept = min(WINDOW, CELLS // max(len(able), 1)) - 1
+    kept = max(min(WINDOW, CELLS // max(len(able), 1)), 1)
+    situation = Situation(decision.features, decision.input, backends, latencies)
     due = decision.pace if event.attempt == 1 else 0
     return Pace(
-        situations=(*pace.situations[-kept:], Situation(decision.features, decision.input, backends, latencies)),
+        situations=(*pace.situations, situation)[-kept:],
         balance=_bounded(pace.balance + due + returned - cost, decision.pace),
         money=decision.money,
         since=1 if decision.solved else pace.since + 1,

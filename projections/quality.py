@@ -20,9 +20,12 @@ from callboard.projections.regression import Posteriors, Regression, amend, forg
 USUAL_MISS: Final = 250_000
 """How far off an estimate usually is as long as nothing was judged, in parts per million."""
 
+LEAST_MISS: Final = 50_000
+"""No score is more surprising than if estimates usually were so far off: a backend that never errs is no anomaly."""
+
 SLACK: Final = 350_000
 OUTLIER: Final = 3_000_000
-ALARM: Final = 10_000_000
+ALARM: Final = 14_000_000
 """The CUSUM in millionths of a usual miss: what is allowed for, what one score counts at most, when it is a change."""
 
 KEPT_AFTER_CHANGE: Final = 8
@@ -97,10 +100,13 @@ def judged(state: Quality, backend: str, features: bytes, expected: int | None, 
     return Quality(state.by_backend.insert(backend, evidence), number)
 
 
-def judged_again(state: Quality, backend: str, features: bytes, before: int, score: int) -> Quality:
-    """After a changed mind about an answer."""
+def judged_again(state: Quality, backend: str, features: bytes, changes: int, before: int, score: int) -> Quality:
+    """After a changed mind about an answer; ``changes`` is how often its backend had changed when it was judged.
+
+    What was learned before a change is no longer there to be amended.
+    """
     evidence = state.by_backend.get(backend)
-    if evidence is None or not evidence.regression.fits(features):
+    if evidence is None or evidence.changes != changes or not evidence.regression.fits(features):
         return state
     regression = amend(evidence.regression, features, score - before)
     evidence = replace(evidence, regression=regression, total=evidence.total + score - before)
@@ -129,10 +135,12 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dic
 
 def _observed(evidence: Evidence, features: bytes, expected: int | None, score: int, number: int) -> Evidence:
     miss = 0 if expected is None else score - expected
-    relative = min(max(miss * PERFECT // max(isqrt(evidence.miss), 1), -OUTLIER), OUTLIER)
+    relative = min(max(miss * PERFECT // max(isqrt(evidence.miss), LEAST_MISS), -OUTLIER), OUTLIER)
     better = max(evidence.better + relative - SLACK, 0)
     worse = max(evidence.worse - relative - SLACK, 0)
-    after = Evidence(
+    if max(better, worse) > ALARM:
+        evidence, better, worse = _changed(evidence), 0, 0
+    return Evidence(
         regression=observe(evidence.regression, features, score),
         judged=evidence.judged + 1,
         total=evidence.total + score,
@@ -142,12 +150,9 @@ def _observed(evidence: Evidence, features: bytes, expected: int | None, score: 
         changes=evidence.changes,
         newest=number,
     )
-    return _changed(after, score) if max(better, worse) > ALARM else after
 
 
-def _changed(evidence: Evidence, score: int) -> Evidence:
+def _changed(evidence: Evidence) -> Evidence:
     """What is kept of a backend that is no longer what it was."""
     regression = forget(evidence.regression, KEPT_AFTER_CHANGE)
-    return replace(
-        evidence, regression=regression, judged=1, total=score, better=0, worse=0, changes=evidence.changes + 1
-    )
+    return replace(evidence, regression=regression, judged=0, total=0, changes=evidence.changes + 1)

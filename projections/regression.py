@@ -101,7 +101,8 @@ class Posteriors:
         if len(features) not in self._by_size:
             import numpy as np  # noqa: PLC0415
 
-            fitting = {name: each.solution for name, each in self._regressions.items() if each.fits(features)}
+            # in one order on every machine: the last bits of a sum may depend on it
+            fitting = {name: each.solution for name, each in sorted(self._regressions.items()) if each.fits(features)}
             self._by_size[len(features)] = (
                 list(fitting),
                 [np.array(part) for part in zip(*fitting.values(), strict=True)],

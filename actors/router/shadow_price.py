@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import log
+from math import ceil, log
 from typing import Final
 
 import numpy as np
@@ -65,14 +65,14 @@ def shadow_price(market: Market, pace: int, *, quality: float, second: float) ->
             low = middle
         else:
             high = middle
-    return round(high * PPM)
+    return ceil(high * PPM)
 
 
 def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, np.ndarray]:
     """By recent task and backend what the answer is worth, and what it costs; minus infinity where it can't be had."""
     learning = market.learning
     looks = market.newest.features
-    names = list(market.backends)
+    names = sorted(market.backends)  # the draws below must not depend on the order of a map
     columns = {name: column for column, name in enumerate(names)}
     recent = (each for each in learning.pace.situations if len(each.features) == len(looks))
     situations = [*(each for each in recent if not columns.keys().isdisjoint(each.backends)), market.newest]
@@ -89,7 +89,7 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
     output = np.exp(np.minimum(lengths / PPM, LONGEST))
     prices = [market.backends[name].price for name in names]
     inputs = np.array([situation.input for situation in situations], float)
-    ratios = [learning.bills.ratios.get(name, PPM) / PPM for name in names]
+    ratios = [learning.bills.ratio(name) / PPM for name in names]
     return np.where(np.isnan(gain), -np.inf, gain), _costs(prices, inputs, output) * ratios
 
 

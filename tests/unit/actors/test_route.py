@@ -26,7 +26,7 @@ from callboard.events.task import (
     Status,
     Task,
 )
-from callboard.events.task_spec import Decision, Needs, TaskSpec
+from callboard.events.task_spec import Candidate, Decision, Needs, TaskSpec
 from callboard.projections.learning import LEARNING
 from callboard.projections.load import BackendLoad
 from callboard.projections.projection import fold
@@ -119,14 +119,15 @@ def test_the_best_is_what_was_judged_to_be():
         expected = {candidate.backend: candidate.quality for candidate in verdict.decision.candidates}
         assert expected.pop(best) > 750_000 > max(expected.values())
         assert verdict.decision.features == features(TaskSpec(input=asked))
-    picky = TaskSpec(input="please translate another sentence", min_quality=80, policy="cheapest")
+    picky = TaskSpec(input="please translate another sentence", min_quality=75, policy="cheapest")
     assert route(Task("t", Status.SUBMITTED, picky), view, RULES, NOW, 1).backend == "a"
 
 
 def judged(task_id: str, text: str, backend: str, score: float) -> list[Envelope]:
     """An assignment of a task with this text, and what its answer was worth."""
-    decision = Decision("p", "r", 0, features=features(TaskSpec(input=text)))
-    events = (Assigned(backend, 1, 9, decision), Evaluated(backend, 1, round(score * 1_000_000)))
+    quality = round(score * 1_000_000)
+    decision = Decision("p", "r", 0, (Candidate(backend, quality=quality),), features=features(TaskSpec(input=text)))
+    events = (Assigned(backend, 1, 9, decision), Evaluated(backend, 1, quality))
     return [Envelope(f"{task_id}-{n}", "test", f"task/{task_id}", NOW, event, n) for n, event in enumerate(events)]
 
 

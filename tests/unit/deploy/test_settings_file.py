@@ -95,6 +95,8 @@ def test_values_become_whole_units():
         """
         nats = { max_bytes = "512MiB", fsync = "100ms" }
         router.latency_price_usd_per_s = 0.000003
+        router.quality_price_usd_per_percent = 0.000_07
+        router.pace_usd_per_task = 0.0021
         [backends.a]
         provider = "openai"
         model = "m"
@@ -106,7 +108,9 @@ def test_values_become_whole_units():
         "callboard.toml",
     )
     assert settings.nats == Nats(max_bytes=512 * 2**20, fsync="100ms")
-    assert settings.router.latency_price_micros_per_s == 3
+    assert settings.router == Router(
+        latency_price_micros_per_s=3, quality_price_micros_per_percent=70, pace_micros_per_task=2100
+    )
     backend = settings.backends["a"]
     assert backend.url == "http://127.0.0.1:8080/v1"
     assert (backend.first_token_timeout_ns, backend.timeout_ns) == (250_000_000, 7_200 * 10**9)

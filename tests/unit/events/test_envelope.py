@@ -41,7 +41,19 @@ EXAMPLES: list[object] = [
         "a",
         1,
         99,
-        Decision("balanced/1", "best value", 7, (Candidate("a", 5, 6), Candidate("b", excluded="no")), 3),
+        Decision(
+            policy="adaptive/1",
+            reason="best value",
+            seen=7,
+            candidates=(Candidate("a", 5, 6, 900_000), Candidate("b", excluded="no")),
+            seed=3,
+            propensity=750_000,
+            features=b"d\x9c\x00",
+            input=42,
+            pace=120,
+            money=1_500_000,
+            solved=True,
+        ),
         priority=9,
         hold=Hold("team", 70, 30, 20, "lease-1"),
     ),
@@ -105,6 +117,17 @@ def test_an_old_price_is_lifted():
     """Version 0 of `priced` held dollars per thousand tokens."""
     (envelope,) = decode((GOLDEN / "callboard.backend.priced.v0.json").read_bytes())
     assert envelope.event == backend.Priced(Price(150_000, 600_000))
+
+
+def test_a_decision_of_an_earlier_version_is_read():
+    """What was written before decisions said anything about learning and pace has the defaults."""
+    (envelope,) = decode((GOLDEN / "callboard.task.assigned.v1.before_learning.json").read_bytes())
+    candidates = (Candidate("a", 5, 6), Candidate("b", excluded="no"))
+    decision = Decision("balanced/1", "best value", 7, candidates, 3)
+    assert envelope.event == task.Assigned("a", 1, 99, decision, priority=9)
+    read = envelope.event.decision
+    assert (read.propensity, read.features, read.input) == (1_000_000, b"", 0)
+    assert (read.pace, read.money, read.solved) == (0, 1_000_000, False)
 
 
 def test_a_message_is_valid_cloudevents():

@@ -1,123 +1,107 @@
-"""What is learned of the quality of answers."""
+"""What the router learns from the events of tasks."""
 
-from array import array
-from datetime import UTC, datetime
-
-import numpy as np
 import pytest
+from generators.decisions import answered, assigned, learned, packed, scored
+from generators.made_up_models import Model, Play
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.events.cascade import Declined
-from callboard.events.envelope import Envelope
-from callboard.events.task import Assigned, Evaluated
-from callboard.events.task_spec import Decision
-from callboard.projections import quality
-from callboard.projections.projection import fold
-from callboard.projections.quality import QUALITY, estimates
+from callboard.projections import learning
+from callboard.projections.bill import NOTHING_KNOWN, PPM
+from callboard.projections.learning import LEARNING, expectations
+from callboard.projections.projection import dump, fold, load
 
-NOW = datetime(2026, 11, 24, tzinfo=UTC)
-
-vectors = st.tuples(st.just(100), st.integers(-100, 100), st.integers(-100, 100), st.integers(-100, 100))
+X = (100, 5)
+PRIORS = {"a": 600_000, "b": 900_000}
 scores = st.integers(0, 1_000_000)
+vectors = st.tuples(st.just(100), st.integers(-100, 100), st.integers(-100, 100))
 
 
-def told(task_id: str, event: Assigned | Evaluated | Declined) -> Envelope:
-    return Envelope("e", "test", f"task/{task_id}", NOW, event, 1)
-
-
-def assigned(task_id: str, x: tuple[int, ...], backend: str = "a") -> Envelope:
-    return told(task_id, Assigned(backend, 1, 9, Decision("p", "r", 0, features=packed(x))))
-
-
-def packed(x: tuple[int, ...]) -> bytes:
-    return array("b", x).tobytes()
-
-
-def learned(*events: Envelope):
-    return fold(QUALITY, QUALITY.initial(), events)
-
-
-@given(st.lists(st.tuples(vectors, scores), min_size=1, max_size=20), st.randoms())
-def test_the_estimate_is_that_of_a_ridge_regression_in_any_order(observed, dice):
-    """Sums of whole numbers give what the textbook's formula gives, whatever came first."""
-    events = [[assigned(f"t{n}", x), told(f"t{n}", Evaluated("a", 1, score))] for n, (x, score) in enumerate(observed)]
-    state = learned(*(event for pair in events for event in pair))
-    dice.shuffle(events)
-    again = learned(*(event for pair in events for event in pair))
-    assert again.by_backend["a"] == state.by_backend["a"]
-    x = np.array([x for x, _ in observed]) / 100
-    y = np.array([score for _, score in observed], float)
-    penalty = np.diag([1.0, *([quality.CERTAINTY] * 3)])
-    weights = np.linalg.solve(x.T @ x + penalty, x.T @ y + np.array([750_000.0, 0, 0, 0]))
-    for features, _ in observed:
-        expected = np.clip(weights @ np.array(features) / 100, 0, 1_000_000)
-        assert estimates(state, packed(features), {"a": 750_000})["a"] == pytest.approx(expected, abs=2)
-
-
-@given(vectors, scores, scores)
-def test_the_newest_score_of_an_answer_is_the_one_that_counts(x, first, second):
-    """A changed mind leaves no trace of the first one."""
-    state = learned(assigned("t", x), told("t", Evaluated("a", 1, first)), told("t", Evaluated("a", 1, second)))
-    assert state.by_backend == learned(assigned("t", x), told("t", Evaluated("a", 1, second))).by_backend
-
-
-def test_nothing_is_learned_from_what_can_not_be_placed():
-    """A judgement of another backend's answer, or of a task whose assignment is unknown, changes nothing."""
-    x = (100, 5)
-    assert not learned(told("t", Evaluated("a", 1, 9))).by_backend
-    assert not learned(assigned("t", x, "b"), told("t", Evaluated("a", 1, 9))).by_backend
-    assert estimates(learned(), packed(x), {"a": 600_000}) == {"a": 600_000}
-
-
-@given(st.lists(st.tuples(vectors, st.none() | scores), max_size=20))
-def test_a_missing_score_biases_nothing(observed):
-    """What is learned is what is learned without the answers that nobody judged."""
-    pairs = [
-        [assigned(f"t{n}", x), *([] if score is None else [told(f"t{n}", Evaluated("a", 1, score))])]
-        for n, (x, score) in enumerate(observed)
-    ]
-    state = learned(*(event for pair in pairs for event in pair))
-    judged = learned(*(event for pair in pairs if len(pair) > 1 for event in pair))
-    assert state.by_backend == judged.by_backend
-
-
-@given(vectors, scores, scores)
-def test_a_declined_answer_is_learned_from_like_a_used_one(x, poor, good):
-    """Its score is its backend's; that of the answer used instead is the other's."""
-    escalated = learned(
-        assigned("t", x),
-        told("t", Declined("a", 1, poor)),
-        assigned("t", x, "b"),
-        told("t", Evaluated("b", 2, good, "cascade")),
-    )
-    apart = learned(
-        assigned("t", x), told("t", Evaluated("a", 1, poor)), assigned("u", x, "b"), told("u", Evaluated("b", 1, good))
-    )
-    assert escalated.by_backend == apart.by_backend
-
-
-def test_what_was_long_ago_fades():
-    """A backend that was good for long and then is not is known for it soon after, and the sums stay small."""
-    x = (100, 0)
-    events = [
+@given(st.lists(st.tuples(vectors, scores, scores), min_size=1, max_size=40))
+def test_the_newest_score_of_an_answer_is_the_one_that_counts(drawn):
+    """A changed mind leaves no trace of the first one in what is expected."""
+    twice = [
         event
-        for n in range(2 * quality.MOST)
-        for event in (
-            assigned(f"t{n}", x),
-            told(f"t{n}", Evaluated("a", 1, 900_000 if n < quality.MOST else 100_000)),
-        )
+        for n, (x, first, second) in enumerate(drawn)
+        for event in (assigned(f"{n}", x, quality=first), scored(f"{n}", first), scored(f"{n}", second))
     ]
+    once = [
+        event
+        for n, (x, _, second) in enumerate(drawn)
+        for event in (assigned(f"{n}", x, quality=second), scored(f"{n}", second))
+    ]
+    for x, _, _ in drawn:
+        assert expectations(learned(*twice), packed(x), PRIORS) == expectations(learned(*once), packed(x), PRIORS)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [scored("t", 9)],
+        [answered("t", 9)],
+        [assigned("t", X, "b"), scored("t", 9)],
+        [assigned("t", X, "b"), answered("t", 9)],
+        [assigned("t", ()), answered("t", 9), scored("t", 9)],
+    ],
+    ids=["score of an unknown task", "answer to one", "score of another", "answer of another", "no features"],
+)
+def test_nothing_is_learned_from_what_can_not_be_placed(events):
+    """What belongs to no known assignment, or to another backend's, changes no expectation."""
     state = learned(*events)
-    assert state.by_backend["a"].count <= quality.MOST
-    assert state.by_backend["a"].mean < 400_000
+    assert (state.quality, state.bills) == (learned().quality, learned().bills)
+    assert expectations(state, packed(X), PRIORS)["a"] == (600_000, 180_000, *NOTHING_KNOWN)
+
+
+def test_a_score_is_compared_with_what_the_decision_expected():
+    """Scores that a decision foretold are no surprise, whatever the estimate is now."""
+    foretold = [e for n in range(100) for e in (assigned(f"{n}", X, quality=200_000), scored(f"{n}", 200_000))]
+    evidence = learned(*foretold).quality.by_backend["a"]
+    assert (evidence.worse, evidence.better, evidence.changes) == (0, 0, 0)
+    promised = [e for n in range(100) for e in (assigned(f"{n}", X, quality=900_000), scored(f"{n}", 200_000))]
+    assert learned(*promised).quality.by_backend["a"].changes > 0
 
 
 def test_old_assignments_are_forgotten(monkeypatch):
-    """Answers of the newest `KEPT` assignments can be judged, and of no more than twice as many."""
-    monkeypatch.setattr(quality, "KEPT", 10)
-    state = learned(*(assigned(f"t{n}", (100,)) for n in range(35)))
-    assert set(state.answers.keys()) == {f"t{n}" for n in range(20, 35)}
+    """Answers of the newest `KEPT` assignments can be learned from, and of no more than twice as many."""
+    monkeypatch.setattr(learning, "KEPT", 10)
+    state = learned(*(assigned(f"t{n}", cost=10) for n in range(35)))
+    assert set(state.choices.keys()) == {f"t{n}" for n in range(20, 35)}
     for task_id, known in (("t19", 0), ("t20", 1), ("t34", 2)):
-        state = fold(QUALITY, state, [told(task_id, Evaluated("a", 1, 9))])
-        assert (state.by_backend["a"].count if known else len(state.by_backend)) == known
+        state = fold(LEARNING, state, [answered(task_id, 20), scored(task_id, 9)])
+        assert sum(evidence.judged for evidence in state.quality.by_backend.values()) == known
+        assert sum(each.calls for each in state.bills.by_backend.values()) == known
+
+
+def test_a_burst_is_billed_against_what_was_predicted_then():
+    """Answers that come long after their decisions, all at four times what was predicted, make the ratio four."""
+    burst = [assigned(f"{n}", X, cost=100) for n in range(200)]
+    state = learned(*burst, *(answered(f"{n}", 400) for n in range(200)))
+    assert expectations(state, packed(X), PRIORS)["a"].ratio == pytest.approx(4 * PPM, rel=0.05)
+
+
+def test_predictions_that_count_the_ratio_keep_it():
+    """Where each decision already predicts what will be billed, the ratio converges all the same."""
+    state = learned()
+    for n in range(200):
+        cost = 100 * state.bills.ratio("a") // PPM
+        state = fold(LEARNING, state, [assigned(f"{n}", X, cost=cost), answered(f"{n}", 400)])
+    assert expectations(state, packed(X), PRIORS)["a"].ratio == pytest.approx(4 * PPM, rel=0.05)
+
+
+def test_a_snapshot_decides_as_the_state_it_was_taken_of():
+    """Through bytes and back: the same state, the same expectations, the same next decision."""
+    play = Play(
+        {"x": Model(100, {"letters": 0.9, "sums": 0.2}), "y": Model(400, {"letters": 0.8, "sums": 0.9})}, pace=250
+    )
+    for _ in range(5):
+        play.steps(25)
+        restored = load(LEARNING, dump(LEARNING, play.learning, 7))
+        assert restored is not None
+        state, seq = restored
+        assert (seq, dump(LEARNING, state, 7)) == (7, dump(LEARNING, play.learning, 7))
+        before = play.decide()
+        looks = before.decision.features
+        priors = {"x": 750_000, "y": 750_000}
+        assert expectations(state, looks, priors) == expectations(play.learning, looks, priors)
+        play.learning = state
+        assert play.decide() == before

@@ -1,0 +1,131 @@
+"""The regression that everything learned rests on."""
+
+import numpy as np
+import pytest
+from generators.decisions import packed
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callboard.projections import regression
+from callboard.projections.regression import BATCH, CERTAINTY, Posteriors, Regression, amend, forget, observe
+
+vectors = st.tuples(st.just(100), st.integers(-100, 100), st.integers(-100, 100), st.integers(-100, 100))
+observations = st.tuples(vectors, st.integers(0, 1_000_000))
+PRIOR = 750_000
+
+
+def after(observed, before: Regression | None = None) -> Regression:
+    for x, value in observed:
+        before = observe(before, packed(x), value)
+    return before
+
+
+def expected(observed, x: tuple[int, ...]) -> tuple[float, float]:
+    """Mean and variance by the textbook: ridge regression towards the prior, which counts as one observation."""
+    seen = np.array([x for x, _ in observed]) / 100
+    values = np.array([value for _, value in observed], float)
+    precision = seen.T @ seen + np.diag([1.0, *([CERTAINTY] * (len(x) - 1))])
+    prior = np.array([float(PRIOR), *([0.0] * (len(x) - 1))])
+    asked = np.array(x) / 100
+    return np.linalg.solve(precision, seen.T @ values + prior) @ asked, asked @ np.linalg.solve(precision, asked)
+
+
+def guess(found: Regression, x: tuple[int, ...]) -> tuple[float, float]:
+    names, learned, lift, variance = Posteriors({"a": found}).at(packed(x))
+    assert names == ["a"]
+    return learned[0] + PRIOR * lift[0], variance[0]
+
+
+@given(st.lists(observations, min_size=1, max_size=3 * BATCH), vectors, st.randoms())
+def test_the_estimate_is_that_of_a_ridge_regression_in_any_order(observed, x, dice):
+    """Sums of whole numbers give what the textbook's formula gives, whatever came first, in and out of a batch."""
+    shuffled = dice.sample(observed, len(observed))
+    for found in (after(observed), after(shuffled)):
+        assert found.count == len(observed)
+        assert guess(found, x) == pytest.approx(expected(observed, x), rel=1e-6, abs=1e-3)
+
+
+@pytest.mark.parametrize("number", [BATCH - 1, BATCH, BATCH + 1, 2 * BATCH])
+def test_a_full_batch_changes_no_estimate(number):
+    """Just before, at and after the batch's end the estimate is the textbook's, and no batch is larger."""
+    dice = np.random.default_rng(number)
+    observed = [((100, *dice.integers(-100, 101, 3).tolist()), int(dice.integers(0, 1_000_001))) for _ in range(number)]
+    found = after(observed)
+    assert len(found.pending) == number % BATCH
+    assert guess(found, observed[0][0]) == pytest.approx(expected(observed, observed[0][0]), rel=1e-6)
+
+
+@given(st.lists(observations, min_size=1, max_size=2 * BATCH), st.integers(0, 1_000_000), st.data())
+def test_an_amended_value_is_as_if_it_had_been_the_first(observed, value, data):
+    """The estimates after it are those of a regression that never saw another value there, now and later."""
+    place = data.draw(st.integers(0, len(observed) - 1))
+    (x, before), more = observed[place], data.draw(st.lists(observations, max_size=BATCH))
+    amended = after(more, amend(after(observed), packed(x), value - before))
+    other = [*observed[:place], (x, value), *observed[place + 1 :], *more]
+    assert amended.count == len(other)
+    assert guess(amended, x) == pytest.approx(expected(other, x), rel=1e-6, abs=1e-3)
+
+
+@given(st.lists(observations, min_size=1, max_size=2 * BATCH), st.integers(1, 3 * BATCH))
+def test_what_is_forgotten_counts_for_less_and_says_the_same(observed, kept):
+    """The sums shrink in proportion, but for rounding; no more than ``kept`` observations stay as they are."""
+    before = after(observed)
+    found = forget(before, kept)
+    assert found.count == min(kept, len(observed))
+    part = found.count / len(observed)
+    whole, rest = sums(before), sums(found)
+    for one, other in zip(whole, rest, strict=True):
+        assert np.abs(one * part - other).max() <= 1
+
+
+def test_at_the_most_what_was_long_ago_fades(monkeypatch):
+    """At MOST observations each counts half, and so the newer half decides."""
+    monkeypatch.setattr(regression, "MOST", 4 * BATCH)
+    x = (100, 0, 0, 0)
+    low, high = after([(x, 0)] * (4 * BATCH - 1)), after([(x, 0)] * (4 * BATCH))
+    assert (low.count, high.count) == (4 * BATCH - 1, 2 * BATCH)
+    assert sums(high)[0][0, 0] == 2 * BATCH * 100 * 100
+    risen = after([(x, 900_000)] * (20 * BATCH), high)
+    assert risen.count < 4 * BATCH
+    assert guess(risen, x)[0] == pytest.approx(900_000, abs=40_000)
+
+
+def test_the_sums_fit_their_bytes_at_the_most():
+    """The largest features, MOST times, overflow nothing."""
+    x = packed((-128, 127))
+    found = after([((100, 100), 0)])
+    for _ in range(2 * regression.MOST):
+        found = observe(found, x, 20_000_000)
+    gram, moment = sums(found)
+    assert gram[0, 0] > 0
+    assert gram[1, 0] < 0
+    assert moment[1] == pytest.approx(-127 / 128 * moment[0], rel=1e-3)
+    assert found.count < regression.MOST + BATCH
+
+
+@given(st.lists(observations, min_size=1, max_size=BATCH + 5))
+def test_features_of_another_size_begin_anew(observed):
+    """What was learned of the old ones is gone, and says nothing about the new ones."""
+    old = after(observed)
+    assert Posteriors({"a": old}).at(packed((100, 3))) is None
+    new = observe(old, packed((100, 3)), 5)
+    assert new == observe(None, packed((100, 3)), 5)
+    assert Posteriors({"a": new}).at(packed(observed[0][0])) is None
+
+
+@given(st.lists(observations, min_size=1, max_size=40), st.lists(vectors, min_size=1, max_size=5))
+def test_many_tasks_at_once_are_expected_as_one_by_one(observed, asked):
+    """`over` says of every task what `at` says, in the order of names, whatever the order they are kept in."""
+    known = {"b": after(observed), "a": after(observed[:1]), "other form": observe(None, b"d", 1)}
+    for posteriors in (Posteriors(known), Posteriors(dict(reversed(known.items())))):
+        names, learned, lift = posteriors.over([packed(x) for x in asked])
+        assert names == ["a", "b"]
+        for row, x in enumerate(asked):
+            one = posteriors.at(packed(x))
+            assert one.names == names
+            assert learned[row].tolist() == pytest.approx(one.learned.tolist(), rel=1e-9, abs=1e-6)
+            assert lift[row].tolist() == pytest.approx(one.lift.tolist(), rel=1e-9, abs=1e-9)
+
+
+def sums(found: Regression) -> tuple[np.ndarray, np.ndarray]:
+    return regression._sums(found)
