@@ -143,7 +143,8 @@ class Node:
         await self._register(backends)
         if "router" in self._roles:
             rules = rules_of(self._settings, checks)
-            self._run("router", Router(self.bus, tasks.by(self._source("router")), self.projector, rules).run)
+            self._router = Router(self.bus, tasks.by(self._source("router")), self.projector, rules)
+            self._run("router", self._router.run)
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends, checks)
