@@ -5,7 +5,8 @@ The rules, kept by `decide`; `MAY_FOLLOW` is the table of transitions:
 - Every task ends once: completed, cancelled, expired, dead-lettered or rejected; only a dead letter can be requeued.
 - A model call is ``started`` in the log before it is made, under a number of its own. A call whose end nobody saw is
   ``interrupted`` when another takes its place.
-- Only the newest call may complete or fail the task. What an older one spent is still booked, as ``spent``.
+- Only a call under way may complete or fail the task. What any other spent is still booked, as ``spent``.
+- One call is under way, or two on two backends after ``hedged``; the task fails with the last of them.
 - Nothing is booked twice: a call is settled by the one event that tells its cost.
 - An answer may be judged at any time after it, by each source as often as it changes its mind.
 """
@@ -19,6 +20,7 @@ from msgspec import Struct
 
 from callboard.events.chat import ToolCall, Usage
 from callboard.events.errors import IllegalTransition, InvalidInput
+from callboard.events.placement import Hedged, Placed, Placement, call_on, calls, interrupted, started, without
 from callboard.events.task_spec import Decision, Failure, TaskSpec, Text
 
 
@@ -38,11 +40,12 @@ class Rejected(Struct, frozen=True, omit_defaults=True):
 
 
 class Parked(Struct, frozen=True, omit_defaults=True):
-    """It can't be placed now; looked at again at ``until``, or when a backend changes."""
+    """It can't be placed now; looked at again at ``until``, or when a backend that it ``waits`` for can take it."""
 
     type: ClassVar[str] = "callboard.task.parked.v1"
     reason: str
     until: datetime | None = None
+    waits: tuple[str, ...] = ()
 
 
 class Assigned(Struct, frozen=True, omit_defaults=True):
@@ -60,10 +63,11 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
 
 
 class Released(Struct, frozen=True, omit_defaults=True):
-    """Given back to the router unstarted, or woken from being parked."""
+    """Given back to the router, or woken from being parked. ``backend`` no longer has it; without one, none has."""
 
     type: ClassVar[str] = "callboard.task.released.v1"
     reason: str
+    backend: str = ""
 
 
 class Started(Struct, frozen=True, omit_defaults=True):
@@ -113,7 +117,10 @@ class Failed(Struct, frozen=True, omit_defaults=True):
 
 
 class Spent(Struct, frozen=True, omit_defaults=True):
-    """What a call cost whose answer was no longer wanted: cancelled, expired or overtaken by another call."""
+    """What a call cost whose answer was no longer wanted: cancelled, expired or overtaken by another call.
+
+    ``waited`` is how long (ns) it went without a first token, 0 if there was one.
+    """
 
     type: ClassVar[str] = "callboard.task.spent.v1"
     backend: str
@@ -121,6 +128,7 @@ class Spent(Struct, frozen=True, omit_defaults=True):
     usage: Usage
     cost: int
     reason: str
+    waited: int = 0
 
 
 class Cancelled(Struct, frozen=True, omit_defaults=True):
@@ -172,6 +180,7 @@ TaskEvent: TypeAlias = (
     | Rejected
     | Parked
     | Assigned
+    | Hedged
     | Released
     | Started
     | Interrupted
@@ -213,7 +222,8 @@ MAY_FOLLOW: Final[dict[type[TaskEvent], frozenset[Status]]] = {
     Rejected: WAITING | {Status.NEW},
     Parked: WAITING,
     Assigned: WAITING,
-    Released: frozenset({Status.ASSIGNED, Status.PARKED}),
+    Hedged: frozenset({Status.STARTED}),
+    Released: frozenset({Status.ASSIGNED, Status.STARTED, Status.PARKED}),
     Started: frozenset({Status.ASSIGNED, Status.STARTED}),
     Interrupted: frozenset({Status.STARTED}),
     Completed: frozenset({Status.STARTED}),
@@ -230,6 +240,7 @@ MAY_FOLLOW: Final[dict[type[TaskEvent], frozenset[Status]]] = {
 class Task(Struct, frozen=True):
     """A task's state.
 
+    ``placed`` says who has it; ``backend`` is the first of them, or the last to have failed or answered it.
     ``attempt`` counts assignments, ``call`` model calls, ``tries`` the failed ones that count towards giving up.
     ``unsuited`` are backends that refused it for good; ``unsettled`` are calls whose cost nobody has told. ``scores``
     is how each source judged the answer, in parts per million.
@@ -239,6 +250,7 @@ class Task(Struct, frozen=True):
     status: Status = Status.NEW
     spec: TaskSpec | None = None
     backend: str | None = None
+    placed: Placed = ()
     attempt: int = 0
     call: int = 0
     tries: int = 0
@@ -259,10 +271,16 @@ def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
     for a score out of bounds.
     """
     match wish:
-        case Started() if task.status is Status.STARTED:
-            return [Interrupted(backend=task.backend or wish.backend, call=task.call), wish]
-        case Completed() | Failed() if task.status is not Status.STARTED or wish.call != task.call:
+        case Started() | Released() if running := call_on(task.placed, wish.backend):
+            return [Interrupted(backend=wish.backend, call=running), wish]
+        case Completed() | Failed() if wish.call not in calls(task.placed):
             return decide(task, _overtaken(task, wish))
+        case Hedged() if wish.call not in calls(task.placed) or len(task.placed) > 1:
+            raise IllegalTransition(f"task {task.id}: call {wish.call} is not the only one under way")
+        case Hedged() if wish.backend == task.backend:
+            raise IllegalTransition(f"task {task.id} is with {task.backend}: only another backend can hedge it")
+        case Released() if task.status is Status.STARTED:
+            raise IllegalTransition(f"task {task.id} is started, and {wish.backend or 'nobody'} has no call to give up")
         case Spent() if wish.call not in task.unsettled:
             return []
         case Cancelled() if task.status is Status.CANCELLED:
@@ -281,25 +299,35 @@ def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
 def evolve(task: Task, event: TaskEvent) -> Task:
     """The state after ``event``; total, since what is in the log has happened."""
     replace = msgspec.structs.replace
+    placed = placed_after(task.placed, event)
     match event:
         case Submitted():
             return replace(task, status=Status.SUBMITTED, spec=event.spec)
         case Rejected():
             return replace(task, status=Status.REJECTED, reason=event.reason)
         case Parked():
-            return replace(task, status=Status.PARKED, parked=event, backend=None)
+            return replace(task, status=Status.PARKED, parked=event, backend=None, placed=placed)
         case Assigned():
-            return replace(task, status=Status.ASSIGNED, backend=event.backend, attempt=event.attempt, parked=None)
+            task = replace(task, status=Status.ASSIGNED, backend=event.backend, parked=None)
+            return replace(task, placed=placed, attempt=event.attempt)
+        case Hedged():
+            return replace(task, placed=placed, attempt=event.attempt)
         case Released():
-            return replace(task, status=Status.SUBMITTED, backend=None, parked=None, reason=event.reason)
+            status, backend = standing(placed, Status.SUBMITTED, None)
+            return replace(task, status=status, backend=backend, placed=placed, parked=None, reason=event.reason)
         case Started():
-            return replace(task, status=Status.STARTED, backend=event.backend, call=event.call)
+            backend = placed[0].backend
+            return replace(task, status=Status.STARTED, backend=backend, placed=placed, call=event.call)
         case Interrupted():
-            return replace(task, unsettled=(*task.unsettled, event.call))
+            status, backend = standing(placed, task.status, task.backend)
+            unsettled = (*task.unsettled, event.call)
+            return replace(task, status=status, backend=backend, placed=placed, unsettled=unsettled)
         case Completed():
-            return replace(task, status=Status.COMPLETED, completed=event, cost=task.cost + event.cost)
+            others = tuple(call for call in calls(task.placed) if call != event.call)
+            task = replace(task, status=Status.COMPLETED, backend=event.backend, completed=event)
+            return replace(task, placed=placed, unsettled=task.unsettled + others, cost=task.cost + event.cost)
         case Failed():
-            return _after_failure(task, event)
+            return _after_failure(task, event, placed)
         case Spent():
             rest = tuple(call for call in task.unsettled if call != event.call)
             return replace(task, unsettled=rest, cost=task.cost + event.cost)
@@ -310,13 +338,37 @@ def evolve(task: Task, event: TaskEvent) -> Task:
         case DeadLettered():
             return _ended(task, Status.DEAD, event.reason)
         case Requeued():
-            return replace(
-                task, status=Status.SUBMITTED, backend=None, tries=0, unsuited=frozenset(), reason="requeued"
-            )
+            task = replace(task, status=Status.SUBMITTED, backend=None, reason="requeued")
+            return replace(task, tries=0, unsuited=frozenset())
         case Evaluated():
             return replace(task, scores=task.scores | {event.source: event.score})
         case _:
             assert_never(event)
+
+
+def placed_after(placed: Placed, event: TaskEvent) -> Placed:
+    """Who has a task after ``event``, of those who had it before."""
+    match event:
+        case Assigned():
+            return (Placement(event.backend, event.attempt),)
+        case Hedged():
+            return (*placed, Placement(event.backend, event.attempt))
+        case Started():
+            return started(placed, event.backend, event.call)
+        case Interrupted():
+            return interrupted(placed, event.call)
+        case Failed() | Released():
+            return without(placed, event.backend)
+        case Spent() | Evaluated():
+            return placed
+    return ()
+
+
+def standing(placed: Placed, status: Status, backend: str | None) -> tuple[Status, str | None]:
+    """The status and backend of a task that those in ``placed`` still have; the given ones if nobody has it."""
+    if not placed:
+        return status, backend
+    return Status.STARTED if calls(placed) else Status.ASSIGNED, placed[0].backend
 
 
 def _overtaken(task: Task, wish: Completed | Failed) -> Spent:
@@ -324,42 +376,26 @@ def _overtaken(task: Task, wish: Completed | Failed) -> Spent:
     return Spent(backend=wish.backend, call=wish.call, usage=wish.usage, cost=wish.cost, reason=reason)
 
 
-def _after_failure(task: Task, event: Failed) -> Task:
+def _after_failure(task: Task, event: Failed, placed: Placed) -> Task:
     unsuited = task.unsuited | {event.backend} if event.failure.kind == "invalid" else task.unsuited
+    status, backend = standing(placed, Status.FAILED, event.backend)
     return msgspec.structs.replace(
         task,
-        status=Status.FAILED,
+        status=status,
+        backend=backend,
+        placed=placed,
         failure=event.failure,
         reason=event.failure.message,
-        tries=task.tries + (event.failure.kind != "rate_limited"),
+        tries=task.tries + (not placed and event.failure.kind != "rate_limited"),
         unsuited=unsuited,
         cost=task.cost + event.cost,
     )
 
 
 def _ended(task: Task, status: Status, reason: str) -> Task:
-    running = (task.call,) if task.status is Status.STARTED else ()
-    return msgspec.structs.replace(
-        task, status=status, reason=reason, parked=None, unsettled=(*task.unsettled, *running)
-    )
+    unsettled = task.unsettled + calls(task.placed)
+    return msgspec.structs.replace(task, status=status, reason=reason, parked=None, placed=(), unsettled=unsettled)
 
 
 def _name(event: TaskEvent) -> str:
     return type(event).type.split(".")[2]
-
-
-def addressee(event: TaskEvent) -> tuple[str, ...]:
-    """Who must act on ``event``, as the end of its subject: the backend, and the priority if it has one."""
-    if not isinstance(event, Assigned):
-        return ()
-    return (event.backend, str(event.priority)) if event.priority else (event.backend,)
-
-
-def work_subject(backend: str, priority: int = 0) -> str:
-    """The subjects on which a backend is assigned work of one priority."""
-    return f"evt.*.task.*.assigned.{backend}.{priority}" if priority else f"evt.*.task.*.assigned.{backend}"
-
-
-def work_queue(backend: str, priority: int = 0) -> str:
-    """The queue of that work; no id holds a ``+``, so the queues of two backends never share a name."""
-    return f"backend-{backend}+{priority}" if priority else f"backend-{backend}"

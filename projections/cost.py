@@ -24,15 +24,15 @@ class Line(Struct, frozen=True):
 class Cost(Struct, frozen=True):
     """The sums, and what is needed to keep them.
 
-    ``running`` is each task's call in flight with its backend, ``unknown`` the backend of each call whose end nobody
-    saw (by ``task/call``), ``tags`` those of each task that may still spend.
+    ``running`` are each task's calls in flight with their backends, ``unknown`` the backend of each call whose end
+    nobody saw (by ``task/call``), ``tags`` those of each task that may still spend.
     """
 
     total: Line = Line()
     by_backend: Map[Line] = Map()
     by_tag: Map[Line] = Map()
     by_day: Map[Line] = Map()
-    running: Map[tuple[int, str]] = Map()
+    running: Map[tuple[tuple[int, str], ...]] = Map()
     unknown: Map[str] = Map()
     tags: Map[tuple[str, ...]] = Map()
 
@@ -46,15 +46,19 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
         case task.Submitted() if event.spec.tags:
             return replace(state, tags=state.tags.insert(entity, event.spec.tags))
         case task.Started():
-            return replace(state, running=state.running.insert(entity, (event.call, event.backend)))
+            calls = (*state.running.get(entity, ()), (event.call, event.backend))
+            return replace(state, running=state.running.insert(entity, calls))
         case task.Interrupted():
-            return _lose(state, entity)
+            return _lose(state, entity, event.call)
         case task.Completed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=False)
-            return replace(state, running=state.running.discard(entity), tags=state.tags.discard(entity))
+            state = _settle(state, entity, event.call)
+            if entity in state.running:
+                return _lose(state, entity)
+            return replace(state, tags=state.tags.discard(entity))
         case task.Failed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
-            return replace(state, running=state.running.discard(entity))
+            return _settle(state, entity, event.call)
         case task.Spent():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
             tags = state.tags if entity in state.running else state.tags.discard(entity)
@@ -68,17 +72,21 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
     return state
 
 
-def _lose(state: Cost, entity: str) -> Cost:
-    """The task goes on, or ends, without its running call: what that one cost is not known until it is told."""
-    running = state.running.get(entity)
-    if running is None:
-        return state
-    call, backend = running
-    return msgspec.structs.replace(
-        state,
-        running=state.running.discard(entity),
-        unknown=state.unknown.insert(f"{entity}/{call}", backend),
-    )
+def _settle(state: Cost, entity: str, call: int) -> Cost:
+    """The task goes on, or ends, without a call whose cost is booked."""
+    left = tuple(running for running in state.running.get(entity, ()) if running[0] != call)
+    running = state.running.insert(entity, left) if left else state.running.discard(entity)
+    return msgspec.structs.replace(state, running=running)
+
+
+def _lose(state: Cost, entity: str, only: int = 0) -> Cost:
+    """The same without one of its calls, or all: what they cost is not known until it is told."""
+    unknown = state.unknown
+    for call, backend in state.running.get(entity, ()):
+        if not only or call == only:
+            unknown = unknown.insert(f"{entity}/{call}", backend)
+            state = _settle(state, entity, call)
+    return msgspec.structs.replace(state, unknown=unknown)
 
 
 def _book(state: Cost, envelope: Envelope, backend: str, usage: Usage, cost: int, *, wasted: bool) -> Cost:
@@ -103,4 +111,4 @@ def _sum(a: Line, b: Line) -> Line:
     return Line(a.calls + b.calls, a.usage + b.usage, a.cost + b.cost, a.wasted + b.wasted)
 
 
-COST: Final = Projection("cost", 1, Cost, apply)
+COST: Final = Projection("cost", 2, Cost, apply)

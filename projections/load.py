@@ -9,22 +9,32 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from callboard.events import task
+from callboard.events import backend, task
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
+from callboard.events.placement import Hedged
 from callboard.projections.projection import Projection
 
 SMOOTHING: Final = 8
+KEPT_FIRST_TOKENS: Final = 64
+RECENT_CALLS: Final = 128
+PRIORITIES: Final = 10
+PPM: Final = 1_000_000
 
 
 class BackendLoad(Struct, frozen=True):
     """One backend. ``outstanding`` are the predicted tokens of each task assigned to it, ``tokens`` their sum.
 
+    ``waiting`` are the priorities of those whose call has not begun, ``queued`` their tokens by priority.
+
     Averages in ns: ``first_token`` and ``duration`` of a call.
 
     ``per_token`` is a call's duration by token of work, in and out: what queued work takes. ``per_output`` is the time
     from one token of the answer to the next. ``output`` is the average number of tokens answered. ``failures`` counts
-    the failed calls since the last good one.
+    the failed calls since the last good one; ``reliability`` is the share of good ones, lately, in parts per million.
+
+    ``proven`` counts good answers since it came into service, or back; ``suspect`` says that its breaker opened before
+    those. ``first_tokens`` are the newest times to a first token, or how long one was waited for in vain.
     """
 
     outstanding: Map[int] = Map()
@@ -36,62 +46,128 @@ class BackendLoad(Struct, frozen=True):
     output: int = 0
     answered: int = 0
     failures: int = 0
+    reliability: int = PPM
+    proven: int = 0
+    suspect: bool = False
+    first_tokens: tuple[int, ...] = ()
+    waiting: Map[int] = Map()
+    queued: tuple[int, ...] = (0,) * PRIORITIES
+
+    def ahead(self, priority: int) -> int:
+        """The tokens that are worked on, or will be before new work of a priority."""
+        return self.tokens - sum(self.queued[:priority])
+
+    def late_after(self, percent: int, least: int) -> int | None:
+        """The time in which so many percent of calls gave their first token; None when under ``least`` are known."""
+        known = len(self.first_tokens)
+        return sorted(self.first_tokens)[known * percent // 100] if known >= least else None
 
 
 class Load(Struct, frozen=True):
-    """Loads by backend, and which backend each open task is with."""
+    """Loads by backend, and which backends each open task is with.
+
+    ``hedged`` is the share of hedges among the newest calls, in parts per million.
+    """
 
     backends: Map[BackendLoad] = Map()
-    where: Map[str] = Map()
+    where: Map[tuple[str, ...]] = Map()
+    hedged: int = 0
 
 
 def apply(state: Load, envelope: Envelope) -> Load:
     """The state after one event."""
-    if envelope.kind != "task":
-        return state
-    event, replace = envelope.event, msgspec.structs.replace
+    event, entity, replace = envelope.event, envelope.entity, msgspec.structs.replace
     match event:
         case task.Assigned():
-            state = _leave(state, envelope.entity)
-            return _join(state, envelope.entity, event.backend, event.tokens)
+            return _join(_leave(state, entity), entity, event)
+        case Hedged():
+            hedged = state.hedged + (PPM - state.hedged) // RECENT_CALLS
+            return replace(_join(_leave(state, entity, event.backend), entity, event), hedged=hedged)
+        case task.Started():
+            state = replace(state, hedged=state.hedged - state.hedged // RECENT_CALLS)
+            return _change(state, event.backend, _begun(_of(state, event.backend), entity))
         case task.Completed():
-            state = _leave(state, envelope.entity)
-            return _learn(state, event)
+            return _learn(_leave(state, entity), event)
         case task.Failed():
-            state = _leave(state, envelope.entity)
-            load = state.backends.get(event.backend, BackendLoad())
-            load = replace(load, failures=load.failures + 1)
-            return replace(state, backends=state.backends.insert(event.backend, load))
-        case task.Released() | task.Parked() | task.Rejected():
-            return _leave(state, envelope.entity)
-        case task.Cancelled() | task.Expired() | task.DeadLettered():
-            return _leave(state, envelope.entity)
+            return _fail(_leave(state, entity, event.backend), event)
+        case task.Released():
+            return _leave(state, entity, event.backend)
+        case task.Spent() if event.waited:
+            return _change(state, event.backend, _first_token(_of(state, event.backend), event.waited))
+        case task.Parked() | task.Rejected() | task.Cancelled() | task.Expired() | task.DeadLettered():
+            return _leave(state, entity)
+        case backend.Opened():
+            return _change(state, entity, replace(_of(state, entity), proven=0, suspect=True))
+        case backend.Scaled(replicas=0) | backend.Removed():
+            return _change(state, entity, replace(_of(state, entity), proven=0, suspect=False))
     return state
 
 
-def _join(state: Load, task_id: str, backend: str, tokens: int) -> Load:
-    load = state.backends.get(backend, BackendLoad())
-    load = msgspec.structs.replace(
-        load, outstanding=load.outstanding.insert(task_id, tokens), tokens=load.tokens + tokens
-    )
-    return Load(state.backends.insert(backend, load), state.where.insert(task_id, backend))
+def _of(state: Load, name: str) -> BackendLoad:
+    return state.backends.get(name, _IDLE)
 
 
-def _leave(state: Load, task_id: str) -> Load:
-    backend = state.where.get(task_id)
-    if backend is None:
-        return state
-    load = state.backends[backend]
+def _change(state: Load, name: str, load: BackendLoad) -> Load:
+    return msgspec.structs.replace(state, backends=state.backends.insert(name, load))
+
+
+def _join(state: Load, task_id: str, event: task.Assigned | Hedged) -> Load:
+    load, priority = _of(state, event.backend), min(max(event.priority, 0), PRIORITIES - 1)
     load = msgspec.structs.replace(
         load,
-        outstanding=load.outstanding.discard(task_id),
-        tokens=load.tokens - load.outstanding[task_id],
+        outstanding=load.outstanding.insert(task_id, event.tokens),
+        waiting=load.waiting.insert(task_id, priority),
+        tokens=load.tokens + event.tokens,
+        queued=_shifted(load.queued, priority, event.tokens),
     )
-    return Load(state.backends.insert(backend, load), state.where.discard(task_id))
+    where = state.where.insert(task_id, (*state.where.get(task_id, ()), event.backend))
+    return msgspec.structs.replace(_change(state, event.backend, load), where=where)
+
+
+def _begun(load: BackendLoad, task_id: str) -> BackendLoad:
+    """The load when the task no longer waits."""
+    priority = load.waiting.get(task_id)
+    if priority is None:
+        return load
+    queued = _shifted(load.queued, priority, -load.outstanding[task_id])
+    return msgspec.structs.replace(load, waiting=load.waiting.discard(task_id), queued=queued)
+
+
+def _leave(state: Load, task_id: str, only: str = "") -> Load:
+    """The task is no longer with one backend; without a name, with none."""
+    where = state.where.get(task_id, ())
+    left = tuple(name for name in where if only and name != only)
+    if left == where:
+        return state
+    for name in where:
+        if name not in left:
+            load = _begun(state.backends[name], task_id)
+            tokens = load.tokens - load.outstanding[task_id]
+            load = msgspec.structs.replace(load, outstanding=load.outstanding.discard(task_id), tokens=tokens)
+            state = _change(state, name, load)
+    places = state.where.insert(task_id, left) if left else state.where.discard(task_id)
+    return msgspec.structs.replace(state, where=places)
+
+
+def _shifted(queued: tuple[int, ...], priority: int, tokens: int) -> tuple[int, ...]:
+    return (*queued[:priority], queued[priority] + tokens, *queued[priority + 1 :])
+
+
+def _fail(state: Load, event: task.Failed) -> Load:
+    load = _of(state, event.backend)
+    told = event.failure.kind not in {"rate_limited", "invalid"}
+    reliability = _average(load.reliability, 0, first=False) if told else load.reliability
+    load = msgspec.structs.replace(load, failures=load.failures + 1, reliability=reliability)
+    return _change(state, event.backend, load)
+
+
+def _first_token(load: BackendLoad, after: int) -> BackendLoad:
+    kept = (*load.first_tokens[1 - KEPT_FIRST_TOKENS :], after)
+    return msgspec.structs.replace(load, first_tokens=kept)
 
 
 def _learn(state: Load, event: task.Completed) -> Load:
-    load = state.backends.get(event.backend, BackendLoad())
+    load = _first_token(_of(state, event.backend), event.first_token)
     first = load.answered == 0
     work = max(event.usage.input + event.usage.output, 1)
     writing = max(event.duration - event.first_token, 0)
@@ -104,12 +180,16 @@ def _learn(state: Load, event: task.Completed) -> Load:
         output=_average(load.output, event.usage.output, first=first),
         answered=load.answered + 1,
         failures=0,
+        reliability=_average(load.reliability, PPM, first=False),
+        proven=load.proven + 1,
     )
-    return msgspec.structs.replace(state, backends=state.backends.insert(event.backend, load))
+    return _change(state, event.backend, load)
 
 
 def _average(average: int, measured: int, *, first: bool) -> int:
     return measured if first else average + (measured - average) // SMOOTHING
 
 
-LOAD: Final = Projection("load", 1, Load, apply)
+_IDLE: Final = BackendLoad()
+
+LOAD: Final = Projection("load", 2, Load, apply)

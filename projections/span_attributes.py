@@ -8,8 +8,9 @@ from msgspec import Struct
 from callboard.events.backend import BackendSpec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
-from callboard.events.task import Assigned, Completed, Started, work_queue, work_subject
+from callboard.events.task import Assigned, Completed, Started
 from callboard.events.task_spec import TaskSpec
+from callboard.events.work import work_queue, work_subject
 from callboard.projections import semconv
 from callboard.projections.span import Attributes
 

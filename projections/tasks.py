@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from callboard.events import task
 from callboard.events.chat import Usage
-from callboard.events.envelope import Envelope
+from callboard.events.envelope import Envelope, Unknown
 from callboard.events.persistent import Map
+from callboard.events.placement import Placed
 from callboard.events.task import Status
 from callboard.events.task_spec import Blob, TaskSpec, newest_text
 from callboard.projections.projection import Projection
@@ -22,7 +23,8 @@ PREVIEW: Final = 120
 class TaskRow(Struct, frozen=True, omit_defaults=True):
     """One task at a glance. Money in micro-dollars, durations in ns; ``preview`` is the start of the input.
 
-    ``score`` is the newest judgement of its answer, in parts per million.
+    ``score`` is the newest judgement of its answer, in parts per million. ``placed`` says who has it, ``waits`` which
+    backends it is parked for.
     """
 
     id: str
@@ -42,6 +44,8 @@ class TaskRow(Struct, frozen=True, omit_defaults=True):
     parked_until: datetime | None = None
     reason: str = ""
     score: int | None = None
+    placed: Placed = ()
+    waits: tuple[str, ...] = ()
 
 
 class Tasks(Struct, frozen=True):
@@ -85,21 +89,32 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
         return replace(row, status=Status.REJECTED, reason=event.reason, ended=envelope.time)
     if row is None:
         return None
+    if isinstance(event, Unknown):
+        return row
+    placed = task.placed_after(row.placed, event)  # type: ignore[arg-type]  # the kind says which union it is
+    if placed is not row.placed:
+        row = replace(row, placed=placed)
     match event:
         case task.Parked():
-            return replace(row, status=Status.PARKED, backend=None, reason=event.reason, parked_until=event.until)
+            row = replace(row, status=Status.PARKED, backend=None, reason=event.reason)
+            return replace(row, parked_until=event.until, waits=event.waits)
         case task.Assigned():
-            return replace(
-                row, status=Status.ASSIGNED, backend=event.backend, why=event.decision.reason, parked_until=None
-            )
+            row = replace(row, status=Status.ASSIGNED, backend=event.backend, why=event.decision.reason)
+            return replace(row, parked_until=None, waits=())
         case task.Released():
-            return replace(row, status=Status.SUBMITTED, backend=None, reason=event.reason, parked_until=None)
+            status, backend = task.standing(placed, Status.SUBMITTED, None)
+            row = replace(row, status=status, backend=backend, reason=event.reason)
+            return replace(row, parked_until=None, waits=())
         case task.Started():
             return replace(row, status=Status.STARTED, calls=event.call)
+        case task.Interrupted():
+            status, backend = task.standing(placed, row.status, row.backend)
+            return replace(row, status=status, backend=backend)
         case task.Completed():
             return replace(
                 row,
                 status=Status.COMPLETED,
+                backend=event.backend,
                 cost=row.cost + event.cost,
                 usage=row.usage + event.usage,
                 first_token=event.first_token,
@@ -108,9 +123,11 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
                 reason="",
             )
         case task.Failed():
+            status, backend = task.standing(placed, Status.FAILED, event.backend)
             return replace(
                 row,
-                status=Status.FAILED,
+                status=status,
+                backend=backend,
                 cost=row.cost + event.cost,
                 usage=row.usage + event.usage,
                 reason=event.failure.message,
@@ -136,4 +153,4 @@ def _preview(spec: TaskSpec) -> str:
     return (newest_text(spec) or "")[:PREVIEW]
 
 
-TASKS: Final = Projection("tasks", 4, Tasks, apply)
+TASKS: Final = Projection("tasks", 5, Tasks, apply)

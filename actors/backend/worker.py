@@ -39,10 +39,9 @@ from callboard.events.task import (
     Status,
     Task,
     TaskEvent,
-    work_queue,
-    work_subject,
 )
 from callboard.events.task_spec import Failure
+from callboard.events.work import work_queue, work_subject
 from callboard.projections.backends import BACKENDS
 from callboard.projections.tasks import TASKS
 

@@ -24,6 +24,7 @@ from callboard.deploy.garbage import collect_seldom
 from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, encode, message_hash, short_type
+from callboard.events.work import addressee
 from callboard.projections.cost import COST
 from callboard.projections.live import LIVE
 from callboard.projections.load import LOAD
@@ -58,7 +59,7 @@ def life_of(task_id: str, number: int) -> list[Write]:
         )  # fmt: skip
         data = encode([envelope])
         previous = message_hash(data)
-        writes.append(Write(subject_of("task", task_id, short_type(event), task.addressee(event)), data, 0))
+        writes.append(Write(subject_of("task", task_id, short_type(event), addressee(event)), data, 0))
     return writes
 
 

@@ -13,6 +13,7 @@ from callboard.events.chat import Message, Tool, ToolCall, Usage
 from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
+from callboard.events.placement import Hedged
 from callboard.events.task_spec import Blob, Candidate, Decision, Failure, Needs, TaskSpec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,6 +43,7 @@ EXAMPLES: list[object] = [
         Decision("balanced/1", "best value", 7, (Candidate("a", 5, 6), Candidate("b", excluded="no")), 3),
         priority=9,
     ),
+    Hedged("b", 2, 1, 99, Decision("balanced/1", "no first token", 8, (Candidate("b", 5, 6),), 4), priority=9),
     task.Released("draining"),
     task.Started("a", 1, "backend/a/0#ff"),
     task.Interrupted("a", 1),

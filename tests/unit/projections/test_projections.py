@@ -48,16 +48,15 @@ def test_outstanding_work_is_what_is_out(history):
     states: dict[str, Task] = {}
     for envelope in history:
         states[envelope.entity] = task.evolve(states.get(envelope.entity, Task(envelope.entity)), envelope.event)
-    out = {
-        key: state.backend
-        for key, state in states.items()
-        if state.status in {task.Status.ASSIGNED, task.Status.STARTED}
-    }
+    out = {key: tuple(one.backend for one in state.placed) for key, state in states.items() if state.placed}
+    begun = {(key, one.backend) for key, state in states.items() for one in state.placed if one.call}
     loads = fold(LOAD, LOAD.initial(), history)
     assert dict(loads.where) == out
     for name, one in loads.backends.items():
-        assert set(one.outstanding) == {key for key, where in out.items() if where == name}
+        assert set(one.outstanding) == {key for key, where in out.items() if name in where}
         assert one.tokens == sum(one.outstanding.values()) >= 0
+        assert not [key for key in one.waiting if (key, name) in begun]
+        assert sum(one.queued) == sum(one.outstanding[key] for key in one.waiting)
 
 
 @given(histories())
@@ -81,7 +80,7 @@ def test_calls_without_a_known_end_are_counted(history):
         (e.entity, e.event.call) for e in history if isinstance(e.event, task.Completed | task.Failed | task.Spent)
     }
     cost = fold(COST, COST.initial(), history)
-    running = {(key, call) for key, (call, _) in cost.running.items()}
+    running = {(key, call) for key, calls in cost.running.items() for call, _ in calls}
     unknown = {(key.rpartition("/")[0], int(key.rpartition("/")[2])) for key in cost.unknown}
     assert Counter([*booked, *running, *unknown]) == Counter(started)
 
@@ -95,7 +94,8 @@ def test_task_rows_agree_with_the_tasks(history):
     tasks = fold(TASKS, TASKS.initial(), history)
     for key, state in states.items():
         row = (tasks.ended if state.status in ENDED else tasks.open).get(key)
-        assert (row.status, row.calls, row.cost) == (state.status, state.call, state.cost)
+        assert (row.status, row.backend, row.calls, row.cost) == (state.status, state.backend, state.call, state.cost)
+        assert row.placed == state.placed
     assert sum(tasks.counts.values()) == len(states)
     assert {key: count for key, count in tasks.counts.items() if count} == Counter(s.status for s in states.values())
 

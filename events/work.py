@@ -1,0 +1,21 @@
+"""A backend's work: the subjects it is given on, and the queues it is taken from."""
+
+from callboard.events.placement import Hedged
+from callboard.events.task import Assigned, TaskEvent
+
+
+def addressee(event: TaskEvent) -> tuple[str, ...]:
+    """Who must act on ``event``, as the end of its subject: the backend, and the priority if it has one."""
+    if not isinstance(event, Assigned | Hedged):
+        return ()
+    return (event.backend, str(event.priority)) if event.priority else (event.backend,)
+
+
+def work_subject(backend: str, priority: int = 0, *, kind: str = "assigned") -> str:
+    """The subjects on which a backend is given work of one priority; ``kind`` is ``assigned`` or ``hedged``."""
+    return f"evt.*.task.*.{kind}.{backend}.{priority}" if priority else f"evt.*.task.*.{kind}.{backend}"
+
+
+def work_queue(backend: str, priority: int = 0) -> str:
+    """The queue of that work; no id holds a ``+``, so the queues of two backends never share a name."""
+    return f"backend-{backend}+{priority}" if priority else f"backend-{backend}"
