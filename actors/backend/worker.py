@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from callboard.actors.backend.call import Call
+from callboard.actors.backend.calls_under_way import CallsUnderWay
 from callboard.actors.backend.health import Admission, Health
 from callboard.actors.backend.pace import Limits
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
@@ -25,18 +26,16 @@ from callboard.events.backend import Backend
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import IllegalTransition
+from callboard.events.placement import Hedged
 from callboard.events.task import (
     ENDED,
     Assigned,
-    Cancelled,
     Completed,
     DeadLettered,
-    Expired,
     Failed,
     Released,
     Spent,
     Started,
-    Status,
     Task,
     TaskEvent,
 )
@@ -51,6 +50,7 @@ RESULT_TIMEOUT_S: Final = 600.0
 
 RESULT_RETRY_S: Final = 1.0
 
+Work: TypeAlias = Assigned | Hedged
 Wish: TypeAlias = Callable[[Task], TaskEvent]
 
 _log = structlog.get_logger(__name__)
@@ -75,11 +75,10 @@ class Worker:
         self._provider = provider
         self._tasks = tasks
         self._projector = projector
-        self._health = Health(name, backends)
+        self._health = Health(name, backends, projector)
         self._limits = Limits()
-        self._running: dict[str, asyncio.Task[Answer]] = {}
+        self._calls = CallsUnderWay()
         self._held: dict[str, asyncio.Future[bool]] = {}
-        self._unwanted: set[str] = set()
         self._slots = Slots(0)
         self._lanes: dict[int, Loop] = {}
         self._priorities = {0}
@@ -125,6 +124,7 @@ class Worker:
         queue = await self._bus.queue(
             work_queue(self._name, priority),
             work_subject(self._name, priority),
+            work_subject(self._name, priority, kind="hedged"),
             max_in_flight=2 * slots if priority else slots,
             ack_wait_s=ACK_WAIT_S,
         )
@@ -136,7 +136,7 @@ class Worker:
     async def _handle(self, delivery: Delivery) -> None:
         envelopes = decode(delivery.record.data)
         cause = envelopes[-1]
-        if held := self._held.get(cause.entity):
+        if held := self._held.get(cause.id):
             # delivered again although we are still at it: this one may be acknowledged only if the work was done
             if not await asyncio.shield(held):
                 raise Later(ACK_WAIT_S)
@@ -146,31 +146,31 @@ class Worker:
         if loaded.state.status in ENDED:
             await answer(self._bus, loaded)
             return
-        if isinstance(cause.event, Assigned) and self._is_ours(loaded.state, cause.event):
-            held = self._held[cause.entity] = asyncio.get_running_loop().create_future()
+        if isinstance(cause.event, Assigned | Hedged) and self._is_ours(loaded.state, cause.event):
+            held = self._held[cause.id] = asyncio.get_running_loop().create_future()
             done = False
             try:
                 async with self._slots.slot(cause.event.priority, delivery.record.seq):
                     await self._work(cause, cause.event)
                 done = True
             finally:
-                del self._held[cause.entity]
+                del self._held[cause.id]
                 held.set_result(done)
 
-    def _is_ours(self, task: Task, assigned: Assigned) -> bool:
-        mine = task.backend == self._name and task.attempt == assigned.attempt
-        return mine and task.status in {Status.ASSIGNED, Status.STARTED}
+    def _is_ours(self, task: Task, work: Work) -> bool:
+        return any(one.backend == self._name and one.attempt == work.attempt for one in task.placed)
 
-    async def _work(self, cause: Envelope, assigned: Assigned) -> None:
+    async def _work(self, cause: Envelope, assigned: Work) -> None:
         backend = self._backend()
         admission = self._health.admits(backend)
         try:
-            if admission is Admission.NO or backend.draining:
+            refused = admission is Admission.NO or (
+                admission is Admission.PROBE and not await self._health.probe(cause)
+            )
+            if refused or backend.draining:
                 reason = f"{self._name} is draining" if backend.draining else f"breaker of {self._name} is open"
-                await self._tell_if_ours(cause, assigned, lambda _: Released(reason))
+                await self._tell_if_ours(cause, assigned, lambda _: Released(reason, self._name))
                 return
-            if admission is Admission.PROBE:
-                await self._health.probe(cause)
             if wait_ns := self._limits.take(backend, assigned.tokens, time.monotonic_ns()):
                 await asyncio.sleep(wait_ns / 1e9)
             started = await self._tell_if_ours(
@@ -189,14 +189,16 @@ class Worker:
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
         call = Call(self._bus, self._provider, task.id, number)
         running = asyncio.create_task(call.run(task.spec, context.traceparent))
-        self._running[task.id] = running
+        self._calls.add(task.id, number, call, running)
         try:
             result = await running
         except asyncio.CancelledError:
-            if task.id not in self._unwanted:
+            if not self._calls.is_unwanted(running):
                 running.cancel()
                 raise
-            spent = Spent(self._name, number, call.spent, self._cost(call.spent), "stopped: no longer wanted")
+            waited = 0 if call.first_token else call.duration
+            reason = "stopped: no longer wanted"
+            spent = Spent(self._name, number, call.spent, self._cost(call.spent), reason, waited)
             await self._tell(task.id, started, spent)
             return spent.usage
         except ProviderError as error:
@@ -211,8 +213,7 @@ class Worker:
             await self._completed(task.id, number, started, call, result)
             return result.usage
         finally:
-            self._running.pop(task.id, None)
-            self._unwanted.discard(task.id)
+            self._calls.remove(task.id, number)
 
     async def _completed(self, task_id: str, number: int, started: Envelope, call: Call, result: Answer) -> None:
         duration = call.duration
@@ -234,7 +235,7 @@ class Worker:
 
     async def _failed(self, task_id: str, started: Envelope, call: Call, error: ProviderError) -> None:
         # first the breaker, so that whoever acts on the failure sees it
-        await self._health.failed(error, started)
+        await self._health.failed(self._backend(), error, started)
         assert isinstance(started.event, Started)
         failed = Failed(
             backend=self._name,
@@ -259,9 +260,7 @@ class Worker:
                 await answer(self._bus, told.entity)
                 return
 
-    async def _tell_if_ours(
-        self, cause: Envelope, assigned: Assigned, event: Wish
-    ) -> tuple[Loaded[Task], Envelope] | None:
+    async def _tell_if_ours(self, cause: Envelope, assigned: Work, event: Wish) -> tuple[Loaded[Task], Envelope] | None:
         """Append, unless the task went elsewhere meanwhile."""
         told = await self._tasks.tell(
             cause.entity, lambda task: [event(task)] if self._is_ours(task, assigned) else [], cause=cause
@@ -281,10 +280,9 @@ class Worker:
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
         """Stop a call that nobody wants any more; notice work of a priority that there was none of before."""
+        self._calls.heed(envelope)
         match envelope.event:
-            case Cancelled() | Expired() | DeadLettered() if running := self._running.get(envelope.entity):
-                self._unwanted.add(envelope.entity)
-                running.cancel()
-            case Assigned(backend=self._name, priority=priority) if priority not in self._priorities:
-                self._priorities.add(priority)
-                self._new_priority.set()
+            case Assigned(backend=self._name, priority=priority) | Hedged(backend=self._name, priority=priority):
+                if priority not in self._priorities:
+                    self._priorities.add(priority)
+                    self._new_priority.set()

@@ -6,11 +6,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from callboard.actors.router.slow_start import is_full, lanes
 from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
-from callboard.projections.load import BackendLoad
+from callboard.projections.load import PPM, BackendLoad
 
 TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 """Quality in parts per million that a tier is taken to have as long as nothing was measured."""
@@ -21,7 +22,10 @@ DEFAULT_OUTPUT: Final = 256
 DEFAULT_PER_TOKEN: Final = 3_000_000
 DEFAULT_PER_OUTPUT: Final = 15_000_000
 DEFAULT_FIRST_TOKEN: Final = 300_000_000
-NS_PER_MINUTE: Final = 60_000_000_000
+NS_PER_S: Final = 1_000_000_000
+NS_PER_MINUTE: Final = 60 * NS_PER_S
+LEAST_RELIABLE: Final = 50_000
+"""However often a backend fails, no more tries than 20 are expected until one succeeds."""
 
 
 class Option(Struct, frozen=True):
@@ -29,7 +33,8 @@ class Option(Struct, frozen=True):
 
     ``quality`` is that of the answer to expect, in parts per million.
 
-    ``failed`` says that it was the last to fail this very task.
+    ``failed`` says that it was the last to fail this very task, ``full`` that it is new and has enough for now.
+    ``room`` is how many more calls it could make at once, ``capacity`` the tokens that it works off in a second.
     """
 
     backend: str
@@ -38,6 +43,9 @@ class Option(Struct, frozen=True):
     tokens: int
     quality: int
     failed: bool = False
+    full: bool = False
+    room: int = 0
+    capacity: int = 1
 
     @property
     def candidate(self) -> Candidate:
@@ -72,11 +80,12 @@ def survey(
     extra: Mapping[str, int],
     qualities: Mapping[str, int],
     now: datetime,
+    taken: Mapping[str, int],
 ) -> Survey:
     """Look at every backend.
 
-    ``extra`` are tokens assigned by this router that ``loads`` do not show yet, ``qualities`` the quality to expect of
-    each backend for this task, in parts per million.
+    ``extra`` and ``taken`` are the tokens and tasks assigned by this router that ``loads`` do not show yet,
+    ``qualities`` the quality to expect of each backend for this task, in parts per million.
     """
     spec = task.spec
     assert spec is not None
@@ -86,12 +95,13 @@ def survey(
     for name, backend in sorted(backends.items()):
         load = loads.get(name, _IDLE)
         refusal = _misfit(task, spec, backend, needed, input_tokens, qualities[name])
-        if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
+        out = len(load.outstanding) + taken.get(name, 0)
+        if refusal is None and (wait := not_now(backend, load, out, now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
-        option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens, qualities[name])
+        option = _predict(task, spec, backend, load, extra.get(name, 0), out, input_tokens, qualities[name])
         if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
             refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         if refusal is None:
@@ -126,21 +136,30 @@ def _misfit(
     return None
 
 
-def _not_now(backend: Backend, load: BackendLoad, extra: int, now: datetime) -> str | None:
-    """Why this backend gets no work at the moment."""
+def not_now(backend: Backend, load: BackendLoad, out: int, now: datetime) -> str | None:
+    """Why this backend, with ``out`` tasks assigned to it, gets no work at the moment."""
     if backend.draining:
         return "is draining"
     if backend.replicas == 0:
         return "is scaled to 0"
     if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
         return f"breaker open until {backend.until.isoformat(timespec='seconds')}: {backend.reason}"
-    if backend.breaker is not Breaker.CLOSED and (load.outstanding or extra):
+    if backend.breaker is not Breaker.CLOSED and out:
         return "breaker half open, a call is trying it"
+    if load.suspect and is_full(backend, load, out):
+        return f"in its slow start, {out} tasks out"
     return None
 
 
 def _predict(
-    task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, extra: int, input_tokens: int, quality: int
+    task: Task,
+    spec: TaskSpec,
+    backend: Backend,
+    load: BackendLoad,
+    extra: int,
+    out: int,
+    input_tokens: int,
+    quality: int,
 ) -> Option:
     offered = backend.spec
     assert offered is not None
@@ -149,20 +168,24 @@ def _predict(
         output = min(output, spec.max_tokens)
     per_token = load.per_token or DEFAULT_PER_TOKEN
     per_output = load.per_output if load.answered else DEFAULT_PER_OUTPUT
-    lanes = max(backend.replicas * offered.concurrency, 1)
-    queued = load.tokens + extra
-    wait = queued * per_token // lanes
+    width = lanes(backend)
+    queued = load.ahead(spec.priority) + extra
+    wait = queued * per_token // width
     if offered.tpm:
         wait = max(wait, queued * NS_PER_MINUTE // offered.tpm)
     if offered.rpm:
-        wait = max(wait, len(load.outstanding) * NS_PER_MINUTE // offered.rpm)
+        wait = max(wait, out * NS_PER_MINUTE // offered.rpm)
+    latency = wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_output
     return Option(
         backend=backend.id,
         cost=backend.price.cost(Usage(input_tokens, output)),
-        latency=wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_output,
+        latency=latency * PPM // max(load.reliability, LEAST_RELIABLE),
         tokens=input_tokens + output,
         quality=quality,
         failed=task.failure is not None and task.backend == backend.id,
+        full=is_full(backend, load, out),
+        room=width - out,
+        capacity=max(width * NS_PER_S // max(per_token, 1), 1),
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from callboard.actors.router.features import features
 from callboard.actors.router.options import TIER_QUALITY, Option, Survey, required, survey
 from callboard.actors.router.policies.policy import Policy
-from callboard.events.backend import Backend
+from callboard.events.backend import Backend, Breaker
 from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.load import BackendLoad
@@ -25,7 +25,10 @@ PPM: Final = 1_000_000
 
 
 class View(Struct, frozen=True):
-    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments.
+    """What the router knows. ``seen`` is the log sequence it stands at.
+
+    Its own newest assignments are not in ``loads`` yet: ``extra`` are their tokens, as far as they go before the task
+    in question, ``taken`` their number, by backend.
 
     ``money`` is what a micro-dollar counts for: more than 1 when spending runs ahead of its pace.
     """
@@ -36,6 +39,7 @@ class View(Struct, frozen=True):
     seen: int
     quality: Quality = Quality()
     money: float = 1.0
+    taken: Mapping[str, int] = {}
 
 
 class Rules(Struct, frozen=True):
@@ -64,24 +68,36 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     looks = features(spec)
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
     qualities = estimates(view.quality, looks, priors)
-    found = survey(task, view.backends, view.loads, view.extra, qualities, now)
+    found = survey(task, view.backends, view.loads, view.extra, qualities, now, view.taken)
+    if pause := _pause(task, found, view, now):
+        return pause
     if not found.options:
         return _no_option(task, found, view)
-    return _choose(task, found, view, policy, looks, now, seed)
+    return _choose(task, found, view, policy, looks, seed)
 
 
-def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, now: datetime, seed: int) -> Verdict:
+def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | None:
+    """The wait before the backend that just failed a task is tried again, unless another can take it."""
+    failure = task.failure if task.status is Status.FAILED else None
+    if failure is None or failure.kind == "rate_limited" or not all(option.failed for option in found.options):
+        return None
+    later = task.backend in found.later and view.backends[task.backend or ""].breaker is Breaker.CLOSED
+    if not (found.options or later):
+        return None
+    pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
+    return Parked(f"trying {task.backend} again: {failure.message}", now + timedelta(seconds=pause))
+
+
+def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, seed: int) -> Verdict:
     fresh = tuple(option for option in found.options if not option.failed)
-    if not fresh and task.status is Status.FAILED and task.failure and task.failure.kind != "rate_limited":
-        pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
-        return Parked(f"trying {task.backend} again: {task.failure.message}", now + timedelta(seconds=pause))
-    options = fresh or found.options
     assert task.spec is not None
-    shares = policy.shares(task.spec, options, view.money)
+    options, crowded = _spread(task, fresh or found.options)
+    shares = [option.capacity for option in options] if crowded else policy.shares(task.spec, options, view.money)
     winner, share = _draw(options, shares, seed)
+    reason = "by capacity, since all are busy" if crowded else policy.reason(winner)
     decision = Decision(
         policy=policy.name,
-        reason="the only one that can" if len(found.options) == 1 else policy.reason(winner),
+        reason="the only one that can" if len(found.options) == 1 else reason,
         seen=view.seen,
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
@@ -89,6 +105,20 @@ def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes,
         features=looks,
     )
     return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
+
+
+def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...], bool]:
+    """Among whom a task is placed, and whether by capacity alone rather than by policy.
+
+    One that is new gets no more than it can begin, as long as there are others. And what one backend did not do is not
+    all left to the second best: a task that was placed before goes to one that can begin at once, whichever the policy
+    likes best of those; while none can, to each in proportion to its capacity.
+    """
+    options = tuple(option for option in options if not option.full) or options
+    if not task.attempt:
+        return options, False
+    roomy = tuple(option for option in options if option.room > 0)
+    return roomy or options, not roomy and len(options) > 1
 
 
 def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
@@ -104,7 +134,7 @@ def _no_option(task: Task, found: Survey, view: View) -> Verdict:
         return Parked("no backend is registered")
     if found.later:
         waits = [f"{c.backend} {c.excluded}" for c in found.excluded if c.backend in found.later]
-        return Parked("; ".join(waits), found.until)
+        return Parked("; ".join(waits), found.until, tuple(sorted(found.later)))
     reason = f"no backend can do this: {_why_none(task, found, view)}"
     return DeadLettered(reason) if task.tries else Rejected(reason)
 

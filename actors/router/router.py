@@ -1,36 +1,32 @@
 """The router actor: consumes what waits for a decision, and appends the decision."""
 
 import asyncio
-from collections.abc import Mapping
 from functools import partial
 from typing import Final
-
-import structlog
 
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
+from callboard.actors.router.options import not_now
+from callboard.actors.router.own_assignments import OwnAssignments
 from callboard.actors.router.route import Rules, View, route
+from callboard.actors.router.waker import Waker
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
-from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
-from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope, decode
-from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Released, Status, Submitted, Task, TaskEvent
+from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Submitted, Task, TaskEvent
 from callboard.projections.backends import BACKENDS
-from callboard.projections.load import LOAD
+from callboard.projections.load import LOAD, BackendLoad
 from callboard.projections.quality import QUALITY
-from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
 SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in ("submitted", "released", "failed", "requeued"))
 ACK_WAIT_S: Final = 2.0
-LOOK_AGAIN_S: Final = 1.0
 
-_log = structlog.get_logger(__name__)
+_IDLE: Final = BackendLoad()
 
 
 class Router:
@@ -41,9 +37,9 @@ class Router:
         self._tasks = tasks
         self._projector = projector
         self._rules = rules
-        self._own = _OwnAssignments()
-        self._backends_changed = asyncio.Event()
-        projector.watch(self._watch)
+        self._own = OwnAssignments()
+        projector.watch(lambda seq, _: self._own.folded(seq))
+        self._waker = Waker(projector, tasks, partial(self._decide, cause=None), self._has_room)
 
     async def run(self) -> None:
         """Route until cancelled."""
@@ -51,7 +47,7 @@ class Router:
         loop = Loop("router", queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
-            group.create_task(self._wake_parked())
+            group.create_task(self._waker.run())
 
     async def _handle(self, delivery: Delivery) -> None:
         envelopes = decode(delivery.record.data)
@@ -72,14 +68,15 @@ class Router:
             view = View(
                 backends=self._projector.state(BACKENDS).by_id,
                 loads=self._projector.state(LOAD).backends,
-                extra=self._own.tokens,
+                extra=self._own.ahead(task.spec.priority if task.spec else 0),
                 seen=self._projector.seq,
                 quality=self._projector.state(QUALITY),
+                taken=self._own.counts(),
             )
             seed = int.from_bytes(f"{task_id}/{task.attempt}".encode()[-7:], "big")
             verdict = route(task, view, self._rules, now(), seed)
             if isinstance(verdict, Assigned):
-                self._own.add(task_id, verdict.backend, verdict.tokens)
+                self._own.add(task_id, verdict.backend, verdict.tokens, verdict.priority)
             if isinstance(verdict, Parked) and verdict == task.parked:
                 return []
             return [verdict]
@@ -91,7 +88,7 @@ class Router:
             raise
         self._own.stored(task_id, told.entity.seq, folded=self._projector.seq)
         for envelope in told.appended:
-            if isinstance(envelope.event, Parked):
+            if isinstance(envelope.event, Parked) and not envelope.event.waits:
                 await set_wake(self._bus, task_id, envelope.event.until)
         await answer(self._bus, told.entity)
 
@@ -102,64 +99,8 @@ class Router:
         )
         await answer(self._bus, told.entity)
 
-    def _watch(self, seq: int, envelope: Envelope) -> None:
-        self._own.folded(seq)
-        if envelope.kind == "backend":
-            self._backends_changed.set()
-
-    async def _wake_parked(self) -> None:
-        """Whenever a backend changed, look at parked tasks again, and at those whose backend is gone."""
-        while True:
-            await self._backends_changed.wait()
-            self._backends_changed.clear()
-            try:
-                await self._look_again()
-            except BusError as error:
-                _log.warning("bus trouble, will retry", actor="router", error=str(error))
-                self._backends_changed.set()
-                await asyncio.sleep(LOOK_AGAIN_S)
-
-    async def _look_again(self) -> None:
-        backends = self._projector.state(BACKENDS).by_id
-        for row in list(self._projector.state(TASKS).open.values()):
-            if row.status is Status.PARKED:
-                await self._decide(row.id, None)
-            elif row.status is Status.ASSIGNED and not _has_workers(backends, row.backend):
-                await self._tasks.tell(row.id, partial(_released_from, backends))
-
-
-def _has_workers(backends: Mapping[str, Backend], name: str | None) -> bool:
-    return name is not None and name in backends and backends[name].replicas > 0
-
-
-def _released_from(backends: Mapping[str, Backend], task: Task) -> list[TaskEvent]:
-    stranded = task.status is Status.ASSIGNED and not _has_workers(backends, task.backend)
-    return [Released(f"backend {task.backend} has no workers any more")] if stranded else []
-
-
-class _OwnAssignments:
-    """Tokens this router has assigned that its projections do not show yet."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[str, int] = {}
-        self._by_task: dict[str, tuple[str, int]] = {}
-        self._stored: dict[int, str] = {}
-
-    def add(self, task_id: str, backend: str, tokens: int) -> None:
-        self._by_task[task_id] = (backend, tokens)
-        self.tokens[backend] = self.tokens.get(backend, 0) + tokens
-
-    def drop(self, task_id: str) -> None:
-        if entry := self._by_task.pop(task_id, None):
-            backend, tokens = entry
-            self.tokens[backend] -= tokens
-
-    def stored(self, task_id: str, seq: int, *, folded: int) -> None:
-        if seq <= folded:
-            self.drop(task_id)
-        elif task_id in self._by_task:
-            self._stored[seq] = task_id
-
-    def folded(self, seq: int) -> None:
-        if task_id := self._stored.pop(seq, None):
-            self.drop(task_id)
+    def _has_room(self, name: str) -> bool:
+        backend = self._projector.state(BACKENDS).by_id.get(name)
+        load = self._projector.state(LOAD).backends.get(name, _IDLE)
+        out = len(load.outstanding) + self._own.counts()[name]
+        return backend is not None and not_now(backend, load, out, now()) is None

@@ -1,0 +1,52 @@
+"""The calls that a replica is making: stopped when nobody wants them any more."""
+
+import asyncio
+from typing import TypeAlias
+
+from callboard.actors.backend.call import Call
+from callboard.actors.backend.providers.provider import Answer
+from callboard.events.envelope import Envelope
+from callboard.events.task import Cancelled, Completed, DeadLettered, Expired, Interrupted
+
+Running: TypeAlias = "asyncio.Task[Answer]"
+
+
+class CallsUnderWay:
+    """Calls by task and number. A task has two here only while one of them is being stopped."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, dict[int, tuple[Call, Running]]] = {}
+        self._unwanted: set[Running] = set()
+
+    def add(self, task_id: str, number: int, call: Call, running: Running) -> None:
+        """A call begins."""
+        self._calls.setdefault(task_id, {})[number] = (call, running)
+
+    def remove(self, task_id: str, number: int) -> None:
+        """A call has ended, and what came of it is told."""
+        calls = self._calls[task_id]
+        self._unwanted.discard(calls.pop(number)[1])
+        if not calls:
+            del self._calls[task_id]
+
+    def is_unwanted(self, running: Running) -> bool:
+        """Whether a call was stopped because nobody wants it, rather than with its worker."""
+        return running in self._unwanted
+
+    def heed(self, envelope: Envelope) -> None:
+        """Stop what an event makes superfluous: the task ended, by another call perhaps, or went elsewhere."""
+        calls = self._calls.get(envelope.entity)
+        if calls is None:
+            return
+        match envelope.event:
+            case Cancelled() | Expired() | DeadLettered():
+                self._stop(calls)
+            case Completed(call=answered):
+                self._stop({number: call for number, call in calls.items() if number != answered})
+            case Interrupted(call=lost) if lost in calls:
+                self._stop({lost: calls[lost]})
+
+    def _stop(self, calls: dict[int, tuple[Call, Running]]) -> None:
+        for _, running in calls.values():
+            self._unwanted.add(running)
+            running.cancel()
