@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-from callboard.actors.backend.breaker import FAILURES_TO_OPEN, verdict
+from callboard.actors.backend.breaker import verdict
 from callboard.actors.backend.providers.provider import ProviderError
 from callboard.actors.projector import Projector
 from callboard.bus.clock import now
@@ -56,14 +56,16 @@ class Health:
         if backend.breaker is not Breaker.CLOSED:
             await self._backends.tell(self._name, lambda newest: [] if _waits(newest) else [Closed()], cause=cause)
 
-    async def failed(self, backend: Backend, error: ProviderError, cause: Envelope) -> None:
+    async def failed(self, error: ProviderError, cause: Envelope) -> None:
         """A call was not answered. When it returns and the breaker opened, no more calls are admitted here."""
         self._streak += 1
-        if backend.breaker is Breaker.HALF_OPEN:
-            self._streak = max(self._streak, FAILURES_TO_OPEN + backend.openings)
-        opened = verdict(error.kind, str(error), self._streak, error.retry_after_ns, now())
-        if opened is not None:
-            told = await self._backends.tell(self._name, lambda _: [opened], cause=cause)
+
+        def wish(backend: Backend) -> list[BackendEvent]:
+            opened = verdict(backend, error.kind, str(error), self._streak, error.retry_after_ns, now())
+            return [opened] if opened else []
+
+        if wish((await self._backends.load(self._name)).state):
+            told = await self._backends.tell(self._name, wish, cause=cause)
             await self._projector.reached(told.entity.seq)
 
     def ended(self, *, probe: bool) -> None:

@@ -235,7 +235,7 @@ class Worker:
 
     async def _failed(self, task_id: str, started: Envelope, call: Call, error: ProviderError) -> None:
         # first the breaker, so that whoever acts on the failure sees it
-        await self._health.failed(self._backend(), error, started)
+        await self._health.failed(error, started)
         assert isinstance(started.event, Started)
         failed = Failed(
             backend=self._name,
