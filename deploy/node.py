@@ -15,6 +15,8 @@ from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
 from callboard.actors.intake import Intake
 from callboard.actors.projector import Projector
+from callboard.actors.router.failure_detector import FailureDetector
+from callboard.actors.router.hedger import Hedger
 from callboard.actors.router.policies.balanced import Balanced
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules
@@ -143,6 +145,11 @@ class Node:
                 policies(Balanced(second=router.latency_price_micros_per_s)), router.policy, router.max_attempts
             )
             self._run("router", Router(self.bus, tasks.by(self._source("router")), self.projector, rules).run)
+            watched = backends.by(self._source("failure-detector"))
+            self._run("failure detector", FailureDetector(self.bus, watched, self.projector).run)
+            if router.hedge_percent:
+                hedged = tasks.by(self._source("hedger"))
+                self._run("hedger", Hedger(self.bus, hedged, self.projector, router.hedge_percent).run)
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends)

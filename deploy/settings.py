@@ -50,12 +50,14 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
     """How tasks find a backend.
 
     ``policy`` is one of POLICIES or an entry point of POLICY_ENTRY_POINTS. ``latency_price_micros_per_s`` is what
-    ``balanced`` would pay, in micro-dollars, to get an answer one second sooner.
+    ``balanced`` would pay, in micro-dollars, to get an answer one second sooner. At most ``hedge_percent`` of the calls
+    are second ones, beside one that is late with its first token; 0 makes none.
     """
 
     policy: str = "balanced"
     max_attempts: int = 5
     latency_price_micros_per_s: int = 500
+    hedge_percent: int = 5
 
 
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):

@@ -197,6 +197,7 @@ ROUTER: Mapping[str, Reader] = {
     "policy": policy,
     "max_attempts": whole(1),
     "latency_price_usd_per_s": usd_micros,
+    "hedge_percent": whole(0, 100),
 }
 TELEMETRY: Mapping[str, Reader] = {"traces": one_of(get_args(Traces)), "log_level": one_of(get_args(LogLevel))}
 BACKEND: Mapping[str, Reader] = {

@@ -84,6 +84,12 @@ def apply(state: Quality, envelope: Envelope) -> Quality:
     if isinstance(event, task.Assigned) and event.decision.features:
         answer = Answer(event.backend, event.decision.features)
         return Quality(state.by_backend, state.answers.insert(envelope.entity, answer, KEPT))
+    if isinstance(event, task.Completed):
+        asked = state.answers.get(envelope.entity)
+        if asked is None or asked.backend == event.backend:
+            return state
+        answer = Answer(event.backend, asked.features)  # a hedge was faster
+        return Quality(state.by_backend, state.answers.insert(envelope.entity, answer, KEPT))
     if isinstance(event, task.Evaluated):
         judged = state.answers.get(envelope.entity)
         if judged is not None and judged.backend == event.backend:
@@ -139,4 +145,4 @@ def _observed(evidence: Evidence, x: list[int], score: int) -> Evidence:
     return Evidence(evidence.count + 1, tuple(gram), moment)
 
 
-QUALITY: Final = Projection("quality", 1, Quality, apply)
+QUALITY: Final = Projection("quality", 2, Quality, apply)

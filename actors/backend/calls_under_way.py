@@ -1,6 +1,8 @@
 """The calls that a replica is making: stopped when nobody wants them any more."""
 
 import asyncio
+import time
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from callboard.actors.backend.call import Call
@@ -17,6 +19,7 @@ class CallsUnderWay:
     def __init__(self) -> None:
         self._calls: dict[str, dict[int, tuple[Call, Running]]] = {}
         self._unwanted: set[Running] = set()
+        self._heard_at = 0
 
     def add(self, task_id: str, number: int, call: Call, running: Running) -> None:
         """A call begins."""
@@ -25,13 +28,34 @@ class CallsUnderWay:
     def remove(self, task_id: str, number: int) -> None:
         """A call has ended, and what came of it is told."""
         calls = self._calls[task_id]
-        self._unwanted.discard(calls.pop(number)[1])
+        call, running = calls.pop(number)
+        self._unwanted.discard(running)
+        self._heard_at = max(self._heard_at, call.heard_at)
         if not calls:
             del self._calls[task_id]
 
     def is_unwanted(self, running: Running) -> bool:
         """Whether a call was stopped because nobody wants it, rather than with its worker."""
         return running in self._unwanted
+
+    def is_late(self, task_id: str, number: int) -> bool:
+        """Whether a call is still under way and has given no token."""
+        call, _ = self._calls.get(task_id, {}).get(number, (None, None))
+        return call is not None and not call.heard_at
+
+    def told(self) -> Iterator[tuple[str, int, int, bool]]:
+        """Task, number, how long it has been quiet (ns), and whether it gave a token: of each call."""
+        for task_id, calls in self._calls.items():
+            for number, (call, _) in calls.items():
+                yield task_id, number, call.quiet, bool(call.heard_at)
+
+    @property
+    def heard_ns(self) -> int | None:
+        """Ns since any call, also one that has ended, gave a token; None if none did."""
+        under_way = (call.heard_at for calls in self._calls.values() for call, _ in calls.values())
+        heard_at = max(under_way, default=0)
+        heard_at = max(heard_at, self._heard_at)
+        return time.monotonic_ns() - heard_at if heard_at else None
 
     def heed(self, envelope: Envelope) -> None:
         """Stop what an event makes superfluous: the task ended, by another call perhaps, or went elsewhere."""

@@ -10,6 +10,7 @@ import structlog
 from callboard.actors.backend.call import Call
 from callboard.actors.backend.calls_under_way import CallsUnderWay
 from callboard.actors.backend.health import Admission, Health
+from callboard.actors.backend.heartbeat import Heart
 from callboard.actors.backend.pace import Limits
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
 from callboard.actors.backend.slots import Slots
@@ -78,6 +79,7 @@ class Worker:
         self._health = Health(name, backends, projector)
         self._limits = Limits()
         self._calls = CallsUnderWay()
+        self._heart = Heart(bus, name, source, self._calls, projector)
         self._held: dict[str, asyncio.Future[bool]] = {}
         self._slots = Slots(0)
         self._lanes: dict[int, Loop] = {}
@@ -95,15 +97,19 @@ class Worker:
             raise IllegalTransition(f"backend {self._name} is not registered: register it before its workers start")
         self._slots = Slots(spec.concurrency)
         self._lanes.clear()
+        running: list[asyncio.Task[None]] = []
         rows = self._projector.state(TASKS).open.values()
         self._priorities |= {row.priority for row in rows if row.backend == self._name}
         async with asyncio.TaskGroup() as group:
+            beating = group.create_task(self._heart.run())
             while not self._slots.closed:
                 self._new_priority.clear()
                 for priority in self._priorities - self._lanes.keys():
                     self._lanes[priority] = await self._lane(priority, spec.concurrency)
-                    group.create_task(self._lanes[priority].run())
+                    running.append(group.create_task(self._lanes[priority].run()))
                 await self._new_priority.wait()
+            await asyncio.gather(*running)
+            beating.cancel()
 
     async def drain(self, grace_s: float) -> None:
         """Take no more, and finish what is under way within ``grace_s``."""
@@ -190,6 +196,7 @@ class Worker:
         call = Call(self._bus, self._provider, task.id, number)
         running = asyncio.create_task(call.run(task.spec, context.traceparent))
         self._calls.add(task.id, number, call, running)
+        late = self._heart.expect(task.id, number)
         try:
             result = await running
         except asyncio.CancelledError:
@@ -213,6 +220,8 @@ class Worker:
             await self._completed(task.id, number, started, call, result)
             return result.usage
         finally:
+            if late:
+                late.cancel()
             self._calls.remove(task.id, number)
 
     async def _completed(self, task_id: str, number: int, started: Envelope, call: Call, result: Answer) -> None:

@@ -66,14 +66,24 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
         known = ", ".join(sorted(rules.policies))
         return Rejected(f"unknown policy {spec.policy!r}; known: {known}")
     looks = features(spec)
-    priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
-    qualities = estimates(view.quality, looks, priors)
-    found = survey(task, view.backends, view.loads, view.extra, qualities, now, view.taken)
+    found = surveyed(task, view, looks, now)
     if pause := _pause(task, found, view, now):
         return pause
     if not found.options:
         return _no_option(task, found, view)
     return _choose(task, found, view, policy, looks, seed)
+
+
+def surveyed(task: Task, view: View, looks: bytes, now: datetime) -> Survey:
+    """Every backend looked at for a task of these features."""
+    priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
+    qualities = estimates(view.quality, looks, priors)
+    return survey(task, view.backends, view.loads, view.extra, qualities, now, view.taken)
+
+
+def seed_of(task: Task) -> int:
+    """The seed of a task's next decision."""
+    return int.from_bytes(f"{task.id}/{task.attempt}".encode()[-7:], "big")
 
 
 def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | None:
@@ -93,7 +103,7 @@ def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes,
     assert task.spec is not None
     options, crowded = _spread(task, fresh or found.options)
     shares = [option.capacity for option in options] if crowded else policy.shares(task.spec, options, view.money)
-    winner, share = _draw(options, shares, seed)
+    winner, share = draw(options, shares, seed)
     reason = "by capacity, since all are busy" if crowded else policy.reason(winner)
     decision = Decision(
         policy=policy.name,
@@ -121,7 +131,7 @@ def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...]
     return roomy or options, not roomy and len(options) > 1
 
 
-def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
+def draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
     """One of the options, each as often as its share says; and that share."""
     likely = [(option, share) for option, share in zip(options, shares, strict=True) if share > 0]
     if len(likely) == 1:

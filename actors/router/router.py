@@ -9,7 +9,7 @@ from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.actors.router.options import not_now
 from callboard.actors.router.own_assignments import OwnAssignments
-from callboard.actors.router.route import Rules, View, route
+from callboard.actors.router.route import Rules, View, route, seed_of
 from callboard.actors.router.waker import Waker
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
@@ -73,8 +73,7 @@ class Router:
                 quality=self._projector.state(QUALITY),
                 taken=self._own.counts(),
             )
-            seed = int.from_bytes(f"{task_id}/{task.attempt}".encode()[-7:], "big")
-            verdict = route(task, view, self._rules, now(), seed)
+            verdict = route(task, view, self._rules, now(), seed_of(task))
             if isinstance(verdict, Assigned):
                 self._own.add(task_id, verdict.backend, verdict.tokens, verdict.priority)
             if isinstance(verdict, Parked) and verdict == task.parked:

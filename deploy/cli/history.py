@@ -9,6 +9,7 @@ from callboard.deploy.cli.printing import clock, one_line, took, usd
 from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, Unknown, short_type
+from callboard.events.placement import Hedged
 from callboard.events.task_spec import Blob, Decision
 
 
@@ -41,7 +42,7 @@ class Call(Struct):
 
 
 class Choice(Struct):
-    """One assignment. ``latency`` is ns from the decision to the end of its last call, None before that end."""
+    """One assignment, or hedge. ``latency`` is ns from the decision to the end of its last call, None before it."""
 
     time: datetime
     version: int
@@ -89,7 +90,7 @@ def choices(envelopes: Sequence[Envelope]) -> tuple[list[Choice], list[Refusal]]
     for envelope in envelopes:
         event = envelope.event
         match event:
-            case task.Assigned():
+            case task.Assigned() | Hedged():
                 made.append(
                     Choice(
                         envelope.time,
@@ -104,8 +105,14 @@ def choices(envelopes: Sequence[Envelope]) -> tuple[list[Choice], list[Refusal]]
             case task.Parked() | task.Rejected() | task.DeadLettered():
                 refused.append(Refusal(envelope.time, envelope.version, short_type(event), event.reason))
         for choice in made:
-            _follow(choice, envelope, newest=choice is made[-1])
+            _follow(choice, envelope, newest=choice is _newest(made, event))
     return made, refused
+
+
+def _newest(made: Sequence[Choice], event: object) -> Choice | None:
+    """The newest choice of the backend that a ``started`` names."""
+    backend = event.backend if isinstance(event, task.Started) else None
+    return next((choice for choice in reversed(made) if choice.backend == backend), None)
 
 
 def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
@@ -128,6 +135,8 @@ def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
             case task.Spent() if event.call == call.call:
                 call.state, call.ended = "wasted", call.ended or time
                 call.usage, call.cost, call.why = event.usage, event.cost, event.reason
+            case task.Completed() if call.state == "running":
+                call.state, call.ended, call.why = "overtaken", time, "another was faster; its cost is not known yet"
             case task.Cancelled() | task.Expired() | task.DeadLettered() if call.state == "running":
                 call.state, call.ended, call.why = "stopped", time, "its cost is not known yet"
         if call.ended:
@@ -140,6 +149,8 @@ def _told(event: task.TaskEvent | object) -> str:
             return _asked(event.spec)
         case task.Assigned():
             return f"to {event.backend}, try {event.attempt}: {event.decision.reason}"
+        case Hedged():
+            return f"also to {event.backend}, try {event.attempt}: {event.decision.reason}"
         case task.Started():
             return f"call {event.call} on {event.backend}"
         case task.Completed():

@@ -1,0 +1,75 @@
+"""Hears of late calls, and has another backend asked as well."""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from callboard.actors.backend.heartbeat import LATE_LEAST_NS, LATE_MEASURED, LATE_PERCENT, CallBeat, Heartbeat
+from callboard.actors.projector import Projector
+from callboard.actors.router.hedge import hedge, is_allowed
+from callboard.actors.router.route import View, seed_of
+from callboard.bus.clock import now
+from callboard.bus.entities import Entities
+from callboard.bus.errors import BusError
+from callboard.bus.log import Bus, Note
+from callboard.bus.subjects import ALL_HEARTBEATS
+from callboard.events.placement import Hedged
+from callboard.events.task import Task
+from callboard.projections.backends import BACKENDS
+from callboard.projections.load import LOAD
+from callboard.projections.quality import QUALITY
+from callboard.projections.tasks import TASKS
+
+_log = structlog.get_logger(__name__)
+
+
+class Hedger:
+    """The actor. Several of them hear the same; whoever is first hedges. ``percent`` of calls may be hedges."""
+
+    def __init__(self, bus: Bus, tasks: Entities[Task], projector: Projector, percent: int) -> None:
+        self._bus = bus
+        self._tasks = tasks
+        self._projector = projector
+        self._percent = percent
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        stop = await self._bus.signals.subscribe(ALL_HEARTBEATS, self._hear)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await stop()
+
+    async def _hear(self, note: Note) -> None:
+        beat = msgspec.json.decode(note.data, type=Heartbeat)
+        load = self._projector.state(LOAD).backends.get(beat.backend)
+        late = load.late_after(LATE_PERCENT, LATE_MEASURED) if load and beat.calls else None
+        for call in beat.calls:
+            if late is not None and not call.begun and call.quiet >= max(late, LATE_LEAST_NS):
+                try:
+                    await self._consider(call)
+                except BusError as error:
+                    _log.warning("bus trouble, not hedged", actor="hedger", task=call.task, error=str(error))
+
+    async def _consider(self, late: CallBeat) -> None:
+        row = self._projector.state(TASKS).open.get(late.task)
+        allowed = is_allowed(self._projector.state(LOAD).hedged, self._percent)
+        if row is None or len(row.placed) != 1 or row.placed[0].call != late.call or not allowed:
+            return
+
+        def wish(task: Task) -> list[Hedged]:
+            view = View(
+                backends=self._projector.state(BACKENDS).by_id,
+                loads=self._projector.state(LOAD).backends,
+                extra={},
+                seen=self._projector.seq,
+                quality=self._projector.state(QUALITY),
+            )
+            decided = hedge(task, late.call, late.quiet, view, now(), seed_of(task))
+            return [decided] if decided else []
+
+        loaded = await self._tasks.load(late.task)
+        if wish(loaded.state):
+            told = await self._tasks.tell(late.task, wish)
+            await self._projector.reached(told.entity.seq)  # the next one counts this one
