@@ -40,6 +40,7 @@ class FailureDetector:
         self._backends = backends
         self._projector = projector
         self._beats: dict[str, dict[str, tuple[Heartbeat, float]]] = {}
+        self._heard: dict[str, float] = {}
         self._silent: set[str] = set()
 
     async def run(self) -> None:
@@ -58,10 +59,11 @@ class FailureDetector:
     async def _hear(self, note: Note) -> None:
         beat = msgspec.json.decode(note.data, type=Heartbeat)
         replicas = self._beats.setdefault(beat.backend, {})
+        self._heard[beat.backend] = asyncio.get_running_loop().time()
         if beat.leaves:
             replicas.pop(beat.replica, None)
             return
-        replicas[beat.replica] = (beat, asyncio.get_running_loop().time())
+        replicas[beat.replica] = (beat, self._heard[beat.backend])
         if beat.backend in self._silent:
             self._silent.discard(beat.backend)
             await self._backends.tell(beat.backend, _let_in)
@@ -76,9 +78,8 @@ class FailureDetector:
             backend, load = known.get(name), loads.get(name, _IDLE)
             if backend is None or backend.replicas == 0 or not load.outstanding or _is_left_alone(backend):
                 continue
-            if replicas:
-                reason = wedged(backend, load, (beat for beat, _ in replicas.values()))
-            else:
+            reason = wedged(backend, load, (beat for beat, _ in replicas.values()))
+            if self._heard[name] < limit:
                 reason = f"no heartbeat of its replicas for {SILENCE_S:g} s, and it has {len(load.outstanding)} tasks"
                 self._silent.add(name)
             if reason:
