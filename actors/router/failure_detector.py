@@ -46,15 +46,26 @@ class FailureDetector:
     async def run(self) -> None:
         """Listen and judge until cancelled."""
         stop = await self._bus.signals.subscribe(ALL_HEARTBEATS, self._hear)
+        self._bus.on_reconnect(self._give_time)
+        loop = asyncio.get_running_loop()
         try:
             while True:
+                began = loop.time()
                 await asyncio.sleep(CHECK_S)
+                if loop.time() - began > CHECK_S + SILENCE_S / 2:
+                    await self._give_time()
                 try:
                     await self._check()
                 except BusError as error:
                     _log.warning("bus trouble, will retry", actor="failure detector", error=str(error))
         finally:
             await stop()
+
+    async def _give_time(self) -> None:
+        """Forget what was not heard: it was we who did not listen."""
+        now_s = asyncio.get_running_loop().time()
+        self._heard = dict.fromkeys(self._heard, now_s)
+        self._beats = {name: {} for name in self._beats}
 
     async def _hear(self, note: Note) -> None:
         beat = msgspec.json.decode(note.data, type=Heartbeat)

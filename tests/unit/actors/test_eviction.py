@@ -1,6 +1,7 @@
 """Eviction: a wedged or vanished backend loses its tasks to others, soon; a slow one keeps them."""
 
 import asyncio
+import time
 
 import pytest
 from servers.callable_models import Answering, answering
@@ -150,6 +151,25 @@ async def test_a_slow_backend_that_gives_tokens_is_not_evicted(hasty):
             await handle.result(20)
         assert Opened not in {type(e.event) for e in await company.history()}
         await quick.kill()
+
+
+async def test_whoever_did_not_listen_does_not_evict(hasty):
+    """A detector whose own process stood still has heard nothing for long, and knows why."""
+    async with routers(1, "cheapest") as company:
+        wedging = Wedging()
+        wedging.well.clear()
+        await company.register("a")
+        await company.hire("a", Answering(wedging))
+        await with_detectors(company, 1)
+        handle = await company.board.submit("question")
+        while not wedging.calls:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        time.sleep(0.6)
+        await asyncio.sleep(0.2)
+        assert Opened not in {type(e.event) for e in await company.history()}
+        wedging.well.set()
+        await handle.result(5)
 
 
 async def test_a_replica_that_vanished_loses_its_tasks(hasty):
