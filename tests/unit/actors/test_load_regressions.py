@@ -155,6 +155,7 @@ async def test_a_backend_that_sometimes_fails_looks_as_fast_as_a_good_one():
         for name, provider in (("good", answering("x", 0.01)), ("flaky", flaky)):
             await company.register(name)
             await company.hire(name, provider)
+            await (await company.board.submit("warm up", backend=name)).result(5)
         for number in range(100):
             await (await company.board.submit(f"question {number}")).result(10)
         assert len(flaky.requests) < 50
