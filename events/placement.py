@@ -54,6 +54,11 @@ def without(placed: Placed, backend: str) -> Placed:
     return tuple(one for one in placed if one.backend != backend) if backend else ()
 
 
+def is_with(placed: Placed, backend: str) -> bool:
+    """Whether the backend has the task."""
+    return any(one.backend == backend for one in placed)
+
+
 def calls(placed: Placed) -> tuple[int, ...]:
     """The calls under way."""
     return tuple(one.call for one in placed if one.call)

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from callboard.events.chat import ToolCall, Usage
 from callboard.events.errors import IllegalTransition, InvalidInput
-from callboard.events.placement import Hedged, Placed, Placement, call_on, calls, interrupted, started, without
+from callboard.events.placement import Hedged, Placed, Placement, call_on, calls, interrupted, is_with, started, without
 from callboard.events.task_spec import Decision, Failure, TaskSpec, Text
 
 
@@ -275,12 +275,10 @@ def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
             return [Interrupted(backend=wish.backend, call=running), wish]
         case Completed() | Failed() if wish.call not in calls(task.placed):
             return decide(task, _overtaken(task, wish))
-        case Hedged() if wish.call not in calls(task.placed) or len(task.placed) > 1:
-            raise IllegalTransition(f"task {task.id}: call {wish.call} is not the only one under way")
-        case Hedged() if wish.backend == task.backend:
-            raise IllegalTransition(f"task {task.id} is with {task.backend}: only another backend can hedge it")
-        case Released() if task.status is Status.STARTED:
-            raise IllegalTransition(f"task {task.id} is started, and {wish.backend or 'nobody'} has no call to give up")
+        case Hedged() if len(task.placed) != 1 or task.backend == wish.backend or calls(task.placed) != (wish.call,):
+            raise IllegalTransition(f"task {task.id}: a hedge is for a call that is alone, and on another backend")
+        case Released() if (wish.backend or task.status is Status.STARTED) and not is_with(task.placed, wish.backend):
+            raise IllegalTransition(f"task {task.id} is {task.status}, and not with {wish.backend or 'nobody'}")
         case Spent() if wish.call not in task.unsettled:
             return []
         case Cancelled() if task.status is Status.CANCELLED:
@@ -298,8 +296,7 @@ def decide(task: Task, wish: TaskEvent) -> list[TaskEvent]:
 
 def evolve(task: Task, event: TaskEvent) -> Task:
     """The state after ``event``; total, since what is in the log has happened."""
-    replace = msgspec.structs.replace
-    placed = placed_after(task.placed, event)
+    replace, placed = msgspec.structs.replace, placed_after(task.placed, event)
     match event:
         case Submitted():
             return replace(task, status=Status.SUBMITTED, spec=event.spec)
@@ -316,8 +313,7 @@ def evolve(task: Task, event: TaskEvent) -> Task:
             status, backend = standing(placed, Status.SUBMITTED, None)
             return replace(task, status=status, backend=backend, placed=placed, parked=None, reason=event.reason)
         case Started():
-            backend = placed[0].backend
-            return replace(task, status=Status.STARTED, backend=backend, placed=placed, call=event.call)
+            return replace(task, status=Status.STARTED, backend=placed[0].backend, placed=placed, call=event.call)
         case Interrupted():
             status, backend = standing(placed, task.status, task.backend)
             unsettled = (*task.unsettled, event.call)
