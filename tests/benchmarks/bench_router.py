@@ -9,6 +9,7 @@ and stops when a follower of the log on another connection sees ``assigned``.
 import argparse
 import asyncio
 import json
+import logging
 import platform
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+import structlog
 
 from callboard.actors.board import Board
 from callboard.bus import jetstream
@@ -91,6 +94,7 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=8.0)
     arguments.add_argument("--backends", type=int, default=20)
     given = arguments.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     result: dict[str, object] = {
         "benchmark": "router",
         "date": datetime.now(UTC).date().isoformat(),
