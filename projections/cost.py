@@ -25,7 +25,8 @@ class Cost(Struct, frozen=True):
     """The sums, and what is needed to keep them.
 
     ``running`` are each task's calls in flight with their backends, ``unknown`` the backend of each call whose end
-    nobody saw (by ``task/call``), ``tags`` those of each task that may still spend.
+    nobody saw (by ``task/call``), ``owed`` those calls by task, ``tags`` those of each task that may still spend,
+    ``closing`` the tasks that have ended but for a call that is owed.
     """
 
     total: Line = Line()
@@ -34,7 +35,9 @@ class Cost(Struct, frozen=True):
     by_day: Map[Line] = Map()
     running: Map[tuple[tuple[int, str], ...]] = Map()
     unknown: Map[str] = Map()
+    owed: Map[tuple[int, ...]] = Map()
     tags: Map[tuple[str, ...]] = Map()
+    closing: Map[bool] = Map()
 
 
 def apply(state: Cost, envelope: Envelope) -> Cost:
@@ -52,21 +55,16 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
             return _lose(state, entity, event.call)
         case task.Completed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=False)
-            state = _settle(state, entity, event.call)
-            if entity in state.running:
-                return _lose(state, entity)
-            return replace(state, tags=state.tags.discard(entity))
+            return _close(_lose(_settle(state, entity, event.call), entity), entity)
         case task.Failed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
             return _settle(state, entity, event.call)
         case task.Spent():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
-            tags = state.tags if entity in state.running else state.tags.discard(entity)
-            return replace(state, unknown=state.unknown.discard(f"{entity}/{event.call}"), tags=tags)
+            state = _told(state, entity, event.call)
+            return _close(state, entity) if entity in state.closing else state
         case task.Cancelled() | task.Expired():
-            if entity in state.running:
-                return _lose(state, entity)
-            return replace(state, tags=state.tags.discard(entity))
+            return _close(_lose(state, entity), entity)
         case task.DeadLettered():
             return _lose(state, entity)
     return state
@@ -81,12 +79,28 @@ def _settle(state: Cost, entity: str, call: int) -> Cost:
 
 def _lose(state: Cost, entity: str, only: int = 0) -> Cost:
     """The same without one of its calls, or all: what they cost is not known until it is told."""
-    unknown = state.unknown
     for call, backend in state.running.get(entity, ()):
         if not only or call == only:
-            unknown = unknown.insert(f"{entity}/{call}", backend)
-            state = _settle(state, entity, call)
-    return msgspec.structs.replace(state, unknown=unknown)
+            state = msgspec.structs.replace(
+                _settle(state, entity, call),
+                unknown=state.unknown.insert(f"{entity}/{call}", backend),
+                owed=state.owed.insert(entity, (*state.owed.get(entity, ()), call)),
+            )
+    return state
+
+
+def _told(state: Cost, entity: str, call: int) -> Cost:
+    """What a call cost is known now."""
+    left = tuple(other for other in state.owed.get(entity, ()) if other != call)
+    owed = state.owed.insert(entity, left) if left else state.owed.discard(entity)
+    return msgspec.structs.replace(state, unknown=state.unknown.discard(f"{entity}/{call}"), owed=owed)
+
+
+def _close(state: Cost, entity: str) -> Cost:
+    """The task has ended: its tags are needed until the last of its calls is told."""
+    if entity in state.owed:
+        return msgspec.structs.replace(state, closing=state.closing.insert(entity, True))
+    return msgspec.structs.replace(state, tags=state.tags.discard(entity), closing=state.closing.discard(entity))
 
 
 def _book(state: Cost, envelope: Envelope, backend: str, usage: Usage, cost: int, *, wasted: bool) -> Cost:

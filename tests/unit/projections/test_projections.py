@@ -67,6 +67,7 @@ def test_the_ledger_is_the_sum_of_the_calls(history):
     usage = sum((event.usage for event in booked), Usage())
     cost = fold(COST, COST.initial(), history)
     assert cost.total == Line(len(booked), usage, sum(event.cost for event in booked), wasted)
+    assert all(line == cost.total for line in cost.by_tag.values()), "every task has both tags"
     for lines in (cost.by_backend, cost.by_day):
         assert sum(line.cost for line in lines.values()) == cost.total.cost
         assert sum(line.calls for line in lines.values()) == cost.total.calls
