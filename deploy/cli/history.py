@@ -42,7 +42,10 @@ class Call(Struct):
 
 
 class Choice(Struct):
-    """One assignment, or hedge. ``latency`` is ns from the decision to the end of its last call, None before it."""
+    """One assignment, or a hedge of the call ``hedges``.
+
+    ``latency`` is ns from the decision to the end of its last call, None before it.
+    """
 
     time: datetime
     version: int
@@ -52,6 +55,7 @@ class Choice(Struct):
     decision: Decision
     calls: list[Call]
     latency: int | None = None
+    hedges: int | None = None
 
     @property
     def cost(self) -> int:
@@ -100,6 +104,7 @@ def choices(envelopes: Sequence[Envelope]) -> tuple[list[Choice], list[Refusal]]
                         event.tokens,
                         event.decision,
                         [],
+                        hedges=event.call if isinstance(event, Hedged) else None,
                     )
                 )
             case task.Parked() | task.Rejected() | task.DeadLettered():

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def why(task: str, where: Where, as_json: bool) -> None:
     """Explain each routing decision about TASK: what was known, who could have done it, and how it turned out.
 
-    --json prints {task, assignments [{time, version, attempt, backend, policy, reason, seen, seed, propensity,
+    --json prints {task, assignments [{time, version, attempt, backend, hedges, policy, reason, seen, seed, propensity,
     candidates [{backend, cost, latency, excluded}], predicted {cost, latency, tokens}, actual {cost, latency, calls
-    [state]}}], refusals [{time, version, event, reason}]}; seen is the log position, propensity parts per million.
+    [state]}}], refusals [{time, version, event, reason}]}; hedges is the late call beside which another backend was
+    asked, or null; seen is the log position, propensity parts per million.
     """
     from callboard.deploy.cli.session import run
 
@@ -62,6 +63,7 @@ def _document(choice: "Choice") -> dict[str, Any]:
         "version": choice.version,
         "attempt": choice.attempt,
         "backend": choice.backend,
+        "hedges": choice.hedges,
         "policy": decision.policy,
         "reason": decision.reason,
         "seen": decision.seen,
@@ -83,8 +85,9 @@ def _print(decided: "Choice | Refusal") -> None:
         return
     decision, predicted = decided.decision, _predicted(decided)
     by_lot = f", by lot ({decision.propensity / 10_000:g} %)" if decision.propensity < 1_000_000 else ""
+    what = "assigned to" if decided.hedges is None else f"call {decided.hedges} hedged on"
     click.echo(
-        f"{clock(decided.time)} assigned to {decided.backend} by {decision.policy}{by_lot}: "
+        f"{clock(decided.time)} {what} {decided.backend} by {decision.policy}{by_lot}: "
         f"{one_line(decision.reason, 200)}\n  decided on the log up to {decision.seen}"
     )
     print_table(
