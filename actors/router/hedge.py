@@ -4,8 +4,8 @@ The rules:
 
 - Late is a call without a first token when 95 % of its backend's calls had theirs. It is hedged once.
 - At most so many percent of the newest calls are hedges; whoever follows the log knows that share.
-- Another backend must be able to begin at once, at no more than twice the predicted cost of the first; both together
-  must fit the task's ``max_cost``. The one with the lowest latency is asked.
+- Another backend must be able to begin at once, and at no more than twice the price of the first for the same tokens;
+  both together must fit the task's ``max_cost``. The one with the lowest latency is asked.
 - Never hedged is a task with tools (its model may have effects of its own on the server), or with a budget.
 """
 
@@ -13,10 +13,11 @@ from datetime import datetime
 from typing import Final
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import Option
+from callboard.actors.router.options import Option, prompt_tokens
 from callboard.actors.router.policies.policy import highest
 from callboard.actors.router.route import View, draw, surveyed
 from callboard.events.backend import Breaker
+from callboard.events.chat import Usage
 from callboard.events.placement import Hedged
 from callboard.events.task import Task
 from callboard.events.task_spec import Decision, TaskSpec
@@ -63,4 +64,9 @@ def _fits(option: Option, first: Option, task: Task, spec: TaskSpec, view: View)
     if option.backend == first.backend or not closed or option.full or option.room <= 0:
         return False
     both = task.cost + first.cost + option.cost
-    return option.cost <= DEAREST * first.cost and (spec.max_cost is None or both <= spec.max_cost)
+    if spec.max_cost is not None and both > spec.max_cost:
+        return False
+    sent = prompt_tokens(spec)
+    usage = Usage(sent, first.tokens - sent)
+    dear, usual = (view.backends[one.backend].price.cost(usage) for one in (option, first))
+    return dear <= DEAREST * usual

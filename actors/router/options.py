@@ -89,7 +89,7 @@ def survey(
     """
     spec = task.spec
     assert spec is not None
-    needed, input_tokens = required(spec), _input_tokens(spec)
+    needed, input_tokens = required(spec), prompt_tokens(spec)
     options, excluded, later = [], [], set()
     until: datetime | None = None
     for name, backend in sorted(backends.items()):
@@ -189,7 +189,8 @@ def _predict(
     )
 
 
-def _input_tokens(spec: TaskSpec) -> int:
+def prompt_tokens(spec: TaskSpec) -> int:
+    """An estimate of the tokens that are sent."""
     messages = spec.input if isinstance(spec.input, tuple) else ()
     length = prompt_length(messages, spec.schema, spec.tools) + len(spec.system or "")
     if isinstance(spec.input, Blob):
