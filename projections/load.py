@@ -34,7 +34,8 @@ class BackendLoad(Struct, frozen=True):
     the failed calls since the last good one; ``reliability`` is the share of good ones, lately, in parts per million.
 
     ``proven`` counts good answers since it came into service, or back; ``suspect`` says that its breaker opened before
-    those. ``first_tokens`` are the newest times to a first token, or how long one was waited for in vain.
+    those. ``first_tokens`` are the newest times to a first token, or how long one was waited for in vain; ``work`` is
+    the average number of tokens of a call, in and out.
     """
 
     outstanding: Map[int] = Map()
@@ -50,6 +51,7 @@ class BackendLoad(Struct, frozen=True):
     proven: int = 0
     suspect: bool = False
     first_tokens: tuple[int, ...] = ()
+    work: int = 0
     waiting: Map[int] = Map()
     queued: tuple[int, ...] = (0,) * PRIORITIES
 
@@ -57,10 +59,16 @@ class BackendLoad(Struct, frozen=True):
         """The tokens that are worked on, or will be before new work of a priority."""
         return self.tokens - sum(self.queued[:priority])
 
-    def late_after(self, percent: int, least: int) -> int | None:
-        """The time in which so many percent of calls gave their first token; None when under ``least`` are known."""
+    def late_after(self, percent: int, least: int, task_id: str = "") -> int | None:
+        """The time in which so many percent of calls gave their first token; None when under ``least`` are known.
+
+        For a task that is larger than usual it is longer in proportion: a long prompt takes its time.
+        """
         known = len(self.first_tokens)
-        return sorted(self.first_tokens)[known * percent // 100] if known >= least else None
+        if known < least:
+            return None
+        usual, work = sorted(self.first_tokens)[known * percent // 100], max(self.work, 1)
+        return usual * max(self.outstanding.get(task_id, 0), work) // work
 
 
 class Load(Struct, frozen=True):
@@ -178,6 +186,7 @@ def _learn(state: Load, event: task.Completed) -> Load:
         first_token=_average(load.first_token, event.first_token, first=first),
         duration=_average(load.duration, event.duration, first=first),
         output=_average(load.output, event.usage.output, first=first),
+        work=_average(load.work, work, first=first),
         answered=load.answered + 1,
         failures=0,
         reliability=_average(load.reliability, PPM, first=False),

@@ -15,7 +15,7 @@ from callboard.actors.projector import Projector
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus
 from callboard.bus.subjects import heartbeat
-from callboard.projections.load import LOAD
+from callboard.projections.load import LOAD, BackendLoad
 
 BEAT_S: Final = 1.0
 LATE_PERCENT: Final = 95
@@ -26,7 +26,7 @@ LATE_LEAST_NS: Final = 20_000_000
 
 
 class CallBeat(Struct, frozen=True, array_like=True):
-    """A call under way. ``quiet`` is ns since its last token, or since it began; ``begun`` says that there was one."""
+    """A call. ``quiet`` is ns since its last token, or since it began; ``begun`` says that there was one."""
 
     task: str
     call: int
@@ -35,16 +35,24 @@ class CallBeat(Struct, frozen=True, array_like=True):
 
 
 class Heartbeat(Struct, frozen=True, omit_defaults=True):
-    """One replica's calls under way; ``heard`` is ns since the last token of any call it made, None if there was none.
+    """A replica is there, with so many calls ``under_way``, of which ``calls`` are quiet for longer than usual.
 
-    ``leaves`` says that it is the last one of a replica that ends.
+    ``heard`` is ns since the last token of any call it made, None if there was none. ``leaves`` says that it is the
+    last one of a replica that ends.
     """
 
     backend: str
     replica: str
+    under_way: int = 0
     calls: tuple[CallBeat, ...] = ()
     heard: int | None = None
     leaves: bool = False
+
+
+def late_after(load: BackendLoad, task_id: str) -> int | None:
+    """After how many ns without a token a task's call is late; None while that is not known."""
+    late = load.late_after(LATE_PERCENT, LATE_MEASURED, task_id)
+    return None if late is None else max(late, LATE_LEAST_NS)
 
 
 class Heart:
@@ -76,20 +84,23 @@ class Heart:
 
     def expect(self, task_id: str, call: int) -> asyncio.TimerHandle | None:
         """Beat at once if the call has no first token when 95 % of the backend's calls had theirs."""
-        load = self._projector.state(LOAD).backends.get(self._backend)
-        late = load.late_after(LATE_PERCENT, LATE_MEASURED) if load else None
+        late = self._late_after(task_id)
         if late is None:
             return None
-        delay_s = max(late, LATE_LEAST_NS) / 1e9
-        return asyncio.get_running_loop().call_later(delay_s, self._look, task_id, call)
+        return asyncio.get_running_loop().call_later(late / 1e9, self._look, task_id, call)
+
+    def _late_after(self, task_id: str) -> int | None:
+        load = self._projector.state(LOAD).backends.get(self._backend)
+        return late_after(load, task_id) if load else None
 
     def _look(self, task_id: str, call: int) -> None:
         if self._calls.is_late(task_id, call):
             self._late.set()
 
     async def _beat(self, *, leaves: bool = False) -> None:
-        calls = tuple(CallBeat(*told) for told in self._calls.told())
-        beat = Heartbeat(self._backend, self._replica, calls, self._calls.heard_ns, leaves)
+        under_way = [CallBeat(*told) for told in self._calls.told()]
+        calls = tuple(one for one in under_way if (late := self._late_after(one.task)) and one.quiet >= late)
+        beat = Heartbeat(self._backend, self._replica, len(under_way), calls, self._calls.heard_ns, leaves)
         try:
             await self._bus.signals.publish(heartbeat(self._backend, self._replica), msgspec.json.encode(beat))
         except BusError:

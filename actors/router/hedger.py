@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import structlog
 
-from callboard.actors.backend.heartbeat import LATE_LEAST_NS, LATE_MEASURED, LATE_PERCENT, CallBeat, Heartbeat
+from callboard.actors.backend.heartbeat import CallBeat, Heartbeat, late_after
 from callboard.actors.projector import Projector
 from callboard.actors.router.hedge import hedge, is_allowed
 from callboard.actors.router.route import View, seed_of
@@ -44,9 +44,9 @@ class Hedger:
     async def _hear(self, note: Note) -> None:
         beat = msgspec.json.decode(note.data, type=Heartbeat)
         load = self._projector.state(LOAD).backends.get(beat.backend)
-        late = load.late_after(LATE_PERCENT, LATE_MEASURED) if load and beat.calls else None
         for call in beat.calls:
-            if late is not None and not call.begun and call.quiet >= max(late, LATE_LEAST_NS):
+            late = late_after(load, call.task) if load else None
+            if late is not None and not call.begun and call.quiet >= late:
                 try:
                     await self._consider(call)
                 except BusError as error:

@@ -147,7 +147,7 @@ def not_now(backend: Backend, load: BackendLoad, out: int, now: datetime) -> str
     if backend.breaker is not Breaker.CLOSED and out:
         return "breaker half open, a call is trying it"
     if load.suspect and is_full(backend, load, out):
-        return f"in its slow start, {out} tasks out"
+        return "in its slow start"
     return None
 
 

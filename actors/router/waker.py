@@ -140,7 +140,7 @@ class Waker:
 
     async def _decide_if_parked(self, parked: _Parked) -> None:
         if parked.task in self._parked:  # no other router was faster
-            await self._decide(parked.task)
+            await _tried(parked.task, self._decide(parked.task))
 
     async def _take_away(self, name: str) -> None:
         """Give back to the router what a backend has that it can't do."""
@@ -150,7 +150,18 @@ class Waker:
             return
         told = f": {backend.reason}" if backend and evicts else " has no workers any more"
         for task_id in load.outstanding:
-            await self._tasks.tell(task_id, partial(_taken, name, f"backend {name}{told}", evicts))
+            wish = partial(_taken, name, f"backend {name}{told}", evicts)
+            await _tried(task_id, self._tasks.tell(task_id, wish))
+
+
+async def _tried(task_id: str, step: Awaitable[object]) -> None:
+    """One task that can't be read, or changed, does not stand in the way of the others."""
+    try:
+        await step
+    except BusError:
+        raise
+    except Exception:
+        _log.exception("could not look at it again", actor="router", task=task_id)
 
 
 def _taken(name: str, reason: str, started: bool, task: Task) -> list[TaskEvent]:

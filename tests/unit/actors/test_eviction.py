@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from msgspec.structs import replace
 from servers.callable_models import Answering, answering
 from servers.routers import routers
 
@@ -14,6 +15,7 @@ from callboard.actors.router.wedged import wedged
 from callboard.events.backend import Backend, BackendSpec, Breaker, Opened
 from callboard.events.chat import Usage
 from callboard.events.envelope import short_type
+from callboard.events.persistent import Map
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
 from callboard.projections.load import LOAD, BackendLoad
@@ -25,7 +27,7 @@ BACKEND = Backend("a", BackendSpec("openai", "m"))
 
 def beat(*quiet_s: float, heard_s: float | None = None) -> Heartbeat:
     calls = tuple(CallBeat(f"t{n}", 1, int(quiet * S), begun=False) for n, quiet in enumerate(quiet_s))
-    return Heartbeat("a", "0", calls, None if heard_s is None else int(heard_s * S))
+    return Heartbeat("a", "0", len(calls), calls, None if heard_s is None else int(heard_s * S))
 
 
 @pytest.mark.parametrize(
@@ -41,12 +43,15 @@ def beat(*quiet_s: float, heard_s: float | None = None) -> Heartbeat:
         (BACKEND, BackendLoad(), [beat(60, 70, 80)], False),
         (BACKEND, BackendLoad(first_tokens=(2 * S,) * 20), [beat(16, 17, 18)], False),
         (Backend("a", BackendSpec("openai", "m", concurrency=1)), KNOWN, [beat(6)], True),
-        (Backend("a", BackendSpec("openai", "m"), breaker=Breaker.HALF_OPEN), KNOWN, [beat(6)], True),
+        (Backend("a", BackendSpec("openai", "m"), breaker=Breaker.HALF_OPEN, openings=1), KNOWN, [beat(11)], True),
+        (BACKEND, replace(KNOWN, work=100, outstanding=Map({f"t{n}": 1000 for n in range(3)})), [beat(6, 7, 8)], False),
+        (Backend("a", BackendSpec("openai", "m"), openings=1), KNOWN, [beat(6, 7, 8)], False),
         (BACKEND, KNOWN, [], False),
     ],
     ids=[
         "three stuck", "on two replicas", "two stuck", "one is young", "one gave a token", "another replica did",
-        "long ago", "nothing known", "usually slow", "no more at a time", "the probe is stuck", "no beats",
+        "long ago", "nothing known", "usually slow", "no more at a time", "the probe is stuck", "long prompts",
+        "evicted before", "no beats",
     ],
 )  # fmt: skip
 def test_a_backend_is_wedged_when_nothing_comes_of_its_calls(backend, load, beats, is_wedged):

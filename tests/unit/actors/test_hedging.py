@@ -155,8 +155,7 @@ async def test_every_call_is_booked_once_whoever_dies(seed, monkeypatch):
     """Late calls, failures, and workers and routers killed in the middle of hedged tasks: each ends once."""
     for module in ("actors.router.router", "actors.backend.worker"):
         monkeypatch.setattr(f"callboard.{module}.ACK_WAIT_S", 0.1)
-    for module in ("actors.backend.heartbeat", "actors.router.hedger"):
-        monkeypatch.setattr(f"callboard.{module}.LATE_PERCENT", 80)
+    monkeypatch.setattr("callboard.actors.backend.heartbeat.LATE_PERCENT", 80)
     dice = random.Random(seed)
 
     async def say(_):

@@ -7,6 +7,7 @@ import pytest
 from servers.callable_models import Answering, answering
 from servers.routers import routers
 
+from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 from callboard.events import task
 from callboard.events.backend import (
     BackendSpec,
@@ -130,6 +131,26 @@ async def test_a_thousand_parked_tasks_come_back_in_order_and_not_at_once(count)
         assert events < 1000 * 3 + 200, "parked tasks say nothing while they wait"
         await company.settled()
         assert not company.routers[0][0].projector.state(LOAD).where
+
+
+async def test_a_probe_that_fails_costs_the_others_nothing(monkeypatch):
+    """Hundreds wait; one tries, and is told to wait as well: nothing is said of the rest."""
+    monkeypatch.setattr("callboard.actors.backend.breaker.PAUSE_S", 30.0)
+
+    async def fails(_):
+        raise ProviderError(FailureKind.UNAVAILABLE, "still down")
+
+    async with routers(4, "cheapest") as company:
+        await company.register("a")
+        await company.change("a", Opened("down", soon(60)))
+        handles = [await company.board.submit(f"{n}") for n in range(300)]
+        for handle in handles:
+            await parked(handle)
+        before = len(await company.history())
+        await company.hire("a", Answering(fails))
+        await company.change("a", Opened("heard of it", soon(0)))
+        await asyncio.sleep(0.5)
+        assert len(await company.history()) - before < 30
 
 
 def _within_its_window(history, lanes: int, routers: int) -> None:
