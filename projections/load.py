@@ -92,8 +92,8 @@ def apply(state: Load, envelope: Envelope) -> Load:
             hedged = state.hedged + (PPM - state.hedged) // RECENT_CALLS
             return replace(_join(_leave(state, entity, event.backend), entity, event), hedged=hedged)
         case task.Started():
-            state = replace(state, hedged=state.hedged - state.hedged // RECENT_CALLS)
-            return _change(state, event.backend, _begun(_of(state, event.backend), entity))
+            backends = state.backends.insert(event.backend, _begun(_of(state, event.backend), entity))
+            return Load(backends, state.where, state.hedged - state.hedged // RECENT_CALLS)
         case task.Completed():
             return _learn(_leave(state, entity), event)
         case task.Failed():
@@ -101,7 +101,8 @@ def apply(state: Load, envelope: Envelope) -> Load:
         case task.Released():
             return _leave(state, entity, event.backend)
         case task.Spent() if event.waited:
-            return _change(state, event.backend, _first_token(_of(state, event.backend), event.waited))
+            load = _of(state, event.backend)
+            return _change(state, event.backend, replace(load, first_tokens=_newest(load, event.waited)))
         case task.Parked() | task.Rejected() | task.Cancelled() | task.Expired() | task.DeadLettered():
             return _leave(state, entity)
         case backend.Opened():
@@ -116,7 +117,7 @@ def _of(state: Load, name: str) -> BackendLoad:
 
 
 def _change(state: Load, name: str, load: BackendLoad) -> Load:
-    return msgspec.structs.replace(state, backends=state.backends.insert(name, load))
+    return Load(state.backends.insert(name, load), state.where, state.hedged)
 
 
 def _join(state: Load, task_id: str, event: task.Assigned | Hedged) -> Load:
@@ -129,7 +130,7 @@ def _join(state: Load, task_id: str, event: task.Assigned | Hedged) -> Load:
         queued=_shifted(load.queued, priority, event.tokens),
     )
     where = state.where.insert(task_id, (*state.where.get(task_id, ()), event.backend))
-    return msgspec.structs.replace(_change(state, event.backend, load), where=where)
+    return Load(state.backends.insert(event.backend, load), where, state.hedged)
 
 
 def _begun(load: BackendLoad, task_id: str) -> BackendLoad:
@@ -147,14 +148,15 @@ def _leave(state: Load, task_id: str, only: str = "") -> Load:
     left = tuple(name for name in where if only and name != only)
     if left == where:
         return state
+    backends = state.backends
     for name in where:
         if name not in left:
-            load = _begun(state.backends[name], task_id)
+            load = _begun(backends[name], task_id)
             tokens = load.tokens - load.outstanding[task_id]
             load = msgspec.structs.replace(load, outstanding=load.outstanding.discard(task_id), tokens=tokens)
-            state = _change(state, name, load)
+            backends = backends.insert(name, load)
     places = state.where.insert(task_id, left) if left else state.where.discard(task_id)
-    return msgspec.structs.replace(state, where=places)
+    return Load(backends, places, state.hedged)
 
 
 def _shifted(queued: tuple[int, ...], priority: int, tokens: int) -> tuple[int, ...]:
@@ -169,13 +171,12 @@ def _fail(state: Load, event: task.Failed) -> Load:
     return _change(state, event.backend, load)
 
 
-def _first_token(load: BackendLoad, after: int) -> BackendLoad:
-    kept = (*load.first_tokens[1 - KEPT_FIRST_TOKENS :], after)
-    return msgspec.structs.replace(load, first_tokens=kept)
+def _newest(load: BackendLoad, first_token: int) -> tuple[int, ...]:
+    return (*load.first_tokens[1 - KEPT_FIRST_TOKENS :], first_token)
 
 
 def _learn(state: Load, event: task.Completed) -> Load:
-    load = _first_token(_of(state, event.backend), event.first_token)
+    load = _of(state, event.backend)
     first = load.answered == 0
     work = max(event.usage.input + event.usage.output, 1)
     writing = max(event.duration - event.first_token, 0)
@@ -191,6 +192,7 @@ def _learn(state: Load, event: task.Completed) -> Load:
         failures=0,
         reliability=_average(load.reliability, PPM, first=False),
         proven=load.proven + 1,
+        first_tokens=_newest(load, event.first_token),
     )
     return _change(state, event.backend, load)
 

@@ -10,7 +10,7 @@ from callboard.events import task
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, Unknown
 from callboard.events.persistent import Map
-from callboard.events.placement import Placed
+from callboard.events.placement import Hedged, Placed
 from callboard.events.task import Status
 from callboard.events.task_spec import Blob, TaskSpec, newest_text
 from callboard.projections.projection import Projection
@@ -92,29 +92,44 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
     if isinstance(event, Unknown):
         return row
     placed = task.placed_after(row.placed, event)  # type: ignore[arg-type]  # the kind says which union it is
-    if placed is not row.placed:
-        row = replace(row, placed=placed)
     match event:
         case task.Parked():
-            row = replace(row, status=Status.PARKED, backend=None, reason=event.reason)
-            return replace(row, parked_until=event.until, waits=event.waits)
+            return replace(
+                row,
+                status=Status.PARKED,
+                backend=None,
+                placed=placed,
+                reason=event.reason,
+                parked_until=event.until,
+                waits=event.waits,
+            )
         case task.Assigned():
-            row = replace(row, status=Status.ASSIGNED, backend=event.backend, why=event.decision.reason)
-            return replace(row, parked_until=None, waits=())
+            return replace(
+                row,
+                status=Status.ASSIGNED,
+                backend=event.backend,
+                placed=placed,
+                why=event.decision.reason,
+                parked_until=None,
+                waits=(),
+            )
+        case Hedged():
+            return replace(row, placed=placed)
         case task.Released():
             status, backend = task.standing(placed, Status.SUBMITTED, None)
-            row = replace(row, status=status, backend=backend, reason=event.reason)
-            return replace(row, parked_until=None, waits=())
+            row = replace(row, parked_until=None, waits=())
+            return replace(row, status=status, backend=backend, placed=placed, reason=event.reason)
         case task.Started():
-            return replace(row, status=Status.STARTED, calls=event.call)
+            return replace(row, status=Status.STARTED, placed=placed, calls=event.call)
         case task.Interrupted():
             status, backend = task.standing(placed, row.status, row.backend)
-            return replace(row, status=status, backend=backend)
+            return replace(row, status=status, backend=backend, placed=placed)
         case task.Completed():
             return replace(
                 row,
                 status=Status.COMPLETED,
                 backend=event.backend,
+                placed=placed,
                 cost=row.cost + event.cost,
                 usage=row.usage + event.usage,
                 first_token=event.first_token,
@@ -128,6 +143,7 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
                 row,
                 status=status,
                 backend=backend,
+                placed=placed,
                 cost=row.cost + event.cost,
                 usage=row.usage + event.usage,
                 reason=event.failure.message,
@@ -135,11 +151,11 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
         case task.Spent():
             return replace(row, cost=row.cost + event.cost, usage=row.usage + event.usage)
         case task.Cancelled():
-            return replace(row, status=Status.CANCELLED, reason=event.reason, ended=envelope.time)
+            return replace(row, status=Status.CANCELLED, placed=placed, reason=event.reason, ended=envelope.time)
         case task.Expired():
-            return replace(row, status=Status.EXPIRED, reason="deadline passed", ended=envelope.time)
+            return replace(row, status=Status.EXPIRED, placed=placed, reason="deadline passed", ended=envelope.time)
         case task.DeadLettered():
-            return replace(row, status=Status.DEAD, reason=event.reason, ended=envelope.time)
+            return replace(row, status=Status.DEAD, placed=placed, reason=event.reason, ended=envelope.time)
         case task.Evaluated():
             return replace(row, score=event.score)
         case task.Requeued():
