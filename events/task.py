@@ -80,7 +80,7 @@ class Started(Struct, frozen=True, omit_defaults=True):
 
 
 class Interrupted(Struct, frozen=True, omit_defaults=True):
-    """The worker of ``call`` went away; whether the model answered, and what it cost, is not known (yet)."""
+    """The worker of ``call`` went away, or is given up; whether the model answered, and its cost, is not yet known."""
 
     type: ClassVar[str] = "callboard.task.interrupted.v1"
     backend: str

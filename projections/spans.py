@@ -197,7 +197,9 @@ def _first_token(run: Run, event: task.Completed) -> tuple[SpanEvent, ...]:
 def _interrupted(run: Run, envelope: Envelope, call: int) -> tuple[Run, tuple[Span, ...]]:
     attributes: Attributes = {semconv.ERROR_TYPE: "interrupted"}
     open_call = run.phase.span if run.phase and run.phase.stage == "chat" else run.last_call
-    run, done = leave(run, envelope, attributes, error="its worker went away; what came of it is not known")
+    run, done = leave(
+        run, envelope, attributes, error="given up, or its worker went away; what came of it is not known"
+    )
     return msgspec.structs.replace(run, unsettled=run.unsettled | {str(call): open_call}), done
 
 

@@ -6,7 +6,7 @@ from callboard.actors.backend.breaker import verdict
 from callboard.actors.backend.providers.provider import ProviderError
 from callboard.actors.projector import Projector
 from callboard.bus.clock import now
-from callboard.bus.entities import Entities
+from callboard.bus.entities import NEWEST, Entities
 from callboard.events.backend import Backend, BackendEvent, Breaker, Closed, HalfOpened
 from callboard.events.envelope import Envelope
 from callboard.projections.load import LOAD
@@ -41,10 +41,13 @@ class Health:
 
     async def probe(self, cause: Envelope) -> bool:
         """Whether the call for the cause's task may try the backend: of all replicas, one at a time may."""
-        places = self._projector.state(LOAD).where
+        loaded = await self._backends.load(self._name, at_least=NEWEST)
+        await self._projector.reached(loaded.seq)  # where the task is that tries it, if one does
+        other, places = loaded.state.probe, self._projector.state(LOAD).where
+        tries = other != cause.entity and self._name in places.get(other, ())
 
         def wish(backend: Backend) -> list[BackendEvent]:
-            taken = backend.probe not in {"", cause.entity} and self._name in places.get(backend.probe, ())
+            taken = tries or backend.probe not in {other, cause.entity}
             return [] if backend.breaker is Breaker.CLOSED or _waits(backend) or taken else [HalfOpened(cause.entity)]
 
         state = (await self._backends.tell(self._name, wish, cause=cause)).entity.state

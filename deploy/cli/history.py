@@ -136,7 +136,7 @@ def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
                 else:
                     call.why = f"{event.failure.kind}: {event.failure.message}"
             case task.Interrupted() if event.call == call.call:
-                call.state, call.ended, call.why = "interrupted", time, "its worker went away"
+                call.state, call.ended, call.why = "interrupted", time, "given up, or its worker went away"
             case task.Spent() if event.call == call.call:
                 call.state, call.ended = "wasted", call.ended or time
                 call.usage, call.cost, call.why = event.usage, event.cost, event.reason
@@ -168,7 +168,7 @@ def _told(event: task.TaskEvent | object) -> str:
         case task.Failed():
             return f"call {event.call} on {event.backend}, {event.failure.kind}: {event.failure.message}"
         case task.Interrupted():
-            return f"call {event.call} on {event.backend}: its worker went away"
+            return f"call {event.call} on {event.backend}: given up, or its worker went away"
         case task.Spent():
             return f"call {event.call} on {event.backend}, not used: {event.reason}"
         case task.Parked():

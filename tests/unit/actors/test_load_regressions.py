@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -12,6 +13,7 @@ from servers.routers import routers
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 from callboard.events import task
 from callboard.events.backend import Breaker, HalfOpened, Opened
+from callboard.events.envelope import short_type
 from callboard.events.task import Status
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
@@ -227,3 +229,23 @@ def _never_called_while_open(history) -> None:
                 breaker = Breaker.CLOSED
                 probing.clear()
     assert probes
+
+
+async def test_a_call_that_lost_its_worker_waits_for_an_open_breaker(monkeypatch):
+    """Its backend may not be called now, so another does it; it is no failure of the step, and no dead letter."""
+    for module in ("actors.router.router", "actors.backend.worker"):
+        monkeypatch.setattr(f"callboard.{module}.ACK_WAIT_S", 0.1)
+    async with routers(1, "cheapest") as company:
+        hanging = Answering(hangs)
+        await company.register("a", price=1)
+        await company.register("b", price=1_000_000)
+        await company.hire("a", hanging)
+        await company.hire("b", answering("from b"))
+        handle = await company.board.submit("question")
+        await until(lambda: hanging.requests)
+        await company.workers.pop("a/0").kill()
+        await company.change("a", Opened("down", datetime.now(UTC) + timedelta(seconds=60)))
+        await company.hire("a", hanging)
+        assert (await handle.result(5)).backend == "b"
+        told = [short_type(e.event) for e in await company.history() if e.entity == handle.id]
+        assert told[2:6] == ["started", "interrupted", "released", "assigned"]
