@@ -109,11 +109,11 @@ async def test_counters_drift_after_kills(seed, monkeypatch):
 
 
 async def test_a_slow_backend_gets_as_much_as_a_quick_one():
-    """One that takes ten times as long gets about a tenth, once that is known."""
+    """One that takes ten times as long gets about a tenth, once that is known; far from a half in any case."""
     async with routers(1, "fastest") as company:
         for name in ("quick", "slow"):
             await company.register(name, concurrency=2)
-        quick, slow = answering("x", after_s=0.005), answering("x", after_s=0.05)
+        quick, slow = answering("x", after_s=0.02), answering("x", after_s=0.2)
         await company.hire("quick", quick)
         await company.hire("slow", slow)
         for pinned in ("quick", "slow") * 3:
@@ -122,7 +122,7 @@ async def test_a_slow_backend_gets_as_much_as_a_quick_one():
         handles = [await company.board.submit(f"question {n}", max_tokens=4) for n in range(110)]
         for handle in handles:
             await handle.result(20)
-        assert len(slow.requests) - 3 <= 2 * 110 // 11
+        assert len(slow.requests) - 3 <= 3 * 110 // 11
         assert len(quick.requests) + len(slow.requests) == 116
 
 
