@@ -4,6 +4,7 @@ Outstanding work is a set of tasks, never a counter: an event that comes twice, 
 make it drift. Averages are integers, moved an eighth of the way to each new measurement.
 """
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -31,7 +32,8 @@ class BackendLoad(Struct, frozen=True):
 
     ``per_token`` is a call's duration by token of work, in and out: what queued work takes. ``per_output`` is the time
     from one token of the answer to the next. ``output`` is the average number of tokens answered. ``failures`` counts
-    the failed calls since the last good one; ``reliability`` is the share of good ones, lately, in parts per million.
+    the failed calls since the last good one; ``reliability`` is the share of good ones, lately, in parts per million,
+    and ``failed_at`` when one failed last that counts in it.
 
     ``proven`` counts good answers since it came into service, or back; ``suspect`` says that its breaker opened before
     those. ``first_tokens`` are the newest times to a first token, or how long one was waited for in vain; ``work`` is
@@ -48,6 +50,7 @@ class BackendLoad(Struct, frozen=True):
     answered: int = 0
     failures: int = 0
     reliability: int = PPM
+    failed_at: datetime | None = None
     proven: int = 0
     suspect: bool = False
     first_tokens: tuple[int, ...] = ()
@@ -97,7 +100,7 @@ def apply(state: Load, envelope: Envelope) -> Load:
         case task.Completed():
             return _learn(_leave(state, entity), event)
         case task.Failed():
-            return _fail(_leave(state, entity, event.backend), event)
+            return _fail(_leave(state, entity, event.backend), event, envelope.time)
         case task.Released():
             return _leave(state, entity, event.backend)
         case task.Spent() if event.waited:
@@ -163,11 +166,12 @@ def _shifted(queued: tuple[int, ...], priority: int, tokens: int) -> tuple[int, 
     return (*queued[:priority], queued[priority] + tokens, *queued[priority + 1 :])
 
 
-def _fail(state: Load, event: task.Failed) -> Load:
+def _fail(state: Load, event: task.Failed, time: datetime) -> Load:
     load = _of(state, event.backend)
-    told = event.failure.kind not in {"rate_limited", "invalid"}
-    reliability = _average(load.reliability, 0, first=False) if told else load.reliability
-    load = msgspec.structs.replace(load, failures=load.failures + 1, reliability=reliability)
+    load = msgspec.structs.replace(load, failures=load.failures + 1)
+    if event.failure.kind not in {"rate_limited", "invalid"}:
+        reliability = _average(load.reliability, 0, first=False)
+        load = msgspec.structs.replace(load, reliability=reliability, failed_at=time)
     return _change(state, event.backend, load)
 
 

@@ -1,7 +1,7 @@
 """Which backends could do a task, and what each would probably cost and take. Pure: time and seeds are arguments."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -22,10 +22,14 @@ DEFAULT_OUTPUT: Final = 256
 DEFAULT_PER_TOKEN: Final = 3_000_000
 DEFAULT_PER_OUTPUT: Final = 15_000_000
 DEFAULT_FIRST_TOKEN: Final = 300_000_000
+MICROSECOND: Final = timedelta(microseconds=1)
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MINUTE: Final = 60 * NS_PER_S
 LEAST_RELIABLE: Final = 50_000
 """However often a backend fails, no more tries than 20 are expected until one succeeds."""
+
+FORGIVEN: Final = timedelta(minutes=1)
+"""A minute after its last failure a backend counts as reliable again: one that nobody asks can't prove it."""
 
 
 class Option(Struct, frozen=True):
@@ -101,7 +105,7 @@ def survey(
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
-        option = _predict(task, spec, backend, load, extra.get(name, 0), out, input_tokens, qualities[name])
+        option = _predict(task, spec, backend, load, extra.get(name, 0), out, input_tokens, qualities[name], now)
         if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
             refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         if refusal is None:
@@ -160,6 +164,7 @@ def _predict(
     out: int,
     input_tokens: int,
     quality: int,
+    now: datetime,
 ) -> Option:
     offered = backend.spec
     assert offered is not None
@@ -179,7 +184,7 @@ def _predict(
     return Option(
         backend=backend.id,
         cost=backend.price.cost(Usage(input_tokens, output)),
-        latency=latency * PPM // max(load.reliability, LEAST_RELIABLE),
+        latency=latency * PPM // max(_reliability(load, now), LEAST_RELIABLE),
         tokens=input_tokens + output,
         quality=quality,
         failed=task.failure is not None and task.backend == backend.id,
@@ -187,6 +192,14 @@ def _predict(
         room=width - out,
         capacity=max(width * NS_PER_S // max(per_token, 1), 1),
     )
+
+
+def _reliability(load: BackendLoad, now: datetime) -> int:
+    """How many of its calls are good, in parts per million; failures fade."""
+    if load.failed_at is None:
+        return PPM
+    ago = min(max(now - load.failed_at, timedelta(0)), FORGIVEN)
+    return load.reliability + (PPM - load.reliability) * (ago // MICROSECOND) // (FORGIVEN // MICROSECOND)
 
 
 def prompt_tokens(spec: TaskSpec) -> int:
