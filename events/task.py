@@ -48,7 +48,8 @@ class Parked(Struct, frozen=True, omit_defaults=True):
 class Assigned(Struct, frozen=True, omit_defaults=True):
     """The router chose a backend, for the ``attempt``-th time. ``tokens`` is the predicted work, in and out.
 
-    Among what waits for the backend, the highest ``priority`` is first.
+    ``cached`` of them are probably in the backend's prefix cache; ``service`` is the predicted time of the call in ns,
+    once it begins. Among what waits for the backend, the highest ``priority`` is first.
     """
 
     type: ClassVar[str] = "callboard.task.assigned.v1"
@@ -57,6 +58,8 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     tokens: int
     decision: Decision
     priority: int = 0
+    cached: int = 0
+    service: int = 0
 
 
 class Released(Struct, frozen=True, omit_defaults=True):

@@ -1,7 +1,8 @@
 """What each backend has to do, and how fast and how well it has been doing it.
 
 Outstanding work is a set of tasks, never a counter: an event that comes twice, or an end without a beginning, cannot
-make it drift. Averages are integers, moved an eighth of the way to each new measurement.
+make it drift. Averages are integers, moved an eighth of the way to each new measurement; that of an answer's length,
+which varies more, a sixty-fourth.
 """
 
 from typing import Final
@@ -13,24 +14,38 @@ from callboard.events import task
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.projections.projection import Projection
+from callboard.projections.trend import Trend
 
 SMOOTHING: Final = 8
+OUTPUT_SMOOTHING: Final = 64
+PER_TASK: Final = 1000
+"""``writing`` counts tasks in thousandths, so that whole numbers are fine enough."""
+
+
+class Work(Struct, frozen=True):
+    """Work that is assigned: how many tasks, their predicted tokens, and the time in ns that their calls will take."""
+
+    tasks: int = 0
+    tokens: int = 0
+    service: int = 0
 
 
 class BackendLoad(Struct, frozen=True):
-    """One backend. ``outstanding`` are the predicted tokens of each task assigned to it, ``tokens`` their sum.
+    """One backend. ``outstanding`` is the work of each task assigned to it, of which ``tokens`` and ``service`` are sums.
 
     Averages in ns: ``first_token`` and ``duration`` of a call.
 
     ``per_token`` is a call's duration by token of work, in and out: what queued work takes. ``per_output`` is the time
-    from one token of the answer to the next. ``output`` is the average number of tokens answered. ``failures`` counts
-    the failed calls since the last good one.
+    from one token of the answer to the next, and ``writing`` how it grows with the tasks that are out at a time.
+    ``output`` is the average number of tokens answered. ``failures`` counts the failed calls since the last good one.
     """
 
-    outstanding: Map[int] = Map()
+    outstanding: Map[Work] = Map()
     tokens: int = 0
+    service: int = 0
     per_token: int = 0
     per_output: int = 0
+    writing: Trend = Trend()
     first_token: int = 0
     duration: int = 0
     output: int = 0
@@ -53,10 +68,9 @@ def apply(state: Load, envelope: Envelope) -> Load:
     match event:
         case task.Assigned():
             state = _leave(state, envelope.entity)
-            return _join(state, envelope.entity, event.backend, event.tokens)
+            return _join(state, envelope.entity, event)
         case task.Completed():
-            state = _leave(state, envelope.entity)
-            return _learn(state, event)
+            return _learn(_leave(state, envelope.entity), event)
         case task.Failed():
             state = _leave(state, envelope.entity)
             load = state.backends.get(event.backend, BackendLoad())
@@ -69,12 +83,16 @@ def apply(state: Load, envelope: Envelope) -> Load:
     return state
 
 
-def _join(state: Load, task_id: str, backend: str, tokens: int) -> Load:
-    load = state.backends.get(backend, BackendLoad())
+def _join(state: Load, task_id: str, event: task.Assigned) -> Load:
+    load = state.backends.get(event.backend, BackendLoad())
+    work = Work(1, event.tokens, event.service or event.tokens * load.per_token)
     load = msgspec.structs.replace(
-        load, outstanding=load.outstanding.insert(task_id, tokens), tokens=load.tokens + tokens
+        load,
+        outstanding=load.outstanding.insert(task_id, work),
+        tokens=load.tokens + work.tokens,
+        service=load.service + work.service,
     )
-    return Load(state.backends.insert(backend, load), state.where.insert(task_id, backend))
+    return Load(state.backends.insert(event.backend, load), state.where.insert(task_id, event.backend))
 
 
 def _leave(state: Load, task_id: str) -> Load:
@@ -82,10 +100,12 @@ def _leave(state: Load, task_id: str) -> Load:
     if backend is None:
         return state
     load = state.backends[backend]
+    work = load.outstanding[task_id]
     load = msgspec.structs.replace(
         load,
         outstanding=load.outstanding.discard(task_id),
-        tokens=load.tokens - load.outstanding[task_id],
+        tokens=load.tokens - work.tokens,
+        service=load.service - work.service,
     )
     return Load(state.backends.insert(backend, load), state.where.discard(task_id))
 
@@ -94,14 +114,16 @@ def _learn(state: Load, event: task.Completed) -> Load:
     load = state.backends.get(event.backend, BackendLoad())
     first = load.answered == 0
     work = max(event.usage.input + event.usage.output, 1)
-    writing = max(event.duration - event.first_token, 0)
+    per_output = max(event.duration - event.first_token, 0) // max(event.usage.output - 1, 1)
+    several = event.usage.output > 1
     load = msgspec.structs.replace(
         load,
         per_token=_average(load.per_token, event.duration // work, first=first),
-        per_output=_average(load.per_output, writing // max(event.usage.output - 1, 1), first=first),
+        per_output=_average(load.per_output, per_output, first=first),
+        writing=load.writing.learn((len(load.outstanding) + 1) * PER_TASK, per_output) if several else load.writing,
         first_token=_average(load.first_token, event.first_token, first=first),
         duration=_average(load.duration, event.duration, first=first),
-        output=_average(load.output, event.usage.output, first=first),
+        output=load.output + (event.usage.output - load.output) // min(load.answered + 1, OUTPUT_SMOOTHING),
         answered=load.answered + 1,
         failures=0,
     )
@@ -112,4 +134,4 @@ def _average(average: int, measured: int, *, first: bool) -> int:
     return measured if first else average + (measured - average) // SMOOTHING
 
 
-LOAD: Final = Projection("load", 1, Load, apply)
+LOAD: Final = Projection("load", 2, Load, apply)

@@ -10,7 +10,8 @@ from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
-from callboard.projections.load import BackendLoad
+from callboard.projections.load import OUTPUT_SMOOTHING, PER_TASK, BackendLoad, Work
+from callboard.projections.prefixes import Cache
 
 TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 """Quality in parts per million that a tier is taken to have as long as nothing was measured."""
@@ -18,7 +19,6 @@ TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 PERCENT: Final = 10_000
 
 DEFAULT_OUTPUT: Final = 256
-DEFAULT_PER_TOKEN: Final = 3_000_000
 DEFAULT_PER_OUTPUT: Final = 15_000_000
 DEFAULT_FIRST_TOKEN: Final = 300_000_000
 NS_PER_MINUTE: Final = 60_000_000_000
@@ -27,7 +27,8 @@ NS_PER_MINUTE: Final = 60_000_000_000
 class Option(Struct, frozen=True):
     """A backend that can do the task: predicted ``cost`` (micro-dollars), ``latency`` (ns), ``tokens`` (in and out).
 
-    ``quality`` is that of the answer to expect, in parts per million.
+    ``quality`` is that of the answer to expect, in parts per million. ``cached`` are the input tokens that it has
+    probably kept; ``service`` is the part of the latency that is no waiting.
 
     ``failed`` says that it was the last to fail this very task.
     """
@@ -38,11 +39,13 @@ class Option(Struct, frozen=True):
     tokens: int
     quality: int
     failed: bool = False
+    cached: int = 0
+    service: int = 0
 
     @property
     def candidate(self) -> Candidate:
         """How the decision records it."""
-        return Candidate(self.backend, self.cost, self.latency, self.quality)
+        return Candidate(self.backend, self.cost, self.latency, self.quality, None, self.cached)
 
 
 class Survey(Struct, frozen=True):
@@ -65,43 +68,69 @@ def required(spec: TaskSpec) -> tuple[str, ...]:
     return (*asked, *(name for name, given in implied if given and name not in asked))
 
 
-def survey(
-    task: Task,
-    backends: Mapping[str, Backend],
-    loads: Mapping[str, BackendLoad],
-    extra: Mapping[str, int],
-    qualities: Mapping[str, int],
-    now: datetime,
-) -> Survey:
-    """Look at every backend.
+class Surroundings(Struct, frozen=True):
+    """What is known of the backends: their loads, and what their prefix caches hold and how fast they read.
 
-    ``extra`` are tokens assigned by this router that ``loads`` do not show yet, ``qualities`` the quality to expect of
-    each backend for this task, in parts per million.
+    ``extra`` is work assigned by this router that ``loads`` do not show yet, ``qualities`` the quality to expect of
+    each for this task in parts per million, ``cached`` the tokens of its prompt that each has kept.
     """
+
+    loads: Mapping[str, BackendLoad]
+    extra: Mapping[str, Work]
+    qualities: Mapping[str, int]
+    caches: Mapping[str, Cache]
+    cached: Mapping[str, int]
+
+
+def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, now: datetime) -> Survey:
+    """Look at every backend."""
     spec = task.spec
     assert spec is not None
     needed, input_tokens = required(spec), _input_tokens(spec)
     options, excluded, later = [], [], set()
     until: datetime | None = None
+    outputs = _outputs(backends, around.loads, spec.max_tokens)
     for name, backend in sorted(backends.items()):
-        load = loads.get(name, _IDLE)
-        refusal = _misfit(task, spec, backend, needed, input_tokens, qualities[name])
-        if refusal is None and (wait := _not_now(backend, load, extra.get(name, 0), now)):
+        load, extra = around.loads.get(name, _IDLE), around.extra.get(name, _NOTHING)
+        refusal = _misfit(task, spec, backend, needed, input_tokens, around.qualities[name])
+        if refusal is None and (wait := _not_now(backend, load, extra, now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
-        option = _predict(task, spec, backend, load, extra.get(name, 0), input_tokens, qualities[name])
-        if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
-            refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         if refusal is None:
-            options.append(option)
-        else:
-            excluded.append(Candidate(name, excluded=refusal))
+            assert backend.spec is not None
+            option = _predict(task, backend, load, extra, around, input_tokens, outputs[backend.spec.model])
+            if spec.max_cost is None or task.cost + option.cost <= spec.max_cost:
+                options.append(option)
+                continue
+            refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
+        excluded.append(Candidate(name, excluded=refusal))
     return Survey(tuple(options), tuple(excluded), frozenset(later), until)
 
 
 _IDLE: Final = BackendLoad()
+_NOTHING: Final = Work()
+_UNREAD: Final = Cache()
+
+
+def _outputs(backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad], most: int | None) -> dict[str, int]:
+    """The length of answer to expect of each model, in tokens.
+
+    How long an answer gets does not depend on where a model runs: what all its backends saw is put together, or chance
+    would make one of two equal backends look faster.
+    """
+    totals: dict[str, int] = {}
+    weights: dict[str, int] = {}
+    for name, backend in backends.items():
+        if backend.spec is None:
+            continue
+        model, load = backend.spec.model, loads.get(name, _IDLE)
+        weight = min(load.answered, OUTPUT_SMOOTHING)
+        totals[model] = totals.get(model, 0) + weight * load.output
+        weights[model] = weights.get(model, 0) + weight
+    expected = {model: totals[model] // weight if weight else DEFAULT_OUTPUT for model, weight in weights.items()}
+    return {model: min(output, most) for model, output in expected.items()} if most else expected
 
 
 def _misfit(
@@ -112,9 +141,11 @@ def _misfit(
     assert offered is not None
     if spec.backend is not None and spec.backend != backend.id:
         return f"the task is pinned to {spec.backend}"
-    if missing := [capability for capability in needed if capability not in offered.capabilities]:
+    if any(capability not in offered.capabilities for capability in needed):
+        missing = [capability for capability in needed if capability not in offered.capabilities]
         return f"does not offer {', '.join(missing)}"
-    if missing := [policy for policy in needs.data_policy if policy not in offered.data_policy]:
+    if any(policy not in offered.data_policy for policy in needs.data_policy):
+        missing = [policy for policy in needs.data_policy if policy not in offered.data_policy]
         return f"does not promise {', '.join(missing)}"
     window = max(needs.context or 0, input_tokens + (spec.max_tokens or 0))
     if window > offered.context:
@@ -126,7 +157,7 @@ def _misfit(
     return None
 
 
-def _not_now(backend: Backend, load: BackendLoad, extra: int, now: datetime) -> str | None:
+def _not_now(backend: Backend, load: BackendLoad, extra: Work, now: datetime) -> str | None:
     """Why this backend gets no work at the moment."""
     if backend.draining:
         return "is draining"
@@ -134,36 +165,55 @@ def _not_now(backend: Backend, load: BackendLoad, extra: int, now: datetime) -> 
         return "is scaled to 0"
     if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
         return f"breaker open until {backend.until.isoformat(timespec='seconds')}: {backend.reason}"
-    if backend.breaker is not Breaker.CLOSED and (load.outstanding or extra):
+    if backend.breaker is not Breaker.CLOSED and (load.outstanding or extra.tasks):
         return "breaker half open, a call is trying it"
     return None
 
 
 def _predict(
-    task: Task, spec: TaskSpec, backend: Backend, load: BackendLoad, extra: int, input_tokens: int, quality: int
+    task: Task,
+    backend: Backend,
+    load: BackendLoad,
+    extra: Work,
+    around: Surroundings,
+    input_tokens: int,
+    output: int,
 ) -> Option:
-    offered = backend.spec
+    name, offered, quality = backend.id, backend.spec, around.qualities[backend.id]
     assert offered is not None
-    output = load.output or DEFAULT_OUTPUT
-    if spec.max_tokens:
-        output = min(output, spec.max_tokens)
-    per_token = load.per_token or DEFAULT_PER_TOKEN
-    per_output = load.per_output if load.answered else DEFAULT_PER_OUTPUT
+    cached = min(around.cached.get(name, 0), input_tokens)
+    cache = around.caches.get(name, _UNREAD)
     lanes = max(backend.replicas * offered.concurrency, 1)
-    queued = load.tokens + extra
-    wait = queued * per_token // lanes
+    tasks = len(load.outstanding) + extra.tasks
+    service = _service(load, cache, tasks if tasks < lanes else lanes - 1, input_tokens - cached, output)
+    wait = 0
+    if tasks >= lanes:
+        # until as many calls have ended as there are tasks that must go before this one
+        queued = load.service + extra.service
+        wait = queued * (tasks - lanes + 1) // (tasks * lanes)
     if offered.tpm:
-        wait = max(wait, queued * NS_PER_MINUTE // offered.tpm)
+        wait = max(wait, (load.tokens + extra.tokens) * NS_PER_MINUTE // offered.tpm)
     if offered.rpm:
-        wait = max(wait, len(load.outstanding) * NS_PER_MINUTE // offered.rpm)
+        wait = max(wait, tasks * NS_PER_MINUTE // offered.rpm)
     return Option(
-        backend=backend.id,
-        cost=backend.price.cost(Usage(input_tokens, output)),
-        latency=wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_output,
-        tokens=input_tokens + output,
-        quality=quality,
-        failed=task.failure is not None and task.backend == backend.id,
+        name,
+        # a cache that is never reported is never billed for either
+        backend.price.cost(Usage(input_tokens, output, cached if cache.reports else 0)),
+        wait + service,
+        input_tokens + output,
+        quality,
+        task.failure is not None and task.backend == name,
+        cached,
+        service,
     )
+
+
+def _service(load: BackendLoad, cache: Cache, others: int, unread: int, output: int) -> int:
+    """The time in ns to read what is not cached and to write an answer, beside ``others`` at work."""
+    reading, writing = cache.reading, load.writing
+    first = reading.base + reading.slope * unread if reading.count else load.first_token or DEFAULT_FIRST_TOKEN
+    each = writing.base + writing.slope * (others + 1) * PER_TASK if writing.count else DEFAULT_PER_OUTPUT
+    return first + output * each
 
 
 def _input_tokens(spec: TaskSpec) -> int:

@@ -1,41 +1,44 @@
 """The routing decision, pure: a task and the view of the world in, the event to append out."""
 
 import difflib
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import TIER_QUALITY, Option, Survey, required, survey
+from callboard.actors.router.options import TIER_QUALITY, Surroundings, Survey, required, survey
 from callboard.actors.router.policies.policy import Policy
+from callboard.actors.router.twins import Crowd, draw
 from callboard.events.backend import Backend
 from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
-from callboard.projections.load import BackendLoad
+from callboard.projections.load import BackendLoad, Work
+from callboard.projections.prefixes import Prefixes, held
 from callboard.projections.quality import Quality, estimates
 
 Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired
 
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
-PPM: Final = 1_000_000
 
 
 class View(Struct, frozen=True):
     """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments.
 
-    ``money`` is what a micro-dollar counts for: more than 1 when spending runs ahead of its pace.
+    ``money`` is what a micro-dollar counts for: more than 1 when spending runs ahead of its pace. ``routers`` is how
+    many decide at the moment, on views like this one.
     """
 
     backends: Mapping[str, Backend]
     loads: Mapping[str, BackendLoad]
-    extra: Mapping[str, int]
+    extra: Mapping[str, Work]
     seen: int
     quality: Quality = Quality()
     money: float = 1.0
+    prefixes: Prefixes = Prefixes()
+    routers: int = 1
 
 
 class Rules(Struct, frozen=True):
@@ -46,8 +49,11 @@ class Rules(Struct, frozen=True):
     max_attempts: int = 5
 
 
-def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Verdict:
-    """What is to be done with a task that waits. The same arguments give the same verdict."""
+def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix: bytes = b"") -> Verdict:
+    """What is to be done with a task that waits, whose prompt begins with ``prefix``.
+
+    The same arguments give the same verdict.
+    """
     spec = task.spec
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
@@ -64,39 +70,36 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
     looks = features(spec)
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
     qualities = estimates(view.quality, looks, priors)
-    found = survey(task, view.backends, view.loads, view.extra, qualities, now)
+    cached = held(view.prefixes, prefix) if prefix else {}
+    around = Surroundings(view.loads, view.extra, qualities, view.prefixes.caches, cached)
+    found = survey(task, view.backends, around, now)
     if not found.options:
         return _no_option(task, found, view)
-    return _choose(task, found, view, policy, looks, now, seed)
+    return _choose(task, found, view, policy, looks, prefix, now, seed)
 
 
-def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, now: datetime, seed: int) -> Verdict:
+def _choose(
+    task: Task, found: Survey, view: View, policy: Policy, looks: bytes, prefix: bytes, now: datetime, seed: int
+) -> Verdict:
     fresh = tuple(option for option in found.options if not option.failed)
     if not fresh and task.status is Status.FAILED and task.failure and task.failure.kind != "rate_limited":
         pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
         return Parked(f"trying {task.backend} again: {task.failure.message}", now + timedelta(seconds=pause))
     options = fresh or found.options
     assert task.spec is not None
-    shares = policy.shares(task.spec, options, view.money)
-    winner, share = _draw(options, shares, seed)
+    winner, propensity = draw(task.spec, options, policy, Crowd(view.backends, view.routers, view.money), seed)
     decision = Decision(
         policy=policy.name,
         reason="the only one that can" if len(found.options) == 1 else policy.reason(winner),
         seen=view.seen,
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
-        propensity=PPM * share // sum(shares),
+        propensity=propensity,
         features=looks,
+        prefix=prefix,
     )
-    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
-
-
-def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
-    """One of the options, each as often as its share says; and that share."""
-    likely = [(option, share) for option, share in zip(options, shares, strict=True) if share > 0]
-    if len(likely) == 1:
-        return likely[0]
-    return random.Random(seed).choices(likely, [share for _, share in likely])[0]
+    attempt = task.attempt + 1
+    return Assigned(winner.backend, attempt, winner.tokens, decision, task.spec.priority, winner.cached, winner.service)
 
 
 def _no_option(task: Task, found: Survey, view: View) -> Verdict:

@@ -10,6 +10,8 @@ import structlog
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
+from callboard.actors.router.own_assignments import OwnAssignments
+from callboard.actors.router.prefix import prefix_of
 from callboard.actors.router.route import Rules, View, route
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
@@ -22,7 +24,9 @@ from callboard.events.envelope import Envelope, decode
 from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Released, Status, Submitted, Task, TaskEvent
 from callboard.projections.backends import BACKENDS
 from callboard.projections.load import LOAD
+from callboard.projections.prefixes import PREFIXES
 from callboard.projections.quality import QUALITY
+from callboard.projections.routers import ROUTERS
 from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
@@ -41,7 +45,7 @@ class Router:
         self._tasks = tasks
         self._projector = projector
         self._rules = rules
-        self._own = _OwnAssignments()
+        self._own = OwnAssignments()
         self._backends_changed = asyncio.Event()
         projector.watch(self._watch)
 
@@ -72,14 +76,17 @@ class Router:
             view = View(
                 backends=self._projector.state(BACKENDS).by_id,
                 loads=self._projector.state(LOAD).backends,
-                extra=self._own.tokens,
+                extra=self._own.work,
                 seen=self._projector.seq,
                 quality=self._projector.state(QUALITY),
+                prefixes=self._projector.state(PREFIXES),
+                routers=self._projector.state(ROUTERS).active,
             )
             seed = int.from_bytes(f"{task_id}/{task.attempt}".encode()[-7:], "big")
-            verdict = route(task, view, self._rules, now(), seed)
+            prefix = prefix_of(task.spec) if task.spec else b""
+            verdict = route(task, view, self._rules, now(), seed, prefix)
             if isinstance(verdict, Assigned):
-                self._own.add(task_id, verdict.backend, verdict.tokens)
+                self._own.add(task_id, verdict)
             if isinstance(verdict, Parked) and verdict == task.parked:
                 return []
             return [verdict]
@@ -135,31 +142,3 @@ def _has_workers(backends: Mapping[str, Backend], name: str | None) -> bool:
 def _released_from(backends: Mapping[str, Backend], task: Task) -> list[TaskEvent]:
     stranded = task.status is Status.ASSIGNED and not _has_workers(backends, task.backend)
     return [Released(f"backend {task.backend} has no workers any more")] if stranded else []
-
-
-class _OwnAssignments:
-    """Tokens this router has assigned that its projections do not show yet."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[str, int] = {}
-        self._by_task: dict[str, tuple[str, int]] = {}
-        self._stored: dict[int, str] = {}
-
-    def add(self, task_id: str, backend: str, tokens: int) -> None:
-        self._by_task[task_id] = (backend, tokens)
-        self.tokens[backend] = self.tokens.get(backend, 0) + tokens
-
-    def drop(self, task_id: str) -> None:
-        if entry := self._by_task.pop(task_id, None):
-            backend, tokens = entry
-            self.tokens[backend] -= tokens
-
-    def stored(self, task_id: str, seq: int, *, folded: int) -> None:
-        if seq <= folded:
-            self.drop(task_id)
-        elif task_id in self._by_task:
-            self._stored[seq] = task_id
-
-    def folded(self, seq: int) -> None:
-        if task_id := self._stored.pop(seq, None):
-            self.drop(task_id)

@@ -57,7 +57,8 @@ def test_outstanding_work_is_what_is_out(history):
     assert dict(loads.where) == out
     for name, one in loads.backends.items():
         assert set(one.outstanding) == {key for key, where in out.items() if where == name}
-        assert one.tokens == sum(one.outstanding.values()) >= 0
+        assert one.tokens == sum(work.tokens for work in one.outstanding.values()) >= 0
+        assert one.service == sum(work.service for work in one.outstanding.values()) >= 0
 
 
 @given(histories())

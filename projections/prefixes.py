@@ -1,0 +1,160 @@
+"""What each backend's prefix cache probably holds, and how long a backend takes to read what it doesn't hold.
+
+An assignment tells that its prompt goes through a backend's cache. Each mark of a prompt keeps, by backend, how many
+tokens had gone through by then; since a cache forgets what was not used for longest, what went through since says
+whether the beginning is still there. How far back a backend's cache reaches is learned from its answers: from the
+cached tokens that it reports, or, if it never reports any, from whether the first token came as early as it should.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from callboard.events import task
+from callboard.events.envelope import Envelope
+from callboard.events.persistent import Map
+from callboard.events.prefix import BLOCK, PLACES, marks
+from callboard.projections.projection import Projection
+from callboard.projections.trend import Trend
+
+KEPT: Final = 50_000
+"""Marks of a generation; there are two."""
+
+REACH: Final = 1_000_000
+"""Tokens that a cache is taken to hold as long as nothing was measured."""
+
+CAUTION: Final = 16
+"""A miss takes away this part of the reach that was too much; a hit further back than that adds half of the rest."""
+
+
+class Cache(Struct, frozen=True):
+    """One backend's. ``passed`` are the tokens that went through it, ``reach`` how many it holds.
+
+    ``reports`` says that it tells the cached tokens of its calls; ``reading`` is the time to its first token in ns over
+    the tokens that it had to read.
+    """
+
+    passed: int = 0
+    reach: int = REACH
+    reports: bool = False
+    reading: Trend = Trend()
+
+
+class Claim(Struct, frozen=True):
+    """An open task's prompt of which ``tokens`` were with ``backend``, as long as it had kept ``age`` tokens."""
+
+    backend: str
+    tokens: int
+    age: int
+
+
+class Prefixes(Struct, frozen=True):
+    """Caches by backend, claims by task, and by mark, in two generations, where each backend's cache stood."""
+
+    caches: Map[Cache] = Map()
+    claims: Map[Claim] = Map()
+    newer: Map[dict[str, int]] = Map()
+    older: Map[dict[str, int]] = Map()
+
+
+def apply(state: Prefixes, envelope: Envelope) -> Prefixes:
+    """The state after one event."""
+    match envelope.event:
+        case task.Assigned() as event if event.decision.prefix:
+            return _pass(_forget(state, envelope.entity), envelope.entity, event)
+        case task.Completed() as event:
+            return _forget(_learn(state, envelope.entity, event), envelope.entity)
+        case (
+            task.Assigned()
+            | task.Failed()
+            | task.Released()
+            | task.Parked()
+            | task.Rejected()
+            | task.Cancelled()
+            | task.Expired()
+            | task.DeadLettered()
+        ):
+            return _forget(state, envelope.entity)
+    return state
+
+
+def held(state: Prefixes, prefix: bytes) -> dict[str, int]:
+    """How many tokens of a prompt each backend has probably kept; those that have none are left out."""
+    found: dict[str, int] = {}
+    caches, newer, older = state.caches, state.newer, state.older
+    for place, mark in reversed(list(zip(PLACES, marks(prefix), strict=False))):
+        stamps = newer.get(mark) or older.get(mark)
+        if stamps is None:
+            continue
+        for backend, stamp in stamps.items():
+            if backend not in found:
+                cache = caches[backend]
+                if cache.passed - stamp <= cache.reach:
+                    found[backend] = place * BLOCK
+        if len(found) == len(caches):
+            break
+    return found
+
+
+def _forget(state: Prefixes, task_id: str) -> Prefixes:
+    if task_id not in state.claims:
+        return state
+    return Prefixes(state.caches, state.claims.discard(task_id), state.newer, state.older)
+
+
+def _pass(state: Prefixes, task_id: str, event: task.Assigned) -> Prefixes:
+    """A prompt goes through a cache: what it shares with earlier ones is claimed, and all of it is new again."""
+    backend, newer, older, claims = event.backend, state.newer, state.older, state.claims
+    cache = state.caches.get(backend, _FRESH)
+    passed = cache.passed + event.tokens - event.cached
+    claim: Claim | None = None
+    for place, mark in zip(PLACES, marks(event.decision.prefix), strict=False):
+        stamps = newer.get(mark) or older.get(mark) or {}
+        if backend in stamps:
+            claim = Claim(backend, place * BLOCK, cache.passed - stamps[backend])
+        if len(newer) >= KEPT and mark not in newer:
+            newer, older = Map(), newer
+        newer = newer.insert(mark, {**stamps, backend: passed})
+    if claim is not None:
+        claims = claims.insert(task_id, claim)
+    caches = state.caches.insert(backend, Cache(passed, cache.reach, cache.reports, cache.reading))
+    return Prefixes(caches, claims, newer, older)
+
+
+_FRESH: Final = Cache()
+
+
+def _learn(state: Prefixes, task_id: str, event: task.Completed) -> Prefixes:
+    """What an answer tells of its backend's cache.
+
+    Where nothing is reported, a first token that came early is a hit, and teaches nothing about reading: else a hit
+    that is wrongly assumed would make the next one likelier.
+    """
+    cache, claim, usage = state.caches.get(event.backend, _FRESH), state.claims.get(task_id), event.usage
+    reports, reading, reach = cache.reports or usage.cached > 0, cache.reading, cache.reach
+    claimed = claim.tokens if claim is not None and claim.backend == event.backend else 0
+    if reports:
+        kept: int | None = usage.cached
+    elif not claimed:
+        kept = 0
+    elif event.first_token and reading.slope:
+        kept = claimed if usage.input - (event.first_token - reading.base) // reading.slope >= claimed / 2 else 0
+    else:
+        kept = None
+    if event.first_token and kept is not None and (reports or not kept):
+        reading = reading.learn(max(usage.input - kept, 0), event.first_token)
+    if claim is not None and claimed and kept is not None:
+        reach = _reach(reach, claim.age, hit=2 * kept >= claimed)
+    return msgspec.structs.replace(
+        state, caches=state.caches.insert(event.backend, Cache(cache.passed, reach, reports, reading))
+    )
+
+
+def _reach(reach: int, age: int, *, hit: bool) -> int:
+    if hit:
+        return reach + max(age - reach, 0) // 2
+    return reach - max(reach - age, 0) // CAUTION
+
+
+PREFIXES: Final = Projection("prefixes", 1, Prefixes, apply)
