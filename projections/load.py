@@ -23,15 +23,19 @@ PER_TASK: Final = 1000
 
 
 class Work(Struct, frozen=True):
-    """Work that is assigned: how many tasks, their predicted tokens, and the time in ns that their calls will take."""
+    """Work that is assigned: how many tasks, their predicted tokens, and the time in ns that their calls will take.
+
+    ``among`` is, of one task, how many were out when it was assigned, itself included.
+    """
 
     tasks: int = 0
     tokens: int = 0
     service: int = 0
+    among: int = 0
 
 
 class BackendLoad(Struct, frozen=True):
-    """One backend. ``outstanding`` is the work of each task assigned to it, of which ``tokens`` and ``service`` are sums.
+    """One backend. ``outstanding`` is the work of each task assigned to it, which ``tokens`` and ``service`` sum.
 
     Averages in ns: ``first_token`` and ``duration`` of a call.
 
@@ -70,7 +74,7 @@ def apply(state: Load, envelope: Envelope) -> Load:
             state = _leave(state, envelope.entity)
             return _join(state, envelope.entity, event)
         case task.Completed():
-            return _learn(_leave(state, envelope.entity), event)
+            return _learn(state, envelope.entity, event)
         case task.Failed():
             state = _leave(state, envelope.entity)
             load = state.backends.get(event.backend, BackendLoad())
@@ -85,7 +89,7 @@ def apply(state: Load, envelope: Envelope) -> Load:
 
 def _join(state: Load, task_id: str, event: task.Assigned) -> Load:
     load = state.backends.get(event.backend, BackendLoad())
-    work = Work(1, event.tokens, event.service or event.tokens * load.per_token)
+    work = Work(1, event.tokens, event.service or event.tokens * load.per_token, len(load.outstanding) + 1)
     load = msgspec.structs.replace(
         load,
         outstanding=load.outstanding.insert(task_id, work),
@@ -110,17 +114,19 @@ def _leave(state: Load, task_id: str) -> Load:
     return Load(state.backends.insert(backend, load), state.where.discard(task_id))
 
 
-def _learn(state: Load, event: task.Completed) -> Load:
+def _learn(state: Load, task_id: str, event: task.Completed) -> Load:
+    mine = state.where.get(task_id) == event.backend
+    among = state.backends[event.backend].outstanding[task_id].among if mine else 0
+    state = _leave(state, task_id)
     load = state.backends.get(event.backend, BackendLoad())
     first = load.answered == 0
     work = max(event.usage.input + event.usage.output, 1)
     per_output = max(event.duration - event.first_token, 0) // max(event.usage.output - 1, 1)
-    several = event.usage.output > 1
     load = msgspec.structs.replace(
         load,
         per_token=_average(load.per_token, event.duration // work, first=first),
         per_output=_average(load.per_output, per_output, first=first),
-        writing=load.writing.learn((len(load.outstanding) + 1) * PER_TASK, per_output) if several else load.writing,
+        writing=load.writing.learn(among * PER_TASK, per_output) if among and event.usage.output > 1 else load.writing,
         first_token=_average(load.first_token, event.first_token, first=first),
         duration=_average(load.duration, event.duration, first=first),
         output=load.output + (event.usage.output - load.output) // min(load.answered + 1, OUTPUT_SMOOTHING),

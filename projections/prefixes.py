@@ -21,15 +21,23 @@ from callboard.projections.trend import Trend
 KEPT: Final = 50_000
 """Marks of a generation; there are two."""
 
-REACH: Final = 1_000_000
-"""Tokens that a cache is taken to hold as long as nothing was measured."""
+REACH: Final = 8_000_000
+"""Tokens that a cache is taken to hold as long as nothing was measured: much, since only what is believed is tried."""
 
-CAUTION: Final = 16
-"""A miss takes away this part of the reach that was too much; a hit further back than that adds half of the rest."""
+STEP: Final = 16
+"""The reach moves by such a part at a time."""
+
+SLIGHT: Final = 8
+"""A claim to less than such a part of a prompt can't be told from chance by the time to the first token."""
+
+DOUBT: Final = 64
+"""A miss takes away such a part of what was proven beyond it."""
 
 
 class Cache(Struct, frozen=True):
-    """One backend's. ``passed`` are the tokens that went through it, ``reach`` how many it holds.
+    """One backend's. ``passed`` are the tokens that went through it, ``reach`` how many it is taken to hold.
+
+    ``proven`` is how far back there were hits lately.
 
     ``reports`` says that it tells the cached tokens of its calls; ``reading`` is the time to its first token in ns over
     the tokens that it had to read.
@@ -37,6 +45,7 @@ class Cache(Struct, frozen=True):
 
     passed: int = 0
     reach: int = REACH
+    proven: int = 0
     reports: bool = False
     reading: Trend = Trend()
 
@@ -118,7 +127,7 @@ def _pass(state: Prefixes, task_id: str, event: task.Assigned) -> Prefixes:
         newer = newer.insert(mark, {**stamps, backend: passed})
     if claim is not None:
         claims = claims.insert(task_id, claim)
-    caches = state.caches.insert(backend, Cache(passed, cache.reach, cache.reports, cache.reading))
+    caches = state.caches.insert(backend, msgspec.structs.replace(cache, passed=passed))
     return Prefixes(caches, claims, newer, older)
 
 
@@ -132,29 +141,37 @@ def _learn(state: Prefixes, task_id: str, event: task.Completed) -> Prefixes:
     that is wrongly assumed would make the next one likelier.
     """
     cache, claim, usage = state.caches.get(event.backend, _FRESH), state.claims.get(task_id), event.usage
-    reports, reading, reach = cache.reports or usage.cached > 0, cache.reading, cache.reach
+    reports, reading = cache.reports or usage.cached > 0, cache.reading
     claimed = claim.tokens if claim is not None and claim.backend == event.backend else 0
     if reports:
         kept: int | None = usage.cached
-    elif not claimed:
-        kept = 0
+    elif SLIGHT * claimed <= usage.input:
+        kept, claimed = 0, 0
     elif event.first_token and reading.slope:
         kept = claimed if usage.input - (event.first_token - reading.base) // reading.slope >= claimed / 2 else 0
     else:
         kept = None
     if event.first_token and kept is not None and (reports or not kept):
         reading = reading.learn(max(usage.input - kept, 0), event.first_token)
+    cache = msgspec.structs.replace(cache, reports=reports, reading=reading)
     if claim is not None and claimed and kept is not None:
-        reach = _reach(reach, claim.age, hit=2 * kept >= claimed)
-    return msgspec.structs.replace(
-        state, caches=state.caches.insert(event.backend, Cache(cache.passed, reach, reports, reading))
-    )
+        cache = _found(cache, claim.age) if 2 * kept >= claimed else _missed(cache, claim.age)
+    return msgspec.structs.replace(state, caches=state.caches.insert(event.backend, cache))
 
 
-def _reach(reach: int, age: int, *, hit: bool) -> int:
-    if hit:
-        return reach + max(age - reach, 0) // 2
-    return reach - max(reach - age, 0) // CAUTION
+def _found(cache: Cache, age: int) -> Cache:
+    """A hit; one close to the reach has it tried further."""
+    reach = max(cache.reach, age)
+    if 4 * age > 3 * reach:
+        reach += reach // STEP
+    return msgspec.structs.replace(cache, reach=reach, proven=max(cache.proven, age))
+
+
+def _missed(cache: Cache, age: int) -> Cache:
+    """A miss. It may have been by chance, as when two prompts that begin alike came at once."""
+    proven = cache.proven - max(cache.proven - age, 0) // DOUBT
+    reach = max(cache.reach - max(cache.reach - age, 0) // STEP, proven)
+    return msgspec.structs.replace(cache, reach=reach, proven=proven)
 
 
 PREFIXES: Final = Projection("prefixes", 1, Prefixes, apply)

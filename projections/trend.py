@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-MEMORY: Final = 32
+MEMORY: Final = 64
 """About so many measurements make the line."""
 
 

@@ -1,5 +1,6 @@
 """Which backends could do a task, and what each would probably cost and take. Pure: time and seeds are arguments."""
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -89,7 +90,7 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
     needed, input_tokens = required(spec), _input_tokens(spec)
     options, excluded, later = [], [], set()
     until: datetime | None = None
-    outputs = _outputs(backends, around.loads, spec.max_tokens)
+    outputs, most = _outputs(backends, around.loads), spec.max_tokens or sys.maxsize
     for name, backend in sorted(backends.items()):
         load, extra = around.loads.get(name, _IDLE), around.extra.get(name, _NOTHING)
         refusal = _misfit(task, spec, backend, needed, input_tokens, around.qualities[name])
@@ -100,7 +101,8 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
                 until = min(until, backend.until) if until else backend.until
         if refusal is None:
             assert backend.spec is not None
-            option = _predict(task, backend, load, extra, around, input_tokens, outputs[backend.spec.model])
+            output = min(outputs.get(backend.spec.model, DEFAULT_OUTPUT), most)
+            option = _predict(task, backend, load, extra, around, input_tokens, output)
             if spec.max_cost is None or task.cost + option.cost <= spec.max_cost:
                 options.append(option)
                 continue
@@ -114,7 +116,7 @@ _NOTHING: Final = Work()
 _UNREAD: Final = Cache()
 
 
-def _outputs(backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad], most: int | None) -> dict[str, int]:
+def _outputs(backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad]) -> dict[str, int]:
     """The length of answer to expect of each model, in tokens.
 
     How long an answer gets does not depend on where a model runs: what all its backends saw is put together, or chance
@@ -123,14 +125,12 @@ def _outputs(backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad], 
     totals: dict[str, int] = {}
     weights: dict[str, int] = {}
     for name, backend in backends.items():
-        if backend.spec is None:
-            continue
-        model, load = backend.spec.model, loads.get(name, _IDLE)
-        weight = min(load.answered, OUTPUT_SMOOTHING)
-        totals[model] = totals.get(model, 0) + weight * load.output
-        weights[model] = weights.get(model, 0) + weight
-    expected = {model: totals[model] // weight if weight else DEFAULT_OUTPUT for model, weight in weights.items()}
-    return {model: min(output, most) for model, output in expected.items()} if most else expected
+        load = loads.get(name)
+        if load is not None and load.answered and backend.spec is not None:
+            model, weight = backend.spec.model, min(load.answered, OUTPUT_SMOOTHING)
+            totals[model] = totals.get(model, 0) + weight * load.output
+            weights[model] = weights.get(model, 0) + weight
+    return {model: total // weights[model] for model, total in totals.items()}
 
 
 def _misfit(
@@ -141,11 +141,10 @@ def _misfit(
     assert offered is not None
     if spec.backend is not None and spec.backend != backend.id:
         return f"the task is pinned to {spec.backend}"
-    if any(capability not in offered.capabilities for capability in needed):
-        missing = [capability for capability in needed if capability not in offered.capabilities]
+    # the same twice, mostly, or nothing: the comparisons in front spare every backend a list
+    if needed != offered.capabilities and (missing := [name for name in needed if name not in offered.capabilities]):
         return f"does not offer {', '.join(missing)}"
-    if any(policy not in offered.data_policy for policy in needs.data_policy):
-        missing = [policy for policy in needs.data_policy if policy not in offered.data_policy]
+    if needs.data_policy and (missing := [name for name in needs.data_policy if name not in offered.data_policy]):
         return f"does not promise {', '.join(missing)}"
     window = max(needs.context or 0, input_tokens + (spec.max_tokens or 0))
     if window > offered.context:
