@@ -1,7 +1,7 @@
 """How a prompt begins, as marks: short hashes of its beginnings. Equal marks mean an equal prompt from its start.
 
-A mark ends a block of `BLOCK` tokens: each of the first 16, and then eight in every doubling. So a few of them tell how
-far two prompts are the same, to an eighth, however long they are. All that is recorded of a prompt is these marks.
+A mark ends a block of `BLOCK` tokens: each of the first 8, and then four in every doubling. So a few of them tell how
+far two prompts are the same, to a fifth, however long they are. All that is recorded of a prompt is these marks.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ BLOCK: Final = 512
 MARK: Final = 4
 """Bytes of a mark."""
 
-FIRST: Final = 16
-PER_DOUBLING: Final = 8
-DOUBLINGS: Final = 6
+FIRST: Final = 8
+PER_DOUBLING: Final = 4
+DOUBLINGS: Final = 7
 
 PLACES: Final = (
     *range(1, FIRST + 1),

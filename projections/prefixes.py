@@ -18,8 +18,8 @@ from callboard.events.prefix import BLOCK, PLACES, marks
 from callboard.projections.projection import Projection
 from callboard.projections.trend import Trend
 
-KEPT: Final = 50_000
-"""Marks of a generation; there are two."""
+KEPT: Final = 100_000
+"""Marks of a generation, of which there are two: those of the newest 7,000 to 15,000 prompts of 12,000 tokens."""
 
 REACH: Final = 8_000_000
 """Tokens that a cache is taken to hold as long as nothing was measured: much, since only what is believed is tried."""

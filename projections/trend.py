@@ -1,4 +1,7 @@
-"""A straight line through measurements of which the newer count for more, in whole numbers."""
+"""A straight line through measurements of which the newer count for more, in whole numbers.
+
+What differs by less than `MEMORY` is lost in them, so x and y should be in small units.
+"""
 
 from typing import Final
 

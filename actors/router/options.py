@@ -90,9 +90,11 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
     needed, input_tokens = required(spec), _input_tokens(spec)
     options, excluded, later = [], [], set()
     until: datetime | None = None
-    outputs, most = _outputs(backends, around.loads), spec.max_tokens or sys.maxsize
+    # plain copies: a persistent map takes longer to look up
+    loads, caches = dict(around.loads.items()), dict(around.caches.items())
+    outputs, most = _outputs(backends, loads), spec.max_tokens or sys.maxsize
     for name, backend in sorted(backends.items()):
-        load, extra = around.loads.get(name, _IDLE), around.extra.get(name, _NOTHING)
+        load, extra = loads.get(name, _IDLE), around.extra.get(name, _NOTHING)
         refusal = _misfit(task, spec, backend, needed, input_tokens, around.qualities[name])
         if refusal is None and (wait := _not_now(backend, load, extra, now)):
             refusal = wait
@@ -102,7 +104,9 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
         if refusal is None:
             assert backend.spec is not None
             output = min(outputs.get(backend.spec.model, DEFAULT_OUTPUT), most)
-            option = _predict(task, backend, load, extra, around, input_tokens, output)
+            cached = min(around.cached.get(name, 0), input_tokens)
+            work = Usage(input_tokens, output, cached)
+            option = _predict(task, backend, load, extra, caches.get(name, _UNREAD), work, around.qualities[name])
             if spec.max_cost is None or task.cost + option.cost <= spec.max_cost:
                 options.append(option)
                 continue
@@ -170,26 +174,18 @@ def _not_now(backend: Backend, load: BackendLoad, extra: Work, now: datetime) ->
 
 
 def _predict(
-    task: Task,
-    backend: Backend,
-    load: BackendLoad,
-    extra: Work,
-    around: Surroundings,
-    input_tokens: int,
-    output: int,
+    task: Task, backend: Backend, load: BackendLoad, extra: Work, cache: Cache, work: Usage, quality: int
 ) -> Option:
-    name, offered, quality = backend.id, backend.spec, around.qualities[backend.id]
+    """What a call of so much ``work`` would be like there."""
+    name, offered = backend.id, backend.spec
     assert offered is not None
-    cached = min(around.cached.get(name, 0), input_tokens)
-    cache = around.caches.get(name, _UNREAD)
     lanes = max(backend.replicas * offered.concurrency, 1)
     tasks = len(load.outstanding) + extra.tasks
-    service = _service(load, cache, tasks if tasks < lanes else lanes - 1, input_tokens - cached, output)
+    service = _service(load, cache, tasks if tasks < lanes else lanes - 1, work)
     wait = 0
     if tasks >= lanes:
         # until as many calls have ended as there are tasks that must go before this one
-        queued = load.service + extra.service
-        wait = queued * (tasks - lanes + 1) // (tasks * lanes)
+        wait = (load.service + extra.service) * (tasks - lanes + 1) // (tasks * lanes)
     if offered.tpm:
         wait = max(wait, (load.tokens + extra.tokens) * NS_PER_MINUTE // offered.tpm)
     if offered.rpm:
@@ -197,22 +193,23 @@ def _predict(
     return Option(
         name,
         # a cache that is never reported is never billed for either
-        backend.price.cost(Usage(input_tokens, output, cached if cache.reports else 0)),
+        backend.price.cost(work if cache.reports or not work.cached else Usage(work.input, work.output)),
         wait + service,
-        input_tokens + output,
+        work.input + work.output,
         quality,
         task.failure is not None and task.backend == name,
-        cached,
+        work.cached,
         service,
     )
 
 
-def _service(load: BackendLoad, cache: Cache, others: int, unread: int, output: int) -> int:
+def _service(load: BackendLoad, cache: Cache, others: int, work: Usage) -> int:
     """The time in ns to read what is not cached and to write an answer, beside ``others`` at work."""
     reading, writing = cache.reading, load.writing
+    unread = work.input - work.cached
     first = reading.base + reading.slope * unread if reading.count else load.first_token or DEFAULT_FIRST_TOKEN
     each = writing.base + writing.slope * (others + 1) * PER_TASK if writing.count else DEFAULT_PER_OUTPUT
-    return first + output * each
+    return first + work.output * each
 
 
 def _input_tokens(spec: TaskSpec) -> int:

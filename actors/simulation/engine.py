@@ -147,8 +147,8 @@ class Simulation:
             job = server.queue.popleft()
             if not health.admits(at(now)):
                 self._tell(job.task, Released(f"breaker of {name} is open"), now, name)
-                # others first: it may come back here at once
-                self._plan(now, lambda due, job=job: self._decide(job.task, due))  # type: ignore[misc]
+                # the router looks at it when it has seen this, and so why
+                self._plan(now + self._setup.view_delay, lambda due, job=job: self._decide(job.task, due))  # type: ignore[misc]
                 continue
             self._tell_health(name, health.begins(), now)
             self._tell(job.task, Started(name, self._open[job.task].state.call + 1, name), now, name)

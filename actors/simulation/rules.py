@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from callboard.actors.router.options import DEFAULT_OUTPUT
 from callboard.actors.router.route import Rules, Verdict, View, route
-from callboard.events.backend import Breaker
+from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import estimated_tokens
 from callboard.events.task import Assigned, Parked, Task
 from callboard.events.task_spec import Blob, Decision
@@ -42,9 +42,10 @@ class Simple:
 
     def __call__(self, task: Task, view: View, now: datetime, seed: int, prefix: bytes) -> Verdict:
         """An assignment, or the task waits until a backend is up."""
-        up = sorted(name for name, backend in view.backends.items() if _is_up(backend.breaker, backend.until, now))
+        up = sorted(name for name, backend in view.backends.items() if _is_up(backend, view, now))
         if not up:
-            return Parked("no backend is up", min(b.until for b in view.backends.values() if b.until))
+            ends = [backend.until for backend in view.backends.values() if backend.until and backend.until > now]
+            return Parked("no backend is up", min(ends, default=None))
         self._turn += 1
         chosen = self._pick(up, view, random.Random(seed), self._turn)
         assert task.spec is not None
@@ -56,8 +57,10 @@ class Simple:
 Pick = Callable[[list[str], View, random.Random, int], str]
 
 
-def _is_up(breaker: Breaker, until: datetime | None, now: datetime) -> bool:
-    return breaker is not Breaker.OPEN or until is None or until <= now
+def _is_up(backend: Backend, view: View, now: datetime) -> bool:
+    if backend.breaker is Breaker.OPEN and backend.until is not None and backend.until > now:
+        return False
+    return backend.breaker is Breaker.CLOSED or not _requests(view, backend.id)
 
 
 def _requests(view: View, name: str) -> int:

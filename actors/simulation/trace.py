@@ -8,9 +8,8 @@ Three forms are told apart by their first line:
 - JSON lines of our own: ``at`` in seconds, ``input`` and ``output`` in tokens, and ``blocks`` like ``hash_ids``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -50,6 +49,12 @@ class Trace(Struct, frozen=True):
     def rate(self) -> float:
         """Tasks a second."""
         return len(self.arrivals) * NS_PER_S / self.span
+
+    @property
+    def average(self) -> tuple[float, float]:
+        """Tokens in and out of a task."""
+        number = len(self.arrivals)
+        return sum(a.input for a in self.arrivals) / number, sum(a.output for a in self.arrivals) / number
 
 
 class _Mooncake(Struct):
@@ -113,33 +118,6 @@ def parse(lines: Iterable[str], name: str) -> Trace:
     found.sort(key=lambda arrival: arrival.at)
     first = found[0].at
     return Trace(name, [arrival._replace(at=arrival.at - first) for arrival in found])
-
-
-def repeated(trace: Trace, tasks: int, speed: float) -> Iterator[Arrival]:
-    """So many ``tasks``, ``speed`` times as fast: round after round of the trace, each with prompts of its own."""
-    count, apart = 0, 1 + max((block for arrival in trace.arrivals for block in arrival.blocks), default=0)
-    while count < tasks:
-        turn = count // len(trace.arrivals)
-        for arrival in islice(trace.arrivals, tasks - count):
-            blocks = tuple(block + turn * apart for block in arrival.blocks)
-            yield Arrival(round((arrival.at + turn * trace.span) / speed), arrival.input, arrival.output, blocks)
-            count += 1
-
-
-def attainable(arrivals: Iterable[Arrival]) -> float:
-    """The share of input tokens that one cache, shared by all and without end, would serve."""
-    seen: set[int] = set()
-    served = total = 0
-    for arrival in arrivals:
-        hits = 0
-        for block in arrival.blocks:
-            if block not in seen:
-                break
-            hits += 1
-        seen.update(arrival.blocks)
-        served += min(hits * BLOCK, arrival.input)
-        total += arrival.input
-    return served / max(total, 1)
 
 
 def _form(line: str, place: str) -> _Row:
