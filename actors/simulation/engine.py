@@ -65,7 +65,7 @@ class Simulation:
         self._chance = random.Random(setup.seed)
         self._choosers = [choosers() for _ in range(setup.routers)]
         self._own = [OwnAssignments() for _ in range(setup.routers)]
-        self._log = Timeline(setup.view_delay, self._folded)
+        self.timeline = Timeline(setup.view_delay, self._folded)
         self._open: dict[str, _Open] = {}
         self._parked: dict[str, None] = {}
         self._agenda: list[tuple[int, int, Callable[[int], None]]] = []
@@ -103,16 +103,16 @@ class Simulation:
         self._decide(task_id, arrival.at)
 
     def _decide(self, task_id: str, now: int) -> None:
-        self._log.see(now)
+        self.timeline.see(now)
         one = self._open[task_id]
         own, chooser = self._own[one.router], self._choosers[one.router]
         view = View(
-            backends=self._log.state(BACKENDS).by_id,
-            loads=self._log.state(LOAD).backends,
+            backends=self.timeline.state(BACKENDS).by_id,
+            loads=self.timeline.state(LOAD).backends,
             extra=own.work,
-            seen=self._log.seen,
-            prefixes=self._log.state(PREFIXES),
-            routers=self._log.state(ROUTERS).active,
+            seen=self.timeline.seen,
+            prefixes=self.timeline.state(PREFIXES),
+            routers=self.timeline.state(ROUTERS).active,
         )
         seed, prefix = self._chance.getrandbits(48), prefix_of(one.arrival.blocks)
         began = time.perf_counter_ns()
@@ -121,7 +121,7 @@ class Simulation:
         if isinstance(verdict, Assigned):
             own.add(task_id, verdict)
         seq = self._tell(task_id, verdict, now, f"router#{one.router}")
-        own.stored(task_id, seq, folded=self._log.seen)
+        own.stored(task_id, seq, folded=self.timeline.seen)
         match verdict:
             case Assigned():
                 server, arrival = self.servers[verdict.backend], one.arrival
@@ -191,20 +191,24 @@ class Simulation:
         one = self._open[task_id]
         for event in tasks.decide(one.state, wish):
             one.state = tasks.evolve(one.state, event)
-            self._log.append(source, f"task/{task_id}", event, now)
+            self.timeline.append(source, f"task/{task_id}", event, now)
         if one.state.status in tasks.ENDED:
             self.measures.ended[one.state.status] += 1
             del self._open[task_id]
-        return self._log.written
+        return self.timeline.written
 
     def _tell_health(self, name: str, events: list[BackendEvent], now: int) -> None:
         for event in events:
             self._tell_backend(name, event, now)
-            for task_id in list(self._parked):
-                self._plan(now + self._setup.view_delay, lambda due, one=task_id: self._wake(one, due))  # type: ignore[misc]
+            self._plan(now + self._setup.view_delay, self._look_again)
+
+    def _look_again(self, now: int) -> None:
+        """A backend's change is seen: look at all that is parked."""
+        for task_id in list(self._parked):
+            self._wake(task_id, now)
 
     def _tell_backend(self, name: str, event: BackendEvent, now: int) -> None:
-        self._log.append(name, f"backend/{name}", event, now)
+        self.timeline.append(name, f"backend/{name}", event, now)
 
     def _folded(self, seq: int) -> None:
         for own in self._own:

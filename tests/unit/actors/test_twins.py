@@ -1,7 +1,7 @@
 """Which option gets the task: the best one, or the better of two."""
 
 from collections import Counter
-from itertools import combinations
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -48,18 +48,28 @@ def test_several_routers_take_the_better_of_two():
         assert abs(shares[name] - share * 4000 / PPM) < 120
 
 
-@given(st.lists(st.integers(0, 5), min_size=3, max_size=8), st.integers(2, 5))
-def test_propensities_are_exact(latencies, routers):
-    """They are what counting all pairs gives, ties by halves, and sum to one."""
-    found, wins = options(*latencies), Counter()
-    pairs = list(combinations(found, 2))
-    for one, other in pairs:
-        for option in (one, other):
-            best = min(one.latency, other.latency)
-            wins[option.backend] += (option.latency == best) / sum(o.latency == best for o in (one, other))
+@given(
+    st.lists(st.integers(0, 5), min_size=3, max_size=8),
+    st.integers(2, 5),
+    st.dictionaries(st.integers(0, 7), st.sampled_from([512, 1024]), max_size=4),
+)
+def test_propensities_are_exact(latencies, routers, cached):
+    """They are what trying every pair of the winner's twins gives, and ties by halves."""
+    found, expected = options(*latencies, cached=cached), Counter()
+    best = [option for option in found if option.latency == min(latencies)]
+    for first in best:
+        twins = [option for option in found if option.cached == first.cached]
+        pairs = list(permutations(twins, 2)) if len(twins) > 2 else [()]
+        for pair in pairs:
+            stays = min(pair, key=lambda option: option.latency, default=None)
+            rest = [option for option in found if option not in twins or option == stays] if stays else [first]
+            fastest = [option for option in rest if option.latency == min(o.latency for o in rest)]
+            for option in fastest:
+                expected[option.backend] += 1 / len(best) / len(pairs) / len(fastest)
+    assert abs(sum(expected.values()) - 1) < 1e-9
     for seed in range(12):
         option, propensity = draw(SPEC, found, Fastest(), crowd(routers), seed)
-        assert abs(propensity - PPM * wins[option.backend] / len(pairs)) <= 2
+        assert abs(propensity - PPM * expected[option.backend]) <= 10
 
 
 def test_a_warm_cache_is_no_twin_of_a_cold_one():
