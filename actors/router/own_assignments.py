@@ -11,10 +11,11 @@ class OwnAssignments:
         self.work: dict[str, Work] = {}
         """By backend."""
         self._by_task: dict[str, Assigned] = {}
-        self._stored: dict[int, str] = {}
+        self._stored: dict[int, tuple[str, Assigned]] = {}
 
     def add(self, task_id: str, assigned: Assigned) -> None:
-        """The task was decided on."""
+        """The task was decided on; an earlier decision about it no longer holds."""
+        self.drop(task_id)
         self._by_task[task_id] = assigned
         self._change(assigned, 1)
 
@@ -27,13 +28,15 @@ class OwnAssignments:
         """The decision is in the log at ``seq``; the projections stand at ``folded``."""
         if seq <= folded:
             self.drop(task_id)
-        elif task_id in self._by_task:
-            self._stored[seq] = task_id
+        elif assigned := self._by_task.get(task_id):
+            self._stored[seq] = (task_id, assigned)
 
     def folded(self, seq: int) -> None:
         """The projections have reached ``seq``."""
-        if task_id := self._stored.pop(seq, None):
-            self.drop(task_id)
+        if stored := self._stored.pop(seq, None):
+            task_id, assigned = stored
+            if self._by_task.get(task_id) is assigned:
+                self.drop(task_id)
 
     def _change(self, assigned: Assigned, sign: int) -> None:
         now = self.work.get(assigned.backend, Work())

@@ -106,6 +106,7 @@ class Simulation:
         self.timeline.see(now)
         one = self._open[task_id]
         own, chooser = self._own[one.router], self._choosers[one.router]
+        own.drop(task_id)
         view = View(
             backends=self.timeline.state(BACKENDS).by_id,
             loads=self.timeline.state(LOAD).backends,
