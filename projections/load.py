@@ -25,17 +25,20 @@ PER_TASK: Final = 1000
 class Work(Struct, frozen=True):
     """Work that is assigned: how many tasks, their predicted tokens, and the time in ns that their calls will take.
 
-    ``among`` is, of one task, how many were out when it was assigned, itself included.
+    ``among`` is, of one task, how many were out when it was assigned, itself included; ``begun`` says that its call is.
     """
 
     tasks: int = 0
     tokens: int = 0
     service: int = 0
     among: int = 0
+    begun: bool = False
 
 
 class BackendLoad(Struct, frozen=True):
     """One backend. ``outstanding`` is the work of each task assigned to it, which ``tokens`` and ``service`` sum.
+
+    ``waiting`` is the service of those whose call has not begun.
 
     Averages in ns: ``first_token`` and ``duration`` of a call.
 
@@ -47,6 +50,7 @@ class BackendLoad(Struct, frozen=True):
     outstanding: Map[Work] = Map()
     tokens: int = 0
     service: int = 0
+    waiting: int = 0
     per_token: int = 0
     per_output: int = 0
     writing: Trend = Trend()
@@ -73,6 +77,8 @@ def apply(state: Load, envelope: Envelope) -> Load:
         case task.Assigned():
             state = _leave(state, envelope.entity)
             return _join(state, envelope.entity, event)
+        case task.Started():
+            return _begin(state, envelope.entity)
         case task.Completed():
             return _learn(state, envelope.entity, event)
         case task.Failed():
@@ -95,6 +101,7 @@ def _join(state: Load, task_id: str, event: task.Assigned) -> Load:
         outstanding=load.outstanding.insert(task_id, work),
         tokens=load.tokens + work.tokens,
         service=load.service + work.service,
+        waiting=load.waiting + work.service,
     )
     return Load(state.backends.insert(event.backend, load), state.where.insert(task_id, event.backend))
 
@@ -110,8 +117,21 @@ def _leave(state: Load, task_id: str) -> Load:
         outstanding=load.outstanding.discard(task_id),
         tokens=load.tokens - work.tokens,
         service=load.service - work.service,
+        waiting=load.waiting - (0 if work.begun else work.service),
     )
     return Load(state.backends.insert(backend, load), state.where.discard(task_id))
+
+
+def _begin(state: Load, task_id: str) -> Load:
+    backend = state.where.get(task_id)
+    if backend is None or state.backends[backend].outstanding[task_id].begun:
+        return state
+    load = state.backends[backend]
+    work = msgspec.structs.replace(load.outstanding[task_id], begun=True)
+    load = msgspec.structs.replace(
+        load, outstanding=load.outstanding.insert(task_id, work), waiting=load.waiting - work.service
+    )
+    return Load(state.backends.insert(backend, load), state.where)
 
 
 def _learn(state: Load, task_id: str, event: task.Completed) -> Load:

@@ -181,11 +181,12 @@ def _predict(
     assert offered is not None
     lanes = max(backend.replicas * offered.concurrency, 1)
     tasks = len(load.outstanding) + extra.tasks
-    service = _service(load, cache, tasks if tasks < lanes else lanes - 1, work)
+    service = _service(load, cache, tasks, lanes, work)
     wait = 0
     if tasks >= lanes:
-        # until as many calls have ended as there are tasks that must go before this one
-        wait = (load.service + extra.service) * (tasks - lanes + 1) // (tasks * lanes)
+        # all that is before this one, and the first of the running calls to end
+        running = load.service - load.waiting
+        wait = (load.waiting + extra.service + running // lanes) // lanes
     if offered.tpm:
         wait = max(wait, (load.tokens + extra.tokens) * NS_PER_MINUTE // offered.tpm)
     if offered.rpm:
@@ -203,13 +204,18 @@ def _predict(
     )
 
 
-def _service(load: BackendLoad, cache: Cache, others: int, work: Usage) -> int:
-    """The time in ns to read what is not cached and to write an answer, beside ``others`` at work."""
+def _service(load: BackendLoad, cache: Cache, tasks: int, lanes: int, work: Usage) -> int:
+    """The time in ns to read what is not cached and to write an answer, when so many ``tasks`` are there already.
+
+    As long as nothing was measured, a backend that is full is taken to write at half its pace.
+    """
     reading, writing = cache.reading, load.writing
+    others = tasks if tasks < lanes else lanes - 1
     unread = work.input - work.cached
     first = reading.base + reading.slope * unread if reading.count else load.first_token or DEFAULT_FIRST_TOKEN
-    each = writing.base + writing.slope * (others + 1) * PER_TASK if writing.count else DEFAULT_PER_OUTPUT
-    return first + work.output * each
+    if writing.count:
+        return first + work.output * (writing.base + writing.slope * (others + 1) * PER_TASK)
+    return first + work.output * DEFAULT_PER_OUTPUT * (lanes + others) // lanes
 
 
 def _input_tokens(spec: TaskSpec) -> int:

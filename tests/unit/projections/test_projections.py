@@ -59,6 +59,9 @@ def test_outstanding_work_is_what_is_out(history):
         assert set(one.outstanding) == {key for key, where in out.items() if where == name}
         assert one.tokens == sum(work.tokens for work in one.outstanding.values()) >= 0
         assert one.service == sum(work.service for work in one.outstanding.values()) >= 0
+        assert one.waiting == sum(work.service for work in one.outstanding.values() if not work.begun) >= 0
+        begun = {key for key, work in one.outstanding.items() if work.begun}
+        assert begun == {key for key in one.outstanding if states[key].status is task.Status.STARTED}
 
 
 @given(histories())
