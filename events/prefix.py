@@ -4,7 +4,6 @@ A mark ends a block of `BLOCK` tokens: each of the first 8, and then four in eve
 far two prompts are the same, to a fifth, however long they are. All that is recorded of a prompt is these marks.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 BLOCK: Final = 512
@@ -32,8 +31,3 @@ def marks(prefix: bytes) -> list[str]:
     """The marks of a prefix in hex, that of the shortest beginning first."""
     text = prefix.hex()
     return [text[start : start + 2 * MARK] for start in range(0, len(text), 2 * MARK)]
-
-
-def at_places(hashes: Sequence[bytes]) -> bytes:
-    """The prefix of a prompt, given the hash of each of its beginnings of 1, 2, 3 … whole blocks."""
-    return b"".join(hashes[place - 1][:MARK] for place in PLACES if place <= len(hashes))

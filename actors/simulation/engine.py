@@ -15,13 +15,13 @@ from msgspec import Struct
 
 from callboard.actors.router.own_assignments import OwnAssignments
 from callboard.actors.router.route import View
-from callboard.actors.simulation.fleet import Fleet
+from callboard.actors.simulation.fleet import NS_PER_S, Fleet
 from callboard.actors.simulation.health import SimulatedHealth
 from callboard.actors.simulation.measures import Measures
 from callboard.actors.simulation.rules import Chooser
 from callboard.actors.simulation.server import End, Job, Run, Server
 from callboard.actors.simulation.timeline import START, Timeline, at
-from callboard.actors.simulation.trace import NS_PER_S, Arrival
+from callboard.actors.simulation.trace import Arrival
 from callboard.events import task as tasks
 from callboard.events.backend import BackendEvent, Priced, Registered, Scaled
 from callboard.events.chat import CHARACTERS_PER_TOKEN, Usage, estimated_tokens

@@ -16,12 +16,12 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from callboard.actors.simulation.fleet import NS_PER_S
 from callboard.events.errors import InvalidInput
 from callboard.events.prefix import BLOCK
 
 AZURE: Final = "TIMESTAMP,ContextTokens,GeneratedTokens"
 NS_PER_MS: Final = 1_000_000
-NS_PER_S: Final = 1_000_000_000
 
 
 class Arrival(NamedTuple):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from callboard.actors.router.prefix import CHARACTERS, prefix_of
 from callboard.events.chat import Message, Tool
-from callboard.events.prefix import MARK, PLACES, at_places, marks
+from callboard.events.prefix import MARK, PLACES, marks
 from callboard.events.task_spec import Blob, TaskSpec
 
 LONG = "All work and no play. " * 2000
@@ -62,9 +62,3 @@ def test_what_is_in_the_blob_store_is_not_read():
     """Only what comes before it has marks."""
     assert prefix_of(TaskSpec(input=Blob("ab" * 32, 10**6))) == b""
     assert len(prefix_of(TaskSpec(input=Blob("ab" * 32, 10**6), system=LONG[: 2 * CHARACTERS]))) == 2 * MARK
-
-
-def test_hashes_are_kept_at_the_places_alone():
-    """Of a hash for every block, those of the marks."""
-    hashes = [number.to_bytes(MARK, "big") for number in range(1, 13)]
-    assert [int(mark, 16) for mark in marks(at_places(hashes))] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12]
