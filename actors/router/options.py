@@ -92,10 +92,11 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
     until: datetime | None = None
     # plain copies: a persistent map takes longer to look up
     loads, caches = dict(around.loads.items()), dict(around.caches.items())
-    outputs, most = _outputs(backends, loads), spec.max_tokens or sys.maxsize
+    works = _works(backends, loads, input_tokens, spec.max_tokens or sys.maxsize)
+    extras, held = around.extra, around.cached
     for name, backend in sorted(backends.items()):
-        load, extra = loads.get(name, _IDLE), around.extra.get(name, _NOTHING)
-        refusal = _misfit(task, spec, backend, needed, input_tokens, around.qualities[name])
+        load, extra, quality = loads.get(name, _IDLE), extras.get(name, _NOTHING), around.qualities[name]
+        refusal = _misfit(task, spec, backend, needed, input_tokens, quality)
         if refusal is None and (wait := _not_now(backend, load, extra, now)):
             refusal = wait
             later.add(name)
@@ -103,10 +104,10 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
                 until = min(until, backend.until) if until else backend.until
         if refusal is None:
             assert backend.spec is not None
-            output = min(outputs.get(backend.spec.model, DEFAULT_OUTPUT), most)
-            cached = min(around.cached.get(name, 0), input_tokens)
-            work = Usage(input_tokens, output, cached)
-            option = _predict(task, backend, load, extra, caches.get(name, _UNREAD), work, around.qualities[name])
+            work = works[backend.spec.model]
+            if cached := held.get(name):
+                work = Usage(input_tokens, work.output, min(cached, input_tokens))
+            option = _predict(task, backend, load, extra, caches.get(name, _UNREAD), work, quality)
             if spec.max_cost is None or task.cost + option.cost <= spec.max_cost:
                 options.append(option)
                 continue
@@ -120,8 +121,10 @@ _NOTHING: Final = Work()
 _UNREAD: Final = Cache()
 
 
-def _outputs(backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad]) -> dict[str, int]:
-    """The length of answer to expect of each model, in tokens.
+def _works(
+    backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad], input_tokens: int, most: int
+) -> dict[str, Usage]:
+    """The tokens to expect of each model's answer, at ``most`` so many, with nothing cached.
 
     How long an answer gets does not depend on where a model runs: what all its backends saw is put together, or chance
     would make one of two equal backends look faster.
@@ -129,12 +132,16 @@ def _outputs(backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad]) 
     totals: dict[str, int] = {}
     weights: dict[str, int] = {}
     for name, backend in backends.items():
-        load = loads.get(name)
-        if load is not None and load.answered and backend.spec is not None:
-            model, weight = backend.spec.model, min(load.answered, OUTPUT_SMOOTHING)
+        if backend.spec is not None:
+            model, load = backend.spec.model, loads.get(name, _IDLE)
+            answered = load.answered
+            weight = min(OUTPUT_SMOOTHING, answered)
             totals[model] = totals.get(model, 0) + weight * load.output
             weights[model] = weights.get(model, 0) + weight
-    return {model: total // weights[model] for model, total in totals.items()}
+    return {
+        model: Usage(input_tokens, min(totals[model] // weight if weight else DEFAULT_OUTPUT, most))
+        for model, weight in weights.items()
+    }
 
 
 def _misfit(
