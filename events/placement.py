@@ -24,6 +24,8 @@ class Hedged(Struct, frozen=True, omit_defaults=True):
     tokens: int
     decision: Decision
     priority: int = 0
+    cached: int = 0
+    service: int = 0
 
 
 class Placement(Struct, frozen=True):

@@ -51,7 +51,8 @@ class Parked(Struct, frozen=True, omit_defaults=True):
 class Assigned(Struct, frozen=True, omit_defaults=True):
     """The router chose a backend, for the ``attempt``-th time. ``tokens`` is the predicted work, in and out.
 
-    Among what waits for the backend, the highest ``priority`` is first.
+    ``cached`` of them are probably in the backend's prefix cache; ``service`` is the predicted time of the call in ns,
+    once it begins. Among what waits for the backend, the highest ``priority`` is first.
     """
 
     type: ClassVar[str] = "callboard.task.assigned.v1"
@@ -60,6 +61,8 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     tokens: int
     decision: Decision
     priority: int = 0
+    cached: int = 0
+    service: int = 0
 
 
 class Released(Struct, frozen=True, omit_defaults=True):
@@ -373,7 +376,6 @@ def _overtaken(task: Task, wish: Completed | Failed) -> Spent:
 
 
 def _after_failure(task: Task, event: Failed, placed: Placed) -> Task:
-    unsuited = task.unsuited | {event.backend} if event.failure.kind == "invalid" else task.unsuited
     status, backend = standing(placed, Status.FAILED, event.backend)
     return msgspec.structs.replace(
         task,
@@ -383,7 +385,7 @@ def _after_failure(task: Task, event: Failed, placed: Placed) -> Task:
         failure=event.failure,
         reason=event.failure.message,
         tries=task.tries + (not placed and event.failure.kind != "rate_limited"),
-        unsuited=unsuited,
+        unsuited=task.unsuited | ({event.backend} if event.failure.kind == "invalid" else set()),
         cost=task.cost + event.cost,
     )
 

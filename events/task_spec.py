@@ -81,7 +81,8 @@ def newest_text(spec: TaskSpec) -> str | None:
 class Candidate(Struct, frozen=True, omit_defaults=True):
     """A backend as the router saw it, or why it was left out.
 
-    Predicted ``cost`` in micro-dollars, ``latency`` in ns, ``quality`` in parts per million.
+    Predicted ``cost`` in micro-dollars, ``latency`` in ns, ``quality`` in parts per million; ``cached`` are the tokens
+    of the prompt that it has probably kept from earlier ones.
     """
 
     backend: str
@@ -89,13 +90,14 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     latency: int = 0
     quality: int = 0
     excluded: str | None = None
+    cached: int = 0
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
     """Why a backend was chosen. ``seen`` is the log sequence the router's view stood at.
 
     ``propensity`` is the probability of this choice, in parts per million. ``features`` is what the task looked like to
-    the quality estimates: signed bytes, in hundredths.
+    the quality estimates: signed bytes, in hundredths. ``prefix`` are the marks of its prompt's beginnings.
     """
 
     policy: str
@@ -105,6 +107,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     seed: int = 0
     propensity: int = 1_000_000
     features: bytes = b""
+    prefix: bytes = b""
 
 
 class Failure(Struct, frozen=True, omit_defaults=True):

@@ -5,8 +5,10 @@ from typing import Any, Final
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
 from callboard.projections.load import LOAD
+from callboard.projections.prefixes import PREFIXES
 from callboard.projections.projection import Projection
 from callboard.projections.quality import QUALITY
+from callboard.projections.routers import ROUTERS
 from callboard.projections.tasks import TASKS
 
-LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, QUALITY)
+LIVE: Final[tuple[Projection[Any], ...]] = (BACKENDS, LOAD, TASKS, COST, QUALITY, PREFIXES, ROUTERS)

@@ -1,7 +1,8 @@
 """What each backend has to do, and how fast and how well it has been doing it.
 
 Outstanding work is a set of tasks, never a counter: an event that comes twice, or an end without a beginning, cannot
-make it drift. Averages are integers, moved an eighth of the way to each new measurement.
+make it drift. Averages are integers, moved an eighth of the way to each new measurement; that of an answer's length,
+which varies more, a sixty-fourth.
 """
 
 from datetime import datetime
@@ -15,35 +16,58 @@ from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
 from callboard.projections.projection import Projection
+from callboard.projections.trend import Trend
 
 SMOOTHING: Final = 8
+OUTPUT_SMOOTHING: Final = 64
 KEPT_FIRST_TOKENS: Final = 64
 RECENT_CALLS: Final = 128
 PRIORITIES: Final = 10
 PPM: Final = 1_000_000
+PER_TASK: Final = 1000
+"""``writing`` counts tasks in thousandths, so that whole numbers are fine enough."""
+
+
+class Work(Struct, frozen=True):
+    """Work that is assigned: how many tasks, their predicted tokens, and the time in ns that their calls will take.
+
+    Of one task, ``among`` is how many were out when it was assigned, itself included; ``begun`` says that its call is.
+    """
+
+    tasks: int = 0
+    tokens: int = 0
+    service: int = 0
+    priority: int = 0
+    among: int = 0
+    begun: bool = False
 
 
 class BackendLoad(Struct, frozen=True):
-    """One backend. ``outstanding`` are the predicted tokens of each task assigned to it, ``tokens`` their sum.
+    """One backend. ``outstanding`` is the work of each task assigned to it, ``tokens`` the sum of theirs.
 
-    ``waiting`` are the priorities of those whose call has not begun, ``queued`` their tokens by priority.
+    ``running`` is the service of those whose call has begun. Of the others, ``waiting`` is the service and ``queued``
+    are the tokens, each by priority: of all that have at least that one.
 
     Averages in ns: ``first_token`` and ``duration`` of a call.
 
-    ``per_token`` is a call's duration by token of work, in and out: what queued work takes. ``per_output`` is the time
-    from one token of the answer to the next. ``output`` is the average number of tokens answered. ``failures`` counts
-    the failed calls since the last good one; ``reliability`` is the share of good ones, lately, in parts per million,
-    and ``failed_at`` when one failed last that counts in it.
+    ``per_token`` is a call's duration by token of work, in and out. ``per_output`` is the time from one token of the
+    answer to the next, and ``writing`` how it grows with the tasks that are out at a time. ``output`` is the average
+    number of tokens answered. ``failures`` counts the failed calls since the last good one; ``reliability`` is the
+    share of good ones, lately, in parts per million, and ``failed_at`` when one failed last that counts in it.
 
     ``proven`` counts good answers since it came into service, or back; ``suspect`` says that its breaker opened before
     those. ``first_tokens`` are the newest times to a first token, or how long one was waited for in vain; ``work`` is
     the average number of tokens of a call, in and out.
     """
 
-    outstanding: Map[int] = Map()
+    outstanding: Map[Work] = Map()
     tokens: int = 0
+    running: int = 0
+    waiting: tuple[int, ...] = (0,) * PRIORITIES
+    queued: tuple[int, ...] = (0,) * PRIORITIES
     per_token: int = 0
     per_output: int = 0
+    writing: Trend = Trend()
     first_token: int = 0
     duration: int = 0
     output: int = 0
@@ -55,12 +79,14 @@ class BackendLoad(Struct, frozen=True):
     suspect: bool = False
     first_tokens: tuple[int, ...] = ()
     work: int = 0
-    waiting: Map[int] = Map()
-    queued: tuple[int, ...] = (0,) * PRIORITIES
 
-    def ahead(self, priority: int) -> int:
+    def ahead(self, priority: int, lanes: int = 1) -> int:
+        """The service before new work of a priority: what waits at it or above, and the first running call to end."""
+        return self.waiting[priority] + self.running // lanes
+
+    def tokens_ahead(self, priority: int) -> int:
         """The tokens that are worked on, or will be before new work of a priority."""
-        return self.tokens - sum(self.queued[:priority])
+        return self.tokens - self.queued[0] + self.queued[priority]
 
     def late_after(self, percent: int, least: int, task_id: str = "") -> int | None:
         """The time in which so many percent of calls gave their first token; None when under ``least`` are known.
@@ -71,7 +97,7 @@ class BackendLoad(Struct, frozen=True):
         if known < least:
             return None
         usual, work = sorted(self.first_tokens)[known * percent // 100], max(self.work, 1)
-        return usual * max(self.outstanding.get(task_id, 0), work) // work
+        return usual * max(self.outstanding.get(task_id, _NOTHING).tokens, work) // work
 
 
 class Load(Struct, frozen=True):
@@ -89,6 +115,8 @@ def apply(state: Load, envelope: Envelope) -> Load:
     """The state after one event."""
     event, entity, replace = envelope.event, envelope.entity, msgspec.structs.replace
     match event:
+        case task.Submitted():  # first, since there are many
+            return state
         case task.Assigned():
             return _join(_leave(state, entity), entity, event)
         case Hedged():
@@ -98,7 +126,7 @@ def apply(state: Load, envelope: Envelope) -> Load:
             backends = state.backends.insert(event.backend, _begun(_of(state, event.backend), entity))
             return Load(backends, state.where, state.hedged - state.hedged // RECENT_CALLS)
         case task.Completed():
-            return _learn(_leave(state, entity), event)
+            return _complete(state, entity, event)
         case task.Failed():
             return _fail(_leave(state, entity, event.backend), event, envelope.time)
         case task.Released():
@@ -115,6 +143,10 @@ def apply(state: Load, envelope: Envelope) -> Load:
     return state
 
 
+_NOTHING: Final = Work()
+_IDLE: Final = BackendLoad()
+
+
 def _of(state: Load, name: str) -> BackendLoad:
     return state.backends.get(name, _IDLE)
 
@@ -125,24 +157,56 @@ def _change(state: Load, name: str, load: BackendLoad) -> Load:
 
 def _join(state: Load, task_id: str, event: task.Assigned | Hedged) -> Load:
     load, priority = _of(state, event.backend), min(max(event.priority, 0), PRIORITIES - 1)
+    service = event.service or event.tokens * load.per_token
+    work = Work(1, event.tokens, service, priority, len(load.outstanding) + 1)
     load = msgspec.structs.replace(
         load,
-        outstanding=load.outstanding.insert(task_id, event.tokens),
-        waiting=load.waiting.insert(task_id, priority),
-        tokens=load.tokens + event.tokens,
-        queued=_shifted(load.queued, priority, event.tokens),
+        outstanding=load.outstanding.insert(task_id, work),
+        tokens=load.tokens + work.tokens,
+        waiting=_shifted(load.waiting, priority, service),
+        queued=_shifted(load.queued, priority, work.tokens),
     )
     where = state.where.insert(task_id, (*state.where.get(task_id, ()), event.backend))
     return Load(state.backends.insert(event.backend, load), where, state.hedged)
 
 
+def _shifted(sums: tuple[int, ...], priority: int, amount: int) -> tuple[int, ...]:
+    """The sums by priority with so much more of one."""
+    if not priority:  # nearly always
+        return (sums[0] + amount, *sums[1:])
+    return (*[one + amount for one in sums[: priority + 1]], *sums[priority + 1 :])
+
+
 def _begun(load: BackendLoad, task_id: str) -> BackendLoad:
     """The load when the task no longer waits."""
-    priority = load.waiting.get(task_id)
-    if priority is None:
+    work = load.outstanding.get(task_id)
+    if work is None or work.begun:
         return load
-    queued = _shifted(load.queued, priority, -load.outstanding[task_id])
-    return msgspec.structs.replace(load, waiting=load.waiting.discard(task_id), queued=queued)
+    return msgspec.structs.replace(
+        load,
+        outstanding=load.outstanding.insert(task_id, msgspec.structs.replace(work, begun=True)),
+        running=load.running + work.service,
+        waiting=_shifted(load.waiting, work.priority, -work.service),
+        queued=_shifted(load.queued, work.priority, -work.tokens),
+    )
+
+
+def _without(load: BackendLoad, task_id: str) -> BackendLoad:
+    """The load when the task is no longer there."""
+    work = load.outstanding.get(task_id)
+    if work is None:
+        return load
+    outstanding, tokens = load.outstanding.discard(task_id), load.tokens - work.tokens
+    if work.begun:
+        running = load.running - work.service
+        return msgspec.structs.replace(load, outstanding=outstanding, tokens=tokens, running=running)
+    return msgspec.structs.replace(
+        load,
+        outstanding=outstanding,
+        tokens=tokens,
+        waiting=_shifted(load.waiting, work.priority, -work.service),
+        queued=_shifted(load.queued, work.priority, -work.tokens),
+    )
 
 
 def _leave(state: Load, task_id: str, only: str = "") -> Load:
@@ -154,16 +218,9 @@ def _leave(state: Load, task_id: str, only: str = "") -> Load:
     backends = state.backends
     for name in where:
         if name not in left:
-            load = _begun(backends[name], task_id)
-            tokens = load.tokens - load.outstanding[task_id]
-            load = msgspec.structs.replace(load, outstanding=load.outstanding.discard(task_id), tokens=tokens)
-            backends = backends.insert(name, load)
+            backends = backends.insert(name, _without(backends[name], task_id))
     places = state.where.insert(task_id, left) if left else state.where.discard(task_id)
     return Load(backends, places, state.hedged)
-
-
-def _shifted(queued: tuple[int, ...], priority: int, tokens: int) -> tuple[int, ...]:
-    return (*queued[:priority], queued[priority] + tokens, *queued[priority + 1 :])
 
 
 def _fail(state: Load, event: task.Failed, time: datetime) -> Load:
@@ -179,18 +236,31 @@ def _newest(load: BackendLoad, first_token: int) -> tuple[int, ...]:
     return (*load.first_tokens[1 - KEPT_FIRST_TOKENS :], first_token)
 
 
-def _learn(state: Load, event: task.Completed) -> Load:
+def _complete(state: Load, task_id: str, event: task.Completed) -> Load:
+    """The task is with no backend any more, and one has learned from it."""
+    backends = state.backends
+    for name in state.where.get(task_id, ()):
+        if name != event.backend:
+            backends = backends.insert(name, _without(backends[name], task_id))
     load = _of(state, event.backend)
-    first = load.answered == 0
-    work = max(event.usage.input + event.usage.output, 1)
-    writing = max(event.duration - event.first_token, 0)
-    load = msgspec.structs.replace(
+    among = load.outstanding.get(task_id, _NOTHING).among
+    load = _learned(_without(load, task_id), event, among)
+    return Load(backends.insert(event.backend, load), state.where.discard(task_id), state.hedged)
+
+
+def _learned(load: BackendLoad, event: task.Completed, among: int) -> BackendLoad:
+    """The load after an answer to one of ``among`` tasks that were out at a time; 0 if that is not known."""
+    first, usage = load.answered == 0, event.usage
+    work = max(usage.input + usage.output, 1)
+    per_output = max(event.duration - event.first_token, 0) // max(usage.output - 1, 1)
+    return msgspec.structs.replace(
         load,
         per_token=_average(load.per_token, event.duration // work, first=first),
-        per_output=_average(load.per_output, writing // max(event.usage.output - 1, 1), first=first),
+        per_output=_average(load.per_output, per_output, first=first),
+        writing=load.writing.learn(among * PER_TASK, per_output) if among and usage.output > 1 else load.writing,
         first_token=_average(load.first_token, event.first_token, first=first),
         duration=_average(load.duration, event.duration, first=first),
-        output=_average(load.output, event.usage.output, first=first),
+        output=load.output + (usage.output - load.output) // min(load.answered + 1, OUTPUT_SMOOTHING),
         work=_average(load.work, work, first=first),
         answered=load.answered + 1,
         failures=0,
@@ -198,13 +268,10 @@ def _learn(state: Load, event: task.Completed) -> Load:
         proven=load.proven + 1,
         first_tokens=_newest(load, event.first_token),
     )
-    return _change(state, event.backend, load)
 
 
 def _average(average: int, measured: int, *, first: bool) -> int:
     return measured if first else average + (measured - average) // SMOOTHING
 
 
-_IDLE: Final = BackendLoad()
-
-LOAD: Final = Projection("load", 2, Load, apply)
+LOAD: Final = Projection("load", 3, Load, apply)

@@ -15,7 +15,8 @@ from typing import Final
 from callboard.actors.router.features import features
 from callboard.actors.router.options import Option, prompt_tokens
 from callboard.actors.router.policies.policy import highest
-from callboard.actors.router.route import View, draw, surveyed
+from callboard.actors.router.route import View, surveyed
+from callboard.actors.router.twins import draw
 from callboard.events.backend import Breaker
 from callboard.events.chat import Usage
 from callboard.events.placement import Hedged
@@ -33,30 +34,36 @@ def is_allowed(hedged: int, percent: int) -> bool:
     return hedged + PPM // RECENT_CALLS <= percent * PERCENT
 
 
-def hedge(task: Task, call: int, quiet: int, view: View, now: datetime, seed: int) -> Hedged | None:
-    """The second assignment of a task whose ``call`` has given no token for ``quiet`` ns, if there is to be one."""
+def hedge(
+    task: Task, call: int, quiet: int, view: View, now: datetime, seed: int, prefix: bytes = b""
+) -> Hedged | None:
+    """The second assignment of a task whose ``call`` has given no token for ``quiet`` ns, if there is to be one.
+
+    Its prompt begins with ``prefix``.
+    """
     spec = task.spec
     if spec is None or spec.tools or spec.budget or len(task.placed) != 1 or task.placed[0].call != call:
         return None
     first = task.placed[0].backend
     looks = features(spec)
-    options = surveyed(task, view, looks, now).options
+    options = surveyed(task, view, looks, prefix, now).options
     known = next((option for option in options if option.backend == first), None)
     fit = tuple(o for o in options if known and _fits(o, known, task, spec, view))
     if not fit:
         return None
-    shares = highest([-option.latency for option in fit])
-    winner, share = draw(fit, shares, seed)
+    winner, propensity = draw(fit, lambda among: highest([-option.latency for option in among]), seed)
     decision = Decision(
         policy=HEDGE_POLICY,
         reason=f"no token from {first} after {quiet / 1e9:.2f} s, later than usual",
         seen=view.seen,
         candidates=tuple(option.candidate for option in options),
         seed=seed,
-        propensity=PPM * share // sum(shares),
+        propensity=propensity,
         features=looks,
+        prefix=prefix,
     )
-    return Hedged(winner.backend, task.attempt + 1, call, winner.tokens, decision, spec.priority)
+    attempt, tokens = task.attempt + 1, winner.tokens
+    return Hedged(winner.backend, attempt, call, tokens, decision, spec.priority, winner.cached, winner.service)
 
 
 def _fits(option: Option, first: Option, task: Task, spec: TaskSpec, view: View) -> bool:

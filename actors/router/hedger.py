@@ -8,7 +8,9 @@ import structlog
 from callboard.actors.backend.heartbeat import CallBeat, Heartbeat, late_after
 from callboard.actors.projector import Projector
 from callboard.actors.router.hedge import hedge, is_allowed
-from callboard.actors.router.route import View, seed_of
+from callboard.actors.router.prefix import prefix_of
+from callboard.actors.router.route import seed_of
+from callboard.actors.router.view import view
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.bus.errors import BusError
@@ -16,9 +18,7 @@ from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import ALL_HEARTBEATS
 from callboard.events.placement import Hedged
 from callboard.events.task import Task
-from callboard.projections.backends import BACKENDS
 from callboard.projections.load import LOAD
-from callboard.projections.quality import QUALITY
 from callboard.projections.tasks import TASKS
 
 _log = structlog.get_logger(__name__)
@@ -59,14 +59,8 @@ class Hedger:
             return
 
         def wish(task: Task) -> list[Hedged]:
-            view = View(
-                backends=self._projector.state(BACKENDS).by_id,
-                loads=self._projector.state(LOAD).backends,
-                extra={},
-                seen=self._projector.seq,
-                quality=self._projector.state(QUALITY),
-            )
-            decided = hedge(task, late.call, late.quiet, view, now(), seed_of(task))
+            prefix = prefix_of(task.spec) if task.spec else b""
+            decided = hedge(task, late.call, late.quiet, view(self._projector, {}), now(), seed_of(task), prefix)
             return [decided] if decided else []
 
         told = await self._tasks.tell(late.task, wish)

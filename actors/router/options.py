@@ -1,5 +1,6 @@
 """Which backends could do a task, and what each would probably cost and take. Pure: time and seeds are arguments."""
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +12,8 @@ from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
-from callboard.projections.load import PPM, BackendLoad
+from callboard.projections.load import OUTPUT_SMOOTHING, PER_TASK, PPM, BackendLoad, Work
+from callboard.projections.prefixes import Cache
 
 TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 """Quality in parts per million that a tier is taken to have as long as nothing was measured."""
@@ -19,12 +21,12 @@ TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 PERCENT: Final = 10_000
 
 DEFAULT_OUTPUT: Final = 256
-DEFAULT_PER_TOKEN: Final = 3_000_000
 DEFAULT_PER_OUTPUT: Final = 15_000_000
 DEFAULT_FIRST_TOKEN: Final = 300_000_000
 MICROSECOND: Final = timedelta(microseconds=1)
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MINUTE: Final = 60 * NS_PER_S
+NS_PER_DAY: Final = 24 * 60 * NS_PER_MINUTE
 LEAST_RELIABLE: Final = 50_000
 """However often a backend fails, no more tries than 20 are expected until one succeeds."""
 
@@ -35,10 +37,11 @@ FORGIVEN: Final = timedelta(minutes=1)
 class Option(Struct, frozen=True):
     """A backend that can do the task: predicted ``cost`` (micro-dollars), ``latency`` (ns), ``tokens`` (in and out).
 
-    ``quality`` is that of the answer to expect, in parts per million.
+    ``quality`` is that of the answer to expect, in parts per million. ``cached`` are the input tokens that it has
+    probably kept; ``service`` is the time of the call once it begins.
 
     ``failed`` says that it was the last to fail this very task, ``full`` that it is new and has enough for now.
-    ``room`` is how many more calls it could make at once, ``capacity`` the tokens that it works off in a second.
+    ``room`` is how many more calls it could make at once, ``capacity`` how many such tasks it would do in a day.
     """
 
     backend: str
@@ -47,6 +50,8 @@ class Option(Struct, frozen=True):
     tokens: int
     quality: int
     failed: bool = False
+    cached: int = 0
+    service: int = 0
     full: bool = False
     room: int = 0
     capacity: int = 1
@@ -54,7 +59,7 @@ class Option(Struct, frozen=True):
     @property
     def candidate(self) -> Candidate:
         """How the decision records it."""
-        return Candidate(self.backend, self.cost, self.latency, self.quality)
+        return Candidate(self.backend, self.cost, self.latency, self.quality, None, self.cached)
 
 
 class Survey(Struct, frozen=True):
@@ -77,45 +82,80 @@ def required(spec: TaskSpec) -> tuple[str, ...]:
     return (*asked, *(name for name, given in implied if given and name not in asked))
 
 
-def survey(
-    task: Task,
-    backends: Mapping[str, Backend],
-    loads: Mapping[str, BackendLoad],
-    extra: Mapping[str, int],
-    qualities: Mapping[str, int],
-    now: datetime,
-    taken: Mapping[str, int],
-) -> Survey:
-    """Look at every backend.
+class Surroundings(Struct, frozen=True):
+    """What is known of the backends: their loads, and what their prefix caches hold and how fast they read.
 
-    ``extra`` and ``taken`` are the tokens and tasks assigned by this router that ``loads`` do not show yet,
-    ``qualities`` the quality to expect of each backend for this task, in parts per million.
+    ``extra`` is work assigned by this router that ``loads`` do not show yet: all tasks, and the tokens and service of
+    those that go before this one. ``qualities`` is the quality to expect of each for this task in parts per million,
+    ``cached`` are the tokens of its prompt that each has kept.
     """
+
+    loads: Mapping[str, BackendLoad]
+    extra: Mapping[str, Work]
+    qualities: Mapping[str, int]
+    caches: Mapping[str, Cache]
+    cached: Mapping[str, int]
+
+
+def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, now: datetime) -> Survey:
+    """Look at every backend."""
     spec = task.spec
     assert spec is not None
     needed, input_tokens = required(spec), prompt_tokens(spec)
     options, excluded, later = [], [], set()
     until: datetime | None = None
+    # plain copies: a persistent map takes longer to look up
+    loads, caches = dict(around.loads.items()), dict(around.caches.items())
+    works = _works(backends, loads, input_tokens, spec.max_tokens or sys.maxsize)
+    extras, held = around.extra, around.cached
     for name, backend in sorted(backends.items()):
-        load = loads.get(name, _IDLE)
-        refusal = _misfit(task, spec, backend, needed, input_tokens, qualities[name])
-        out = len(load.outstanding) + taken.get(name, 0)
-        if refusal is None and (wait := not_now(backend, load, out, now)):
+        load, extra, quality = loads.get(name, _IDLE), extras.get(name, _NOTHING), around.qualities[name]
+        refusal = _misfit(task, spec, backend, needed, input_tokens, quality)
+        if refusal is None and (wait := not_now(backend, load, len(load.outstanding) + extra.tasks, now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
-        option = _predict(task, spec, backend, load, extra.get(name, 0), out, input_tokens, qualities[name], now)
-        if refusal is None and spec.max_cost is not None and task.cost + option.cost > spec.max_cost:
-            refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         if refusal is None:
-            options.append(option)
-        else:
-            excluded.append(Candidate(name, excluded=refusal))
+            assert backend.spec is not None
+            work = works[backend.spec.model]
+            if cached := held.get(name):
+                work = Usage(input_tokens, work.output, min(cached, input_tokens))
+            option = _predict(task, backend, load, extra, caches.get(name, _UNREAD), work, quality, now)
+            if spec.max_cost is None or task.cost + option.cost <= spec.max_cost:
+                options.append(option)
+                continue
+            refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
+        excluded.append(Candidate(name, excluded=refusal))
     return Survey(tuple(options), tuple(excluded), frozenset(later), until)
 
 
 _IDLE: Final = BackendLoad()
+_NOTHING: Final = Work()
+_UNREAD: Final = Cache()
+
+
+def _works(
+    backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad], input_tokens: int, most: int
+) -> dict[str, Usage]:
+    """The tokens to expect of each model's answer, at ``most`` so many, with nothing cached.
+
+    How long an answer gets does not depend on where a model runs: what all its backends saw is put together, or chance
+    would make one of two equal backends look faster.
+    """
+    totals: dict[str, int] = {}
+    weights: dict[str, int] = {}
+    for name, backend in backends.items():
+        if backend.spec is not None:
+            model, load = backend.spec.model, loads.get(name, _IDLE)
+            answered = load.answered
+            weight = min(OUTPUT_SMOOTHING, answered)
+            totals[model] = totals.get(model, 0) + weight * load.output
+            weights[model] = weights.get(model, 0) + weight
+    return {
+        model: Usage(input_tokens, min(totals[model] // weight if weight else DEFAULT_OUTPUT, most))
+        for model, weight in weights.items()
+    }
 
 
 def _misfit(
@@ -126,9 +166,10 @@ def _misfit(
     assert offered is not None
     if spec.backend is not None and spec.backend != backend.id:
         return f"the task is pinned to {spec.backend}"
-    if missing := [capability for capability in needed if capability not in offered.capabilities]:
+    # the same twice, mostly, or nothing: the comparisons in front spare every backend a list
+    if needed != offered.capabilities and (missing := [name for name in needed if name not in offered.capabilities]):
         return f"does not offer {', '.join(missing)}"
-    if missing := [policy for policy in needs.data_policy if policy not in offered.data_policy]:
+    if needs.data_policy and (missing := [name for name in needs.data_policy if name not in offered.data_policy]):
         return f"does not promise {', '.join(missing)}"
     window = max(needs.context or 0, input_tokens + (spec.max_tokens or 0))
     if window > offered.context:
@@ -157,40 +198,38 @@ def not_now(backend: Backend, load: BackendLoad, out: int, now: datetime) -> str
 
 def _predict(
     task: Task,
-    spec: TaskSpec,
     backend: Backend,
     load: BackendLoad,
-    extra: int,
-    out: int,
-    input_tokens: int,
+    extra: Work,
+    cache: Cache,
+    work: Usage,
     quality: int,
     now: datetime,
 ) -> Option:
-    offered = backend.spec
+    """What a call of so much ``work`` would be like there."""
+    name, offered, spec = backend.id, backend.spec, task.spec
     assert offered is not None
-    output = load.output or DEFAULT_OUTPUT
-    if spec.max_tokens:
-        output = min(output, spec.max_tokens)
-    per_token = load.per_token or DEFAULT_PER_TOKEN
-    per_output = load.per_output if load.answered else DEFAULT_PER_OUTPUT
-    width = lanes(backend)
-    queued = load.ahead(spec.priority) + extra
-    wait = queued * per_token // width
+    assert spec is not None
+    width, out = lanes(backend), len(load.outstanding) + extra.tasks
+    service = _service(load, cache, out, width, work)
+    wait = (load.ahead(spec.priority, width) + extra.service) // width if out >= width else 0
     if offered.tpm:
-        wait = max(wait, queued * NS_PER_MINUTE // offered.tpm)
+        wait = max(wait, (load.tokens_ahead(spec.priority) + extra.tokens) * NS_PER_MINUTE // offered.tpm)
     if offered.rpm:
         wait = max(wait, out * NS_PER_MINUTE // offered.rpm)
-    latency = wait + (load.first_token or DEFAULT_FIRST_TOKEN) + output * per_output
     return Option(
-        backend=backend.id,
-        cost=backend.price.cost(Usage(input_tokens, output)),
-        latency=latency * PPM // max(_reliability(load, now), LEAST_RELIABLE),
-        tokens=input_tokens + output,
-        quality=quality,
-        failed=task.failure is not None and task.backend == backend.id,
-        full=is_full(backend, load, out),
-        room=width - out,
-        capacity=max(width * NS_PER_S // max(per_token, 1), 1),
+        name,
+        # a cache that is never reported is never billed for either
+        backend.price.cost(work if cache.reports or not work.cached else Usage(work.input, work.output)),
+        (wait + service) * PPM // max(_reliability(load, now), LEAST_RELIABLE),
+        work.input + work.output,
+        quality,
+        task.failure is not None and task.backend == name,
+        work.cached,
+        service,
+        is_full(backend, load, out),
+        width - out,
+        max(width * NS_PER_DAY // max(service, 1), 1),
     )
 
 
@@ -200,6 +239,20 @@ def _reliability(load: BackendLoad, now: datetime) -> int:
         return PPM
     ago = min(max(now - load.failed_at, timedelta(0)), FORGIVEN)
     return load.reliability + (PPM - load.reliability) * (ago // MICROSECOND) // (FORGIVEN // MICROSECOND)
+
+
+def _service(load: BackendLoad, cache: Cache, tasks: int, width: int, work: Usage) -> int:
+    """The time in ns to read what is not cached and to write an answer, when so many ``tasks`` are there already.
+
+    As long as nothing was measured, a backend that is full is taken to write at half its pace.
+    """
+    reading, writing = cache.reading, load.writing
+    others = tasks if tasks < width else width - 1
+    unread = work.input - work.cached
+    first = reading.base + reading.slope * unread if reading.count else load.first_token or DEFAULT_FIRST_TOKEN
+    if writing.count:
+        return first + work.output * (writing.base + writing.slope * (others + 1) * PER_TASK)
+    return first + work.output * DEFAULT_PER_OUTPUT * (width + others) // width
 
 
 def prompt_tokens(spec: TaskSpec) -> int:

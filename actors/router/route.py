@@ -1,7 +1,6 @@
 """The routing decision, pure: a task and the view of the world in, the event to append out."""
 
 import difflib
-import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -9,37 +8,49 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import TIER_QUALITY, Option, Survey, required, survey
+from callboard.actors.router.options import TIER_QUALITY, Option, Surroundings, Survey, not_now, required, survey
 from callboard.actors.router.policies.policy import Policy
+from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.events.backend import Backend, Breaker
 from callboard.events.task import Assigned, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
-from callboard.projections.load import BackendLoad
+from callboard.projections.load import BackendLoad, Work
+from callboard.projections.prefixes import Prefixes, held
 from callboard.projections.quality import Quality, estimates
 
 Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired
 
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
-PPM: Final = 1_000_000
 
 
 class View(Struct, frozen=True):
     """What the router knows. ``seen`` is the log sequence it stands at.
 
-    Its own newest assignments are not in ``loads`` yet: ``extra`` are their tokens, as far as they go before the task
-    in question, ``taken`` their number, by backend.
+    Its own newest assignments are not in ``loads`` yet: ``extra`` is their work by backend, that is, all tasks, and the
+    tokens and service of those that go before the task in question.
 
-    ``money`` is what a micro-dollar counts for: more than 1 when spending runs ahead of its pace.
+    ``money`` is what a micro-dollar counts for: more than 1 when spending runs ahead of its pace. ``routers`` is how
+    many decide at the moment, on views like this one.
     """
 
     backends: Mapping[str, Backend]
     loads: Mapping[str, BackendLoad]
-    extra: Mapping[str, int]
+    extra: Mapping[str, Work]
     seen: int
     quality: Quality = Quality()
     money: float = 1.0
-    taken: Mapping[str, int] = {}
+    prefixes: Prefixes = Prefixes()
+    routers: int = 1
+
+    def has_room(self, name: str, now: datetime) -> bool:
+        """Whether a backend could be given a task."""
+        backend, load, extra = self.backends.get(name), self.loads.get(name, _IDLE), self.extra.get(name, _NOTHING)
+        return backend is not None and not_now(backend, load, len(load.outstanding) + extra.tasks, now) is None
+
+
+_IDLE: Final = BackendLoad()
+_NOTHING: Final = Work()
 
 
 class Rules(Struct, frozen=True):
@@ -50,8 +61,11 @@ class Rules(Struct, frozen=True):
     max_attempts: int = 5
 
 
-def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Verdict:
-    """What is to be done with a task that waits. The same arguments give the same verdict."""
+def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix: bytes = b"") -> Verdict:
+    """What is to be done with a task that waits, whose prompt begins with ``prefix``.
+
+    The same arguments give the same verdict.
+    """
     spec = task.spec
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
@@ -66,19 +80,21 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
         known = ", ".join(sorted(rules.policies))
         return Rejected(f"unknown policy {spec.policy!r}; known: {known}")
     looks = features(spec)
-    found = surveyed(task, view, looks, now)
+    found = surveyed(task, view, looks, prefix, now)
     if pause := _pause(task, found, view, now):
         return pause
     if not found.options:
         return _no_option(task, found, view)
-    return _choose(task, found, view, policy, looks, seed)
+    return _choose(task, found, view, policy, looks, prefix, seed)
 
 
-def surveyed(task: Task, view: View, looks: bytes, now: datetime) -> Survey:
-    """Every backend looked at for a task of these features."""
+def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime) -> Survey:
+    """Every backend looked at for a task of these features, whose prompt begins with ``prefix``."""
     priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
     qualities = estimates(view.quality, looks, priors)
-    return survey(task, view.backends, view.loads, view.extra, qualities, now, view.taken)
+    cached = held(view.prefixes, prefix) if prefix else {}
+    around = Surroundings(view.loads, view.extra, qualities, view.prefixes.caches, cached)
+    return survey(task, view.backends, around, now)
 
 
 def seed_of(task: Task) -> int:
@@ -98,12 +114,17 @@ def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | Non
     return Parked(f"trying {task.backend} again: {failure.message}", now + timedelta(seconds=pause))
 
 
-def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, seed: int) -> Verdict:
+def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes, prefix: bytes, seed: int) -> Assigned:
+    spec = task.spec
+    assert spec is not None
     fresh = tuple(option for option in found.options if not option.failed)
-    assert task.spec is not None
     options, crowded = _spread(task, fresh or found.options)
-    shares = [option.capacity for option in options] if crowded else policy.shares(task.spec, options, view.money)
-    winner, share = draw(options, shares, seed)
+
+    def shares(among: Sequence[Option]) -> Sequence[int]:
+        return [option.capacity for option in among] if crowded else policy.shares(spec, among, view.money)
+
+    # work that is spread by capacity does not rush anywhere
+    winner, propensity = draw(options, shares, seed, ALONE if crowded else Crowd(view.backends, view.routers))
     reason = "by capacity, since all are busy" if crowded else policy.reason(winner)
     decision = Decision(
         policy=policy.name,
@@ -111,10 +132,12 @@ def _choose(task: Task, found: Survey, view: View, policy: Policy, looks: bytes,
         seen=view.seen,
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
-        propensity=PPM * share // sum(shares),
+        propensity=propensity,
         features=looks,
+        prefix=prefix,
     )
-    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority)
+    attempt = task.attempt + 1
+    return Assigned(winner.backend, attempt, winner.tokens, decision, spec.priority, winner.cached, winner.service)
 
 
 def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...], bool]:
@@ -129,14 +152,6 @@ def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...]
         return options, False
     roomy = tuple(option for option in options if option.room > 0)
     return roomy or options, not roomy and len(options) > 1
-
-
-def draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
-    """One of the options, each as often as its share says; and that share."""
-    likely = [(option, share) for option, share in zip(options, shares, strict=True) if share > 0]
-    if len(likely) == 1:
-        return likely[0]
-    return random.Random(seed).choices(likely, [share for _, share in likely])[0]
 
 
 def _no_option(task: Task, found: Survey, view: View) -> Verdict:

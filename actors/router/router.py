@@ -7,9 +7,10 @@ from typing import Final
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
-from callboard.actors.router.options import not_now
 from callboard.actors.router.own_assignments import OwnAssignments
-from callboard.actors.router.route import Rules, View, route, seed_of
+from callboard.actors.router.prefix import prefix_of
+from callboard.actors.router.route import Rules, route, seed_of
+from callboard.actors.router.view import view
 from callboard.actors.router.waker import Waker
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
@@ -18,15 +19,10 @@ from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.envelope import Envelope, decode
 from callboard.events.task import WAITING, Assigned, DeadLettered, Parked, Submitted, Task, TaskEvent
-from callboard.projections.backends import BACKENDS
-from callboard.projections.load import LOAD, BackendLoad
-from callboard.projections.quality import QUALITY
 
 QUEUE: Final = "router"
 SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in ("submitted", "released", "failed", "requeued"))
 ACK_WAIT_S: Final = 2.0
-
-_IDLE: Final = BackendLoad()
 
 
 class Router:
@@ -65,17 +61,12 @@ class Router:
             self._own.drop(task_id)
             if task.status not in WAITING:
                 return []
-            view = View(
-                backends=self._projector.state(BACKENDS).by_id,
-                loads=self._projector.state(LOAD).backends,
-                extra=self._own.ahead(task.spec.priority if task.spec else 0),
-                seen=self._projector.seq,
-                quality=self._projector.state(QUALITY),
-                taken=self._own.counts(),
-            )
-            verdict = route(task, view, self._rules, now(), seed_of(task))
+            spec = task.spec
+            around = view(self._projector, self._own.work(spec.priority if spec else 0))
+            prefix = prefix_of(spec) if spec else b""
+            verdict = route(task, around, self._rules, now(), seed_of(task), prefix)
             if isinstance(verdict, Assigned):
-                self._own.add(task_id, verdict.backend, verdict.tokens, verdict.priority)
+                self._own.add(task_id, verdict)
             if isinstance(verdict, Parked) and verdict == task.parked:
                 return []
             return [verdict]
@@ -99,7 +90,4 @@ class Router:
         await answer(self._bus, told.entity)
 
     def _has_room(self, name: str) -> bool:
-        backend = self._projector.state(BACKENDS).by_id.get(name)
-        load = self._projector.state(LOAD).backends.get(name, _IDLE)
-        out = len(load.outstanding) + self._own.counts()[name]
-        return backend is not None and not_now(backend, load, out, now()) is None
+        return view(self._projector, self._own.work()).has_room(name, now())

@@ -32,6 +32,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "drain": "Give a backend no new work.",
         "costs": "What was spent, by backend, tag or day.",
     },
+    "Plan": {
+        "simulate": "Replay a trace on simulated backends, and compare policies.",
+    },
 }
 """Every command with its line in the help. The command ``x`` is ``x`` in the module ``callboard.deploy.cli.x``."""
 

@@ -19,9 +19,9 @@ def why(task: str, where: Where, as_json: bool) -> None:
     """Explain each routing decision about TASK: what was known, who could have done it, and how it turned out.
 
     --json prints {task, assignments [{time, version, attempt, backend, hedges, policy, reason, seen, seed, propensity,
-    candidates [{backend, cost, latency, excluded}], predicted {cost, latency, tokens}, actual {cost, latency, calls
-    [state]}}], refusals [{time, version, event, reason}]}; hedges is the late call beside which another backend was
-    asked, or null; seen is the log position, propensity parts per million.
+    candidates [{backend, cost, latency, quality, excluded, cached}], predicted {cost, latency, tokens}, actual {cost,
+    latency, calls [state]}}], refusals [{time, version, event, reason}]}; hedges is the late call beside which another
+    backend was asked, or null; seen is the log position, propensity in parts per million.
     """
     from callboard.deploy.cli.session import run
 
@@ -91,7 +91,7 @@ def _print(decided: "Choice | Refusal") -> None:
         f"{one_line(decision.reason, 200)}\n  decided on the log up to {decision.seen}"
     )
     print_table(
-        ("", "backend", "cost", "latency", "quality", "left out because"),
+        ("", "backend", "cost", "latency", "quality", "cached", "left out because"),
         (
             (
                 "→" if candidate.backend == decided.backend else "",
@@ -99,11 +99,12 @@ def _print(decided: "Choice | Refusal") -> None:
                 usd(candidate.cost) if candidate.excluded is None else "",
                 took(candidate.latency),
                 f"{candidate.quality / PERFECT:.0%}" if candidate.excluded is None else "",
+                f"{candidate.cached:,}" if candidate.cached else "",
                 one_line(candidate.excluded or "", 160),
             )
             for candidate in decision.candidates
         ),
-        right=("cost", "latency", "quality"),
+        right=("cost", "latency", "quality", "cached"),
     )
     click.echo(f"  predicted {usd(predicted['cost'])} and {took(predicted['latency'])}; {_actual(decided)}\n")
 

@@ -109,7 +109,7 @@ def _nothing_is_outstanding(history) -> None:
     load = fold(LOAD, LOAD.initial(), history)
     assert not load.where
     for one in load.backends.values():
-        assert (len(one.outstanding), len(one.waiting), one.tokens, sum(one.queued)) == (0, 0, 0, 0)
+        assert (len(one.outstanding), one.tokens, one.running, *one.waiting, *one.queued) == (0,) * 23
 
 
 async def _every_chain_holds(bus, history) -> None:

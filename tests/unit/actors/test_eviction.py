@@ -18,10 +18,11 @@ from callboard.events.envelope import short_type
 from callboard.events.persistent import Map
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
-from callboard.projections.load import LOAD, BackendLoad
+from callboard.projections.load import LOAD, BackendLoad, Work
 
 S = 1_000_000_000
 KNOWN = BackendLoad(first_tokens=(S // 2,) * 20)
+LONG = Map({f"t{n}": Work(1, 1000) for n in range(3)})
 BACKEND = Backend("a", BackendSpec("openai", "m"))
 
 
@@ -44,7 +45,7 @@ def beat(*quiet_s: float, heard_s: float | None = None) -> Heartbeat:
         (BACKEND, BackendLoad(first_tokens=(2 * S,) * 20), [beat(16, 17, 18)], False),
         (Backend("a", BackendSpec("openai", "m", concurrency=1)), KNOWN, [beat(6)], True),
         (Backend("a", BackendSpec("openai", "m"), breaker=Breaker.HALF_OPEN, openings=1), KNOWN, [beat(11)], True),
-        (BACKEND, replace(KNOWN, work=100, outstanding=Map({f"t{n}": 1000 for n in range(3)})), [beat(6, 7, 8)], False),
+        (BACKEND, replace(KNOWN, work=100, outstanding=LONG), [beat(6, 7, 8)], False),
         (Backend("a", BackendSpec("openai", "m"), openings=1), KNOWN, [beat(6, 7, 8)], False),
         (BACKEND, KNOWN, [], False),
     ],

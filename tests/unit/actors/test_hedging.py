@@ -12,17 +12,20 @@ from servers.routers import routers
 
 from callboard.actors.router.hedge import hedge, is_allowed
 from callboard.actors.router.hedger import Hedger
+from callboard.actors.router.prefix import prefix_of
 from callboard.actors.router.route import View
 from callboard.events import task
 from callboard.events.backend import Backend, BackendSpec, Breaker
-from callboard.events.chat import Tool
+from callboard.events.chat import CHARACTERS_PER_TOKEN, Tool
 from callboard.events.envelope import short_type
 from callboard.events.money import Price
 from callboard.events.placement import Hedged
+from callboard.events.prefix import BLOCK
 from callboard.events.task import Status, Task
 from callboard.events.task_spec import Decision, TaskSpec
 from callboard.projections.cost import COST
-from callboard.projections.load import LOAD
+from callboard.projections.load import LOAD, Work
+from callboard.projections.prefixes import PREFIXES
 from callboard.projections.projection import fold
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -53,6 +56,17 @@ def test_the_quickest_that_can_begin_at_once_is_asked():
     assert {c.backend for c in hedged.decision.candidates} == {"a", "b"}
 
 
+def test_a_hedge_tells_what_its_backend_has_kept():
+    """Its prompt goes through that cache, so it is recorded as with an assignment."""
+    state = late(input="x" * 4 * BLOCK * CHARACTERS_PER_TOKEN)
+    prefix = prefix_of(state.spec)
+    before = task.Assigned("b", 1, 4 * BLOCK, Decision("p", "r", 0, prefix=prefix))
+    known = PREFIXES.apply(PREFIXES.initial(), envelope("other", before))
+    hedged = hedge(state, 1, 10**9, replace(world(a=1000, b=1000), prefixes=known), NOW, 1, prefix)
+    assert (hedged.backend, hedged.cached, hedged.decision.prefix) == ("b", 4 * BLOCK, prefix)
+    assert hedged.service > 0
+
+
 @pytest.mark.parametrize(
     ("state", "view"),
     [
@@ -62,7 +76,7 @@ def test_the_quickest_that_can_begin_at_once_is_asked():
         (late(max_cost=300), world(a=1_000_000, b=1_000_000)),
         (late(), world(a=1_000_000, b=3_000_000)),
         (late(), world(a=1000)),
-        (late(), replace(world(a=1000, b=1000), taken={"b": 8})),
+        (late(), replace(world(a=1000, b=1000), extra={"b": Work(8)})),
         (late(), View({"a": Backend("a", SPEC), "b": Backend("b", SPEC, breaker=Breaker.HALF_OPEN)}, {}, {}, 1)),
         (task.evolve(late(), Hedged("b", 2, 1, 9, Decision("p", "r", 0))), world(a=1000, b=1000, c=1000)),
         (task.evolve(late(), task.Interrupted("a", 1)), world(a=1000, b=1000)),

@@ -18,8 +18,9 @@ from callboard.events.money import Price
 from callboard.events.persistent import Map
 from callboard.events.task import Assigned, Completed, Parked, Status, Task
 from callboard.events.task_spec import Failure, TaskSpec
-from callboard.projections.load import LOAD, PRIORITIES, BackendLoad
+from callboard.projections.load import LOAD, PRIORITIES, BackendLoad, Work
 from callboard.projections.projection import fold
+from callboard.projections.trend import Trend
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PROVEN = 1000
@@ -30,7 +31,7 @@ def backend(name: str, price: int = 1_000_000, **changes: object) -> Backend:
 
 
 def load(out: int = 0, **known: object) -> BackendLoad:
-    return BackendLoad(Map({f"t{n}": 100 for n in range(out)}), 100 * out, **({"proven": PROVEN} | known))
+    return BackendLoad(Map({f"t{n}": Work(1, 100) for n in range(out)}), 100 * out, **({"proven": PROVEN} | known))
 
 
 def decide(loads: dict[str, BackendLoad], task: Task | None = None, policy: str = "cheapest", seed: int = 1, **prices):
@@ -112,7 +113,8 @@ def test_the_second_best_does_not_get_all_that_the_best_left():
 
 def test_while_all_are_busy_failed_work_goes_by_capacity():
     """One that is three times as fast gets three times as much, and the propensity says so."""
-    loads = {"a": load(), "b": load(9, per_token=30_000_000), "c": load(9, per_token=10_000_000)}
+    slow, quick = (Trend(count=1, base=each) for each in (30_000_000, 10_000_000))
+    loads = {"a": load(), "b": load(9, first_token=1, writing=slow), "c": load(9, first_token=1, writing=quick)}
     prices = {"a": 1, "b": 2_000_000, "c": 3_000_000}
     made = [decide(loads, failed("a"), seed=seed, **prices) for seed in range(1000)]
     shares = Counter(verdict.backend for verdict in made)
@@ -123,9 +125,8 @@ def test_while_all_are_busy_failed_work_goes_by_capacity():
 
 def test_urgent_work_counts_only_what_is_before_it():
     """A long queue of ordinary tasks does not make a backend slow for an urgent one; what runs does."""
-    queue = tuple(90_000 if priority == 0 else 0 for priority in range(PRIORITIES))
-    busy = BackendLoad(Map({"t": 100_000}), 100_000, proven=PROVEN, queued=queue)
-    idle = BackendLoad(Map({"t": 20_000}), 20_000, proven=PROVEN)
+    busy = load(100, running=8 * 10**9, waiting=(9 * 10**10, *[0] * (PRIORITIES - 1)))
+    idle = load(8, running=80 * 10**9)
     for priority, better in ((0, "idle"), (5, "busy")):
         task = Task("t", Status.SUBMITTED, TaskSpec(input="x", priority=priority, policy="fastest"))
         assert decide({"busy": busy, "idle": idle}, task).backend == better

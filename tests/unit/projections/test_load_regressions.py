@@ -18,12 +18,13 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 DECISION = Decision("p", "r", 0)
 names = st.sampled_from(["a", "b"])
 numbers = st.integers(0, 5)
+works, priorities = st.integers(0, 900), st.integers(0, 9)
 failures = st.sampled_from([Failure("timeout", "x"), Failure("rate_limited", "x"), Failure("invalid", "x")])
 
 events_of_tasks = st.one_of(
     st.just(task.Submitted(TaskSpec("x"))),
-    st.builds(task.Assigned, names, numbers, st.integers(0, 900), st.just(DECISION), st.integers(0, 9)),
-    st.builds(Hedged, names, numbers, numbers, st.integers(0, 900), st.just(DECISION), st.integers(0, 9)),
+    st.builds(task.Assigned, names, numbers, works, st.just(DECISION), priorities, st.just(0), works),
+    st.builds(Hedged, names, numbers, numbers, works, st.just(DECISION), priorities, st.just(0), works),
     st.builds(task.Started, names, numbers, st.just("w")),
     st.builds(task.Interrupted, names, numbers),
     st.builds(task.Completed, names, numbers, st.just("x"), st.just(Usage(1, 2)), st.just(1), st.just("m")),
@@ -54,12 +55,15 @@ def check(load: Load) -> None:
     assert {(key, name) for name, one in load.backends.items() for key in one.outstanding} == places
     assert 0 <= load.hedged <= PPM
     for one in load.backends.values():
-        assert one.tokens == sum(one.outstanding.values())
-        assert set(one.waiting) <= set(one.outstanding)
+        works = one.outstanding.values()
+        assert one.tokens == sum(work.tokens for work in works)
+        assert one.running == sum(work.service for work in works if work.begun)
+        assert one.waiting[0] == sum(work.service for work in works if not work.begun)
+        assert one.queued[0] == sum(work.tokens for work in works if not work.begun)
         assert min(one.tokens, *one.queued, one.per_token, one.first_token, one.answered, one.proven, one.failures) >= 0
-        assert sum(one.queued) == sum(one.outstanding[key] for key in one.waiting)
         assert 0 <= one.reliability <= PPM
-        assert all(one.tokens >= one.ahead(priority) >= one.ahead(priority + 1) >= 0 for priority in range(9))
+        assert all(one.ahead(priority) >= one.ahead(priority + 1) >= 0 for priority in range(9))
+        assert all(one.tokens >= one.tokens_ahead(n) >= one.tokens_ahead(n + 1) >= 0 for n in range(9))
 
 
 @given(anything)
@@ -93,13 +97,15 @@ def test_urgent_work_waits_for_what_is_not():
     """What is ahead of new work: all that runs, and what waits with the same priority or a higher one."""
     load = folded(
         [
-            ("task/1", task.Assigned("a", 1, 100, DECISION, 0)),
-            ("task/2", task.Assigned("a", 1, 10, DECISION, 0)),
-            ("task/3", task.Assigned("a", 1, 1, DECISION, 9)),
+            ("task/1", task.Assigned("a", 1, 100, DECISION, 0, service=2000)),
+            ("task/2", task.Assigned("a", 1, 10, DECISION, 0, service=200)),
+            ("task/3", task.Assigned("a", 1, 1, DECISION, 9, service=20)),
             ("task/1", task.Started("a", 1, "w")),
         ]
     ).backends["a"]
-    assert [load.ahead(priority) for priority in (0, 1, 9)] == [111, 101, 101]
+    assert [load.tokens_ahead(priority) for priority in (0, 1, 9)] == [111, 101, 101]
+    assert [load.ahead(priority) for priority in (0, 1, 9)] == [2220, 2020, 2020]
+    assert load.ahead(1, lanes=4) == 520, "the first of four calls ends after a quarter"
 
 
 def test_a_lost_hedge_hides_how_slow_a_backend_is():

@@ -14,7 +14,7 @@ from callboard.events.task import ENDED, Task
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST, Line
 from callboard.projections.live import LIVE
-from callboard.projections.load import LOAD
+from callboard.projections.load import LOAD, PRIORITIES
 from callboard.projections.projection import dump, fold, load
 from callboard.projections.tasks import TASKS
 
@@ -54,9 +54,15 @@ def test_outstanding_work_is_what_is_out(history):
     assert dict(loads.where) == out
     for name, one in loads.backends.items():
         assert set(one.outstanding) == {key for key, where in out.items() if name in where}
-        assert one.tokens == sum(one.outstanding.values()) >= 0
-        assert not [key for key in one.waiting if (key, name) in begun]
-        assert sum(one.queued) == sum(one.outstanding[key] for key in one.waiting)
+        assert one.tokens == sum(work.tokens for work in one.outstanding.values()) >= 0
+        assert one.running == sum(work.service for work in one.outstanding.values() if work.begun) >= 0
+        for priority in range(PRIORITIES):
+            queue = [w for w in one.outstanding.values() if not w.begun and w.priority >= priority]
+            assert one.waiting[priority] == sum(work.service for work in queue)
+            assert one.queued[priority] == sum(work.tokens for work in queue)
+        assert {key for key, work in one.outstanding.items() if work.begun} >= {
+            k for k, where in begun if where == name
+        }
 
 
 @given(histories())
