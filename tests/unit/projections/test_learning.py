@@ -49,7 +49,7 @@ def test_nothing_is_learned_from_what_can_not_be_placed(events):
     """What belongs to no known assignment, or to another backend's, changes no expectation."""
     state = learned(*events)
     assert (state.quality, state.bills) == (learned().quality, learned().bills)
-    assert expectations(state, packed(X), PRIORS)["a"] == (600_000, 180_000, *NOTHING_KNOWN)
+    assert expectations(state, packed(X), PRIORS)["a"] == (600_000, 250_000, *NOTHING_KNOWN)
 
 
 def test_a_score_is_compared_with_what_the_decision_expected():
