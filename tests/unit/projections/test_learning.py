@@ -34,6 +34,17 @@ def test_the_newest_score_of_an_answer_is_the_one_that_counts(drawn):
         assert expectations(learned(*twice), packed(x), PRIORS) == expectations(learned(*once), packed(x), PRIORS)
 
 
+def test_a_changed_mind_about_an_answer_before_a_change_is_too_late():
+    """What the backend was is forgotten; of its answers since, the newest score counts as ever."""
+    events = [e for n in range(100) for e in (assigned(f"{n}", X, quality=900_000), scored(f"{n}", 200_000))]
+    state = learned(*events)
+    evidence = state.quality.by_backend["a"]
+    assert 0 < evidence.judged < 99
+    assert fold(LEARNING, state, [scored("0", 900_000)]).quality == state.quality
+    amended = fold(LEARNING, state, [scored("99", 900_000)]).quality.by_backend["a"]
+    assert amended.total == evidence.total + 700_000
+
+
 @pytest.mark.parametrize(
     "events",
     [
