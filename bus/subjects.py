@@ -12,6 +12,7 @@ TAKERS: Final = {SUBMIT: "intake", SUBMIT_SCORE: "scores"}
 """The queue of each subject that anybody may publish to."""
 
 TIMER_FIRED: Final = "timer.fired"
+ALL_HEARTBEATS: Final = "hb.>"
 
 
 class Address(NamedTuple):
@@ -45,6 +46,11 @@ def parse(subject: str) -> Address:
     if parts[0] != "evt" or not 5 <= len(parts) <= 7 or not parts[1].isdigit():
         raise Undecodable(f"{subject!r} is not the subject of an event")
     return Address(int(parts[1]), parts[2], parts[3], parts[4], tuple(parts[5:]))
+
+
+def heartbeat(backend: str, replica: str) -> str:
+    """Where a replica tells of its calls under way; not stored."""
+    return f"hb.{backend}.{replica}"
 
 
 def tokens(task_id: str) -> str:

@@ -16,6 +16,8 @@ from callboard.actors.board import Board
 from callboard.actors.checks import Check
 from callboard.actors.intake import Intake
 from callboard.actors.projector import Projector
+from callboard.actors.router.failure_detector import FailureDetector
+from callboard.actors.router.hedger import Hedger
 from callboard.actors.router.router import Router
 from callboard.actors.scores import Scores
 from callboard.actors.timekeeper import Timekeeper
@@ -145,6 +147,11 @@ class Node:
             rules = rules_of(self._settings, checks)
             self._router = Router(self.bus, tasks.by(self._source("router")), self.projector, rules)
             self._run("router", self._router.run)
+            watched = backends.by(self._source("failure-detector"))
+            self._run("failure detector", FailureDetector(self.bus, watched, self.projector).run)
+            if percent := self._settings.router.hedge_percent:
+                hedged = tasks.by(self._source("hedger"))
+                self._run("hedger", Hedger(self.bus, hedged, self.projector, percent).run)
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends, checks)

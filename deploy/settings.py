@@ -83,7 +83,8 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
     ``policy`` is one of POLICIES or an entry point of POLICY_ENTRY_POINTS. ``latency_price_micros_per_s`` and
     ``quality_price_micros_per_percent`` are what ``adaptive`` and ``balanced`` would pay, in micro-dollars, for an
     answer one second sooner, or better by one percent. ``pace_micros_per_task`` is what ``adaptive`` may spend on a
-    task on average, 0 for no such bound.
+    task on average, 0 for no such bound. At most ``hedge_percent`` of the calls are second ones, beside one that is
+    late with its first token; 0 makes none.
     """
 
     policy: str = "adaptive"
@@ -91,6 +92,7 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
     latency_price_micros_per_s: int = 500
     quality_price_micros_per_percent: int = 50
     pace_micros_per_task: int = 0
+    hedge_percent: int = 5
     cascade: Cascade = Cascade()
     agent: Agent = Agent()
 

@@ -220,6 +220,7 @@ ROUTER: Mapping[str, Reader] = {
     "pace_usd_per_task": usd_micros,
     "cascade": table,
     "agent": table,
+    "hedge_percent": whole(0, 100),
 }
 CASCADE: Mapping[str, Reader] = {"check": text, "escalations": whole(0, 20)}
 AGENT: Mapping[str, Reader] = {"backend": text, "timeout": duration_ns, "fallback": fallback}

@@ -5,6 +5,8 @@ The rules, kept by `decide`:
 - It is registered before anything else; registering it again with another description replaces it.
 - A drained backend gets no new work until it is resumed. A removed one can be registered anew.
 - The breaker goes closed → open → half-open → closed (or open again); opening an open one only moves its end.
+- While it is half open, one task's call tries the backend: whoever wins the append of ``half_opened``. Another may take
+  its place when that task is no longer with the backend.
 """
 
 from datetime import datetime
@@ -73,17 +75,19 @@ class Resumed(Struct, frozen=True, omit_defaults=True):
 
 
 class Opened(Struct, frozen=True, omit_defaults=True):
-    """Its breaker opened: leave it alone until then."""
+    """Its breaker opened: leave it alone until then. ``evicts`` takes also the tasks away that it has."""
 
     type: ClassVar[str] = "callboard.backend.opened.v1"
     reason: str
     until: datetime
+    evicts: bool = False
 
 
 class HalfOpened(Struct, frozen=True, omit_defaults=True):
-    """One call may try whether it is well again."""
+    """One call may try whether it is well again: that of ``task``."""
 
     type: ClassVar[str] = "callboard.backend.half_opened.v1"
+    task: str = ""
 
 
 class Closed(Struct, frozen=True, omit_defaults=True):
@@ -111,13 +115,17 @@ class Breaker(StrEnum):
 
 MAY_FOLLOW: Final[dict[type[BackendEvent], frozenset[Breaker]]] = {
     Opened: frozenset(Breaker),
-    HalfOpened: frozenset({Breaker.OPEN}),
+    HalfOpened: frozenset({Breaker.OPEN, Breaker.HALF_OPEN}),
     Closed: frozenset({Breaker.OPEN, Breaker.HALF_OPEN}),
 }
 
 
 class Backend(Struct, frozen=True):
-    """A backend's state; ``spec`` is None while it is not registered."""
+    """A backend's state; ``spec`` is None while it is not registered.
+
+    ``probe`` is the task whose call tries it while its breaker is half open. ``evicted`` says that the open breaker
+    took its tasks away. ``openings`` counts how often the breaker opened since it was last closed.
+    """
 
     id: str
     spec: BackendSpec | None = None
@@ -127,6 +135,9 @@ class Backend(Struct, frozen=True):
     breaker: Breaker = Breaker.CLOSED
     until: datetime | None = None
     reason: str = ""
+    probe: str = ""
+    evicted: bool = False
+    openings: int = 0
 
 
 def decide(backend: Backend, wish: BackendEvent) -> list[BackendEvent]:
@@ -157,11 +168,19 @@ def evolve(backend: Backend, event: BackendEvent) -> Backend:
         case Resumed():
             return replace(backend, draining=False, reason="")
         case Opened():
-            return replace(backend, breaker=Breaker.OPEN, until=event.until, reason=event.reason)
+            return replace(
+                backend,
+                breaker=Breaker.OPEN,
+                until=event.until,
+                reason=event.reason,
+                probe="",
+                evicted=event.evicts,
+                openings=backend.openings + (backend.breaker is not Breaker.OPEN),
+            )
         case HalfOpened():
-            return replace(backend, breaker=Breaker.HALF_OPEN)
+            return replace(backend, breaker=Breaker.HALF_OPEN, probe=event.task, evicted=False)
         case Closed():
-            return replace(backend, breaker=Breaker.CLOSED, until=None, reason="")
+            return replace(backend, breaker=Breaker.CLOSED, until=None, reason="", probe="", evicted=False, openings=0)
         case Removed():
             return Backend(backend.id)
         case _:

@@ -1,12 +1,14 @@
 """What passes between a task and a model: messages, tool calls, token usage. All amounts are whole tokens."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 Role = Literal["system", "user", "assistant", "tool"]
+
+CHARACTERS_PER_TOKEN: Final = 4
 
 
 class ToolCall(Struct, frozen=True, omit_defaults=True):
@@ -57,4 +59,4 @@ def prompt_length(messages: Iterable[Message], schema: dict[str, Any] | None, to
 
 def estimated_tokens(text_length: int) -> int:
     """Tokens that ``text_length`` characters are likely to take: 4 characters a token, rounded up, plus 4."""
-    return text_length // 4 + 5
+    return text_length // CHARACTERS_PER_TOKEN + 5

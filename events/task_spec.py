@@ -83,7 +83,8 @@ def newest_text(spec: TaskSpec) -> str | None:
 class Candidate(Struct, frozen=True, omit_defaults=True):
     """A backend as the router saw it, or why it was left out.
 
-    Predicted ``cost`` in micro-dollars, ``latency`` in ns, ``quality`` in parts per million.
+    Predicted ``cost`` in micro-dollars, ``latency`` in ns, ``quality`` in parts per million; ``cached`` are the tokens
+    of the prompt that it has probably kept from earlier ones.
     """
 
     backend: str
@@ -91,13 +92,15 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     latency: int = 0
     quality: int = 0
     excluded: str | None = None
+    cached: int = 0
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
     """Why a backend was chosen. ``seen`` is the log sequence the router's view stood at.
 
     ``propensity`` is the probability of this choice, in parts per million. ``features`` is what the task looked like to
-    what the router learns: signed bytes, in hundredths; ``input`` are its prompt's tokens.
+    what the router learns: signed bytes, in hundredths; ``input`` are its prompt's tokens, ``prefix`` the marks of its
+    prompt's beginnings.
 
     A paced decision has a ``pace``, the micro-dollars that a task may cost on average, and says what a micro-dollar
     counted for (``money``, in parts per million), and whether that was ``solved`` for anew.
@@ -114,6 +117,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     pace: int = 0
     money: int = 1_000_000
     solved: bool = False
+    prefix: bytes = b""
 
 
 def candidate_of(decision: Decision, backend: str) -> Candidate | None:

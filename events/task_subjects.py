@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from callboard.events.placement import Hedged
 from callboard.events.task import Assigned, Evaluated, TaskEvent
 
 
@@ -12,14 +13,14 @@ def headline(events: Sequence[TaskEvent]) -> TaskEvent:
 
 def addressee(event: TaskEvent) -> tuple[str, ...]:
     """Who must act on ``event``, as the end of its subject: the backend, and the priority if it has one."""
-    if not isinstance(event, Assigned):
+    if not isinstance(event, Assigned | Hedged):
         return ()
     return (event.backend, str(event.priority)) if event.priority else (event.backend,)
 
 
-def work_subject(backend: str, priority: int = 0) -> str:
-    """The subjects on which a backend is assigned work of one priority."""
-    return f"evt.*.task.*.assigned.{backend}.{priority}" if priority else f"evt.*.task.*.assigned.{backend}"
+def work_subject(backend: str, priority: int = 0, *, kind: str = "assigned") -> str:
+    """The subjects on which a backend is given work of one priority; ``kind`` is ``assigned`` or ``hedged``."""
+    return f"evt.*.task.*.{kind}.{backend}.{priority}" if priority else f"evt.*.task.*.{kind}.{backend}"
 
 
 def work_queue(backend: str, priority: int = 0) -> str:

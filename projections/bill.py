@@ -69,13 +69,13 @@ class Bills(Struct, frozen=True, dict=True):
 
 
 class Expense(NamedTuple):
-    """Expected ``output`` tokens, and the ``ratio`` of a bill to what tokens and price predict, in ppm."""
+    """Expected ``output`` tokens, 0 if not known; the ``ratio`` of a bill to what tokens and price predict, in ppm."""
 
     output: int
     ratio: int
 
 
-NOTHING_KNOWN: Final = Expense(USUAL_OUTPUT, PPM)
+NOTHING_KNOWN: Final = Expense(0, PPM)
 
 
 def answered(state: Bills, backend: str, features: bytes, output: int, predicted: int, billed: int) -> Bills:

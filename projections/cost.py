@@ -25,18 +25,21 @@ class Line(Struct, frozen=True):
 class Cost(Struct, frozen=True):
     """The sums, and what is needed to keep them.
 
-    ``running`` is each task's call in flight with its backend, ``unknown`` the backend of each call whose end nobody
-    saw (by ``task/call``), ``tags`` those of each task that may still spend, ``aside`` by task the calls whose answer
-    was set aside, each with the day that it is booked on: they count as wasted until the task is completed with one.
+    ``running`` are each task's calls in flight with their backends, ``unknown`` the backend of each call whose end
+    nobody saw (by ``task/call``), ``owed`` those calls by task, ``tags`` those of each task that may still spend,
+    ``closing`` the tasks that have ended but for a call that is owed. ``aside`` are by task the calls whose answer was
+    set aside, each with the day that it is booked on: they count as wasted until the task is completed with one.
     """
 
     total: Line = Line()
     by_backend: Map[Line] = Map()
     by_tag: Map[Line] = Map()
     by_day: Map[Line] = Map()
-    running: Map[tuple[int, str]] = Map()
+    running: Map[tuple[tuple[int, str], ...]] = Map()
     unknown: Map[str] = Map()
+    owed: Map[tuple[int, ...]] = Map()
     tags: Map[tuple[str, ...]] = Map()
+    closing: Map[bool] = Map()
     aside: Map[dict[int, str]] = Map()
 
 
@@ -49,38 +52,32 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
         case task.Submitted() if event.spec.tags:
             return replace(state, tags=state.tags.insert(entity, event.spec.tags))
         case task.Started():
-            return replace(state, running=state.running.insert(entity, (event.call, event.backend)))
+            calls = (*state.running.get(entity, ()), (event.call, event.backend))
+            return replace(state, running=state.running.insert(entity, calls))
         case task.Interrupted():
-            return _lose(state, entity)
+            return _lose(state, entity, event.call)
         case task.Completed(booked=True):
-            return _forget(_use(state, entity, event), entity)
+            return _close(_lose(_use(state, entity, event), entity), entity)
         case task.Completed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=False)
-            return _forget(replace(state, running=state.running.discard(entity)), entity)
+            return _close(_lose(_settle(state, entity, event.call), entity), entity)
         case Answered():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
             aside = state.aside.get(entity, {}) | {event.call: _day(envelope)}
-            return replace(state, running=state.running.discard(entity), aside=state.aside.insert(entity, aside))
+            state = replace(state, aside=state.aside.insert(entity, aside))
+            return _lose(_settle(state, entity, event.call), entity)
         case task.Failed():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
-            return replace(state, running=state.running.discard(entity))
+            return _settle(state, entity, event.call)
         case task.Spent():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
-            tags = state.tags if entity in state.running else state.tags.discard(entity)
-            return replace(state, unknown=state.unknown.discard(f"{entity}/{event.call}"), tags=tags)
-        case task.Cancelled() | task.Expired():
-            state = replace(state, aside=state.aside.discard(entity))
-            return _lose(state, entity) if entity in state.running else _forget(state, entity)
-        case task.Rejected():
-            return _forget(state, entity)
+            state = _told(state, entity, event.call)
+            return _close(state, entity) if entity in state.closing else state
+        case task.Cancelled() | task.Expired() | task.Rejected():
+            return _close(_lose(state, entity), entity)
         case task.DeadLettered():
             return _lose(replace(state, aside=state.aside.discard(entity)), entity)
     return state
-
-
-def _forget(state: Cost, entity: str) -> Cost:
-    """The task will spend no more."""
-    return msgspec.structs.replace(state, tags=state.tags.discard(entity), aside=state.aside.discard(entity))
 
 
 def _use(state: Cost, entity: str, event: task.Completed) -> Cost:
@@ -89,17 +86,38 @@ def _use(state: Cost, entity: str, event: task.Completed) -> Cost:
     return state if day is None else _enter(state, entity, event.backend, day, entry)
 
 
-def _lose(state: Cost, entity: str) -> Cost:
-    """The task goes on, or ends, without its running call: what that one cost is not known until it is told."""
-    running = state.running.get(entity)
-    if running is None:
-        return state
-    call, backend = running
-    return msgspec.structs.replace(
-        state,
-        running=state.running.discard(entity),
-        unknown=state.unknown.insert(f"{entity}/{call}", backend),
-    )
+def _settle(state: Cost, entity: str, call: int) -> Cost:
+    """The task goes on, or ends, without a call whose cost is booked."""
+    left = tuple(running for running in state.running.get(entity, ()) if running[0] != call)
+    running = state.running.insert(entity, left) if left else state.running.discard(entity)
+    return msgspec.structs.replace(state, running=running)
+
+
+def _lose(state: Cost, entity: str, only: int = 0) -> Cost:
+    """The same without one of its calls, or all: what they cost is not known until it is told."""
+    for call, backend in state.running.get(entity, ()):
+        if not only or call == only:
+            state = msgspec.structs.replace(
+                _settle(state, entity, call),
+                unknown=state.unknown.insert(f"{entity}/{call}", backend),
+                owed=state.owed.insert(entity, (*state.owed.get(entity, ()), call)),
+            )
+    return state
+
+
+def _told(state: Cost, entity: str, call: int) -> Cost:
+    """What a call cost is known now."""
+    left = tuple(other for other in state.owed.get(entity, ()) if other != call)
+    owed = state.owed.insert(entity, left) if left else state.owed.discard(entity)
+    return msgspec.structs.replace(state, unknown=state.unknown.discard(f"{entity}/{call}"), owed=owed)
+
+
+def _close(state: Cost, entity: str) -> Cost:
+    """The task has ended: no answer will be used any more, and its tags are needed until the last call is told."""
+    state = msgspec.structs.replace(state, aside=state.aside.discard(entity))
+    if entity in state.owed:
+        return msgspec.structs.replace(state, closing=state.closing.insert(entity, True))
+    return msgspec.structs.replace(state, tags=state.tags.discard(entity), closing=state.closing.discard(entity))
 
 
 def _book(state: Cost, envelope: Envelope, backend: str, usage: Usage, cost: int, *, wasted: bool) -> Cost:
@@ -132,4 +150,4 @@ def _sum(a: Line, b: Line) -> Line:
     return Line(a.calls + b.calls, a.usage + b.usage, a.cost + b.cost, a.wasted + b.wasted)
 
 
-COST: Final = Projection("cost", 2, Cost, apply)
+COST: Final = Projection("cost", 3, Cost, apply)

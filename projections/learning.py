@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from callboard.events import task
 from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope
-from callboard.events.task_spec import candidate_of
+from callboard.events.placement import Hedged
+from callboard.events.task_spec import Decision, candidate_of
 from callboard.projections import bill, pace, quality
 from callboard.projections.bill import NOTHING_KNOWN, PPM, Bills
 from callboard.projections.pace import Pace
@@ -66,6 +67,8 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
     match event:
         case task.Assigned():
             return _assigned(state, envelope.entity, event)
+        case Hedged():
+            return _hedged(state, envelope.entity, event)
         case task.Completed(booked=True):
             return state
         case task.Completed() | Answered():
@@ -90,19 +93,49 @@ def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
     decision, paced = event.decision, event.decision.pace > 0
     if not decision.features:
         return state
-    chosen = candidate_of(decision, event.backend)
-    cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
+    choice, cost = _chosen(state, event.backend, decision)
     before = state.choices.get(task_id)
     returned = before.booked or 0 if before else 0
     now = pace.assigned(state.pace, event, cost, returned) if paced else pace.settled(state.pace, returned, 0)
-    predicted = cost * PPM // state.bills.ratio(event.backend)
-    choice = Choice(event.backend, decision.features, predicted, expected, cost if paced else None)
-    return Learning(state.quality, state.bills, now, state.choices.insert(task_id, choice, KEPT))
+    if paced:
+        choice = replace(choice, booked=cost)
+    choices = state.choices.discard(_second(task_id)) if before else state.choices
+    return Learning(state.quality, state.bills, now, choices.insert(task_id, choice, KEPT))
+
+
+def _hedged(state: Learning, task_id: str, event: Hedged) -> Learning:
+    """Another backend was asked as well; what that costs is not paced, but counts."""
+    if not event.decision.features:
+        return state
+    choice = _chosen(state, event.backend, event.decision)[0]
+    return replace(state, choices=state.choices.insert(_second(task_id), choice, KEPT))
+
+
+def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, int]:
+    """What was expected of a backend by a decision for it, and what that was predicted to cost."""
+    chosen = candidate_of(decision, backend)
+    cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
+    predicted = cost * PPM // state.bills.ratio(backend)
+    return Choice(backend, decision.features, predicted, expected), cost
+
+
+def _second(task_id: str) -> str:
+    """Where the second backend of a task is kept that was hedged; no id holds a ``+``."""
+    return f"{task_id}+"
+
+
+def _of(state: Learning, task_id: str, backend: str) -> tuple[str, Choice] | None:
+    """The choice of this backend for a task, and where it is kept."""
+    for key in (task_id, _second(task_id)):
+        choice = state.choices.get(key)
+        if choice is not None and choice.backend == backend:
+            return key, choice
+    return None
 
 
 def _answered(state: Learning, task_id: str, event: task.Completed | Answered) -> Learning:
-    choice = state.choices.get(task_id)
-    if choice and choice.backend == event.backend:
+    if found := _of(state, task_id, event.backend):
+        choice = found[1]
         output, predicted = event.usage.output, choice.predicted
         bills = bill.answered(state.bills, event.backend, choice.features, output, predicted, event.cost)
         state = replace(state, bills=bills)
@@ -119,9 +152,10 @@ def _settled(state: Learning, task_id: str, cost: int) -> Learning:
 
 
 def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) -> Learning:
-    choice = state.choices.get(task_id)
-    if choice is None or choice.backend != event.backend:
+    found = _of(state, task_id, event.backend)
+    if found is None:
         return state
+    key, choice = found
     if choice.score is None:
         known = quality.judged(state.quality, choice.backend, choice.features, choice.quality, event.score)
         choice = replace(choice, changes=known.by_backend[choice.backend].changes)
@@ -129,7 +163,7 @@ def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) 
         known = quality.judged_again(
             state.quality, choice.backend, choice.features, choice.changes, choice.score, event.score
         )
-    choices = state.choices.insert(task_id, replace(choice, score=event.score), KEPT)
+    choices = state.choices.insert(key, replace(choice, score=event.score), KEPT)
     return replace(state, quality=known, choices=choices)
 
 

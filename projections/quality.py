@@ -34,10 +34,8 @@ KEPT_AFTER_CHANGE: Final = 8
 MISSES: Final = 64
 """Over about how many scores the usual miss is averaged."""
 
-LEVEL_DOUBT: Final = 180_000
 KIND_DOUBT: Final = 40_000
-"""Standard deviations of an estimate that rests on the prior alone, in parts per million: how good the backend is at
-all, and how much better or worse at one kind of task."""
+"""How much better or worse a backend is taken to be at one kind of task, unseen: a standard deviation in ppm."""
 
 WANDERING: Final = 1_000
 """How far quality may wander unseen, in parts per million times the root of the number of others' answers judged."""
@@ -87,10 +85,11 @@ class Quality(Struct, frozen=True, dict=True):
     @cached_property
     def doubts(self) -> dict[str, int]:
         """The variance of how good each backend is at all: how little was seen of it, and how long ago."""
-        return {
-            name: LEVEL_DOUBT**2 // (evidence.regression.count + 1) + WANDERING**2 * (self.judged - evidence.newest)
-            for name, evidence in self.by_backend.items()
-        }
+        doubts = {}
+        for name, evidence in self.by_backend.items():
+            wandered = WANDERING**2 * (self.judged - evidence.newest)
+            doubts[name] = evidence.miss // (evidence.regression.count + 1) + min(wandered, USUAL_MISS**2)
+        return doubts
 
 
 def judged(state: Quality, backend: str, features: bytes, expected: int | None, score: int) -> Quality:
@@ -119,7 +118,7 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dic
     A prior is what is expected of a backend, whatever the task, before anything was observed; it counts as one
     observation.
     """
-    found = {name: Estimate(prior, LEVEL_DOUBT) for name, prior in priors.items()}
+    found = {name: Estimate(prior, USUAL_MISS) for name, prior in priors.items()}
     guesses = state.posteriors.at(features)
     if guesses is None:
         return found

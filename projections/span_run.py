@@ -30,7 +30,8 @@ class Begun(Struct, frozen=True, omit_defaults=True):
 class Run(Struct, frozen=True, omit_defaults=True):
     """A task from its submission (or requeue) to its end.
 
-    ``own`` is the task's span for good, ``whole`` the one of this run. ``request`` is what each call says of what it
+    ``own`` is the task's span for good, ``whole`` the one of this run. ``hedge`` is a second call beside that of the
+    phase. ``request`` is what each call says of what it
     was asked, ``last_call`` the span of the newest call that has ended, ``unsettled`` the spans of calls (by number)
     whose cost is not told.
     """
@@ -41,6 +42,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     whole: Begun
     remote: bool = False
     phase: Begun | None = None
+    hedge: Begun | None = None
     request: Attributes = {}
     last_call: str = ""
     calls: int = 0
@@ -89,7 +91,26 @@ def leave(
     at = nanoseconds(envelope.time)
     span = _finish(run, phase, run.whole.span, at, told, error=error, events=events)
     last_call = phase.span if phase.stage == "chat" else run.last_call
-    return msgspec.structs.replace(run, phase=None, last_call=last_call), (span,)
+    return msgspec.structs.replace(run, phase=run.hedge, hedge=None, last_call=last_call), (span,)
+
+
+def facing(run: Run, call: int) -> Run:
+    """``run`` with the call as its phase, if it is under way beside another."""
+    if run.hedge is None or run.hedge.attributes.get(semconv.CALL) != call:
+        return run
+    return msgspec.structs.replace(run, phase=run.hedge, hedge=run.phase)
+
+
+def cut_off(run: Run, envelope: Envelope, how: str, error: str) -> tuple[Run, tuple[Span, ...]]:
+    """``run`` without the calls that were still under way; what they cost is to be told."""
+    done: tuple[Span, ...] = ()
+    while run.phase is not None and run.phase.stage == "chat":
+        unsettled = run.unsettled | {str(run.phase.attributes[semconv.CALL]): run.phase.span}
+        run, ended = leave(
+            msgspec.structs.replace(run, unsettled=unsettled), envelope, {semconv.ERROR_TYPE: how}, error=error
+        )
+        done += ended
+    return run, done
 
 
 def end(

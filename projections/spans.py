@@ -7,6 +7,7 @@ The rules:
 - Between its events a task is in one phase at a time (route, parked, process, chat), each a child of its span.
 - A call ends with the first event that says so: its answer, its failure, its interruption, or the end of its task.
   What it cost, if that is told only later, is a ``spent`` span below it.
+- A hedge is a second call beside the first; whichever loses ends with the answer of the other.
 - A call that takes the place of another is linked to it; so is a requeued task to what it was before.
 - Nothing an open task needs is kept anywhere but in the state, so a snapshot of it loses no span.
 """
@@ -21,6 +22,7 @@ from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.persistent import Map
+from callboard.events.placement import Hedged
 from callboard.events.task_subjects import work_subject
 from callboard.projections import semconv
 from callboard.projections.projection import Projection
@@ -42,8 +44,10 @@ from callboard.projections.span_run import (
     Begun,
     Run,
     booked,
+    cut_off,
     end,
     enter,
+    facing,
     leave,
     nanoseconds,
     task_span,
@@ -104,23 +108,30 @@ def _step(state: Spans, run: Run | None, envelope: Envelope) -> tuple[Run | None
             run, done = leave(run, envelope, of_decision(event))
             subject = work_subject(event.backend, event.priority)
             return enter(run, "process", envelope, subject, of_queue(envelope, event)), done
+        case Hedged():
+            return run, ()
+        case task.Released() if run.phase and run.phase.stage == "chat":
+            return run, ()  # a hedge was not begun, or a call goes on without its hedge
         case task.Released():
             run, done = leave(run, envelope, {semconv.REASON: event.reason[:LONGEST_REASON]})
             return enter(run, "route", envelope), done
+        case task.Started() if run.phase and run.phase.stage == "chat":
+            both = _called(state, run, envelope, event)
+            return msgspec.structs.replace(both, phase=run.phase, hedge=both.phase), ()
         case task.Started():
             run, done = leave(run, envelope)
             return _called(state, run, envelope, event), done
         case task.Interrupted():
-            return _interrupted(run, envelope, event.call)
+            return _interrupted(facing(run, event.call), envelope, event.call)
         case task.Completed(booked=True):
             run, done = leave(run, envelope)
             return end(run, envelope, done)
         case task.Completed():
-            run, done = leave(run, envelope, of_answer(event), events=_first_token(run, event))
-            return end(booked(run, event.cost), envelope, done)
+            run, done = _answered(run, envelope, event)
+            return end(run, envelope, done)
         case Answered():
-            run, done = leave(run, envelope, of_answer(event), events=_first_token(run, event))
-            return enter(booked(run, event.cost), "check", envelope), done
+            run, done = _answered(run, envelope, event)
+            return enter(run, "check", envelope), done
         case Declined():
             told: Attributes = {semconv.SCORE: event.score, semconv.REASON: event.reason[:LONGEST_REASON]}
             run, done = leave(run, envelope, told)
@@ -129,8 +140,9 @@ def _step(state: Spans, run: Run | None, envelope: Envelope) -> tuple[Run | None
             return run, ()
         case task.Failed():
             spent = of_spending(event.usage, event.cost) | {semconv.ERROR_TYPE: event.failure.kind}
-            run, done = leave(run, envelope, spent, error=event.failure.message)
-            return enter(booked(run, event.cost), "route", envelope), done
+            run, done = leave(facing(run, event.call), envelope, spent, error=event.failure.message)
+            run = booked(run, event.cost)
+            return run if run.phase else enter(run, "route", envelope), done
         case task.Spent():
             return _spent(run, envelope, event)
     return _stopped(run, envelope)
@@ -189,6 +201,14 @@ def _called(state: Spans, run: Run, envelope: Envelope, event: task.Started) -> 
     return msgspec.structs.replace(run, phase=phase, calls=run.calls + 1)
 
 
+def _answered(run: Run, envelope: Envelope, event: task.Completed | Answered) -> tuple[Run, tuple[Span, ...]]:
+    """Its call ends with the answer, and so does the one beside it, which was slower."""
+    run = facing(run, event.call)
+    run, done = leave(run, envelope, of_answer(event), events=_first_token(run, event))
+    run, lost = cut_off(run, envelope, "overtaken", f"call {event.call} was faster")
+    return booked(run, event.cost), done + lost
+
+
 def _first_token(run: Run, event: task.Completed | Answered) -> tuple[SpanEvent, ...]:
     if not event.first_token or run.phase is None:
         return ()
@@ -198,7 +218,9 @@ def _first_token(run: Run, event: task.Completed | Answered) -> tuple[SpanEvent,
 def _interrupted(run: Run, envelope: Envelope, call: int) -> tuple[Run, tuple[Span, ...]]:
     attributes: Attributes = {semconv.ERROR_TYPE: "interrupted"}
     open_call = run.phase.span if run.phase and run.phase.stage == "chat" else run.last_call
-    run, done = leave(run, envelope, attributes, error="its worker went away; what came of it is not known")
+    run, done = leave(
+        run, envelope, attributes, error="given up, or its worker went away; what came of it is not known"
+    )
     return msgspec.structs.replace(run, unsettled=run.unsettled | {str(call): open_call}), done
 
 
@@ -230,12 +252,9 @@ def _stopped(run: Run, envelope: Envelope) -> tuple[Run, tuple[Span, ...]]:
     reason = (
         event.reason if isinstance(event, task.Cancelled | task.DeadLettered | task.Rejected) else "deadline passed"
     )
-    number = run.phase.attributes.get(semconv.CALL) if run.phase and run.phase.stage == "chat" else None
-    if run.phase and number is not None:
-        run = msgspec.structs.replace(run, unsettled=run.unsettled | {str(number): run.phase.span})
-        run, done = leave(run, envelope, {semconv.ERROR_TYPE: how}, error=f"{how}: {reason}")
-    else:
-        run, done = leave(run, envelope)
+    run, done = cut_off(run, envelope, how, f"{how}: {reason}")
+    run, ended = leave(run, envelope)
+    done += ended
     return end(run, envelope, done, error=None if isinstance(event, task.Cancelled) else reason, reason=reason)
 
 
@@ -254,4 +273,4 @@ def _nameless(envelope: Envelope) -> Attributes:
     return of_task(envelope.entity, task_spec.TaskSpec(""))
 
 
-SPANS: Final = Projection("traces", 3, Spans, apply)
+SPANS: Final = Projection("traces", 4, Spans, apply)

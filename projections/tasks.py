@@ -9,8 +9,9 @@ from msgspec import Struct
 from callboard.events import task
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
-from callboard.events.envelope import Envelope
+from callboard.events.envelope import Envelope, Unknown
 from callboard.events.persistent import Map
+from callboard.events.placement import Hedged, Placed
 from callboard.events.task import Status
 from callboard.events.task_spec import Blob, TaskSpec, newest_text
 from callboard.projections.projection import Projection
@@ -23,7 +24,8 @@ PREVIEW: Final = 120
 class TaskRow(Struct, frozen=True, omit_defaults=True):
     """One task at a glance. Money in micro-dollars, durations in ns; ``preview`` is the start of the input.
 
-    ``score`` is the newest judgement of its answer, in parts per million.
+    ``score`` is the newest judgement of its answer, in parts per million. ``placed`` says who has it, ``waits`` which
+    backends it is parked for.
     """
 
     id: str
@@ -43,6 +45,8 @@ class TaskRow(Struct, frozen=True, omit_defaults=True):
     parked_until: datetime | None = None
     reason: str = ""
     score: int | None = None
+    placed: Placed = ()
+    waits: tuple[str, ...] = ()
 
 
 class Tasks(Struct, frozen=True):
@@ -86,39 +90,69 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
         return replace(row, status=Status.REJECTED, reason=event.reason, ended=envelope.time)
     if row is None:
         return None
+    if isinstance(event, Unknown):
+        return row
+    placed = task.placed_after(row.placed, event)  # type: ignore[arg-type]  # the kind says which union it is
     match event:
         case task.Parked():
-            return replace(row, status=Status.PARKED, backend=None, reason=event.reason, parked_until=event.until)
+            return replace(
+                row,
+                status=Status.PARKED,
+                backend=None,
+                placed=placed,
+                reason=event.reason,
+                parked_until=event.until,
+                waits=event.waits,
+            )
         case task.Assigned():
             return replace(
-                row, status=Status.ASSIGNED, backend=event.backend, why=event.decision.reason, parked_until=None
+                row,
+                status=Status.ASSIGNED,
+                backend=event.backend,
+                placed=placed,
+                why=event.decision.reason,
+                parked_until=None,
+                waits=(),
             )
+        case Hedged():
+            return replace(row, placed=placed)
         case task.Released():
-            return replace(row, status=Status.SUBMITTED, backend=None, reason=event.reason, parked_until=None)
+            status, backend = task.standing(placed, Status.SUBMITTED, None)
+            row = replace(row, parked_until=None, waits=())
+            return replace(row, status=status, backend=backend, placed=placed, reason=event.reason)
         case task.Started():
-            return replace(row, status=Status.STARTED, calls=event.call)
+            return replace(row, status=Status.STARTED, placed=placed, calls=event.call)
+        case task.Interrupted():
+            status, backend = task.standing(placed, row.status, row.backend)
+            return replace(row, status=status, backend=backend, placed=placed)
         case Answered():
-            cost, usage = row.cost + event.cost, row.usage + event.usage
-            return replace(row, status=Status.ANSWERED, cost=cost, usage=usage)
+            row = replace(row, status=Status.ANSWERED, backend=event.backend, placed=placed)
+            return replace(row, cost=row.cost + event.cost, usage=row.usage + event.usage)
         case Declined():
-            return replace(row, status=Status.DECLINED, reason=event.reason, parked_until=None)
+            row = replace(row, parked_until=None, waits=())
+            return replace(row, status=Status.DECLINED, placed=placed, reason=event.reason)
         case task.Completed():
             return replace(
                 row,
                 status=Status.COMPLETED,
                 backend=event.backend,
+                placed=placed,
                 cost=row.cost if event.booked else row.cost + event.cost,
                 usage=row.usage if event.booked else row.usage + event.usage,
                 parked_until=None,
+                waits=(),
                 first_token=event.first_token,
                 duration=event.duration,
                 ended=envelope.time,
                 reason="",
             )
         case task.Failed():
+            status, backend = task.standing(placed, Status.FAILED, event.backend)
             return replace(
                 row,
-                status=Status.FAILED,
+                status=status,
+                backend=backend,
+                placed=placed,
                 cost=row.cost + event.cost,
                 usage=row.usage + event.usage,
                 reason=event.failure.message,
@@ -126,11 +160,11 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
         case task.Spent():
             return replace(row, cost=row.cost + event.cost, usage=row.usage + event.usage)
         case task.Cancelled():
-            return replace(row, status=Status.CANCELLED, reason=event.reason, ended=envelope.time)
+            return replace(row, status=Status.CANCELLED, placed=placed, reason=event.reason, ended=envelope.time)
         case task.Expired():
-            return replace(row, status=Status.EXPIRED, reason="deadline passed", ended=envelope.time)
+            return replace(row, status=Status.EXPIRED, placed=placed, reason="deadline passed", ended=envelope.time)
         case task.DeadLettered():
-            return replace(row, status=Status.DEAD, reason=event.reason, ended=envelope.time)
+            return replace(row, status=Status.DEAD, placed=placed, reason=event.reason, ended=envelope.time)
         case task.Evaluated():
             return replace(row, score=event.score)
         case task.Requeued():
@@ -144,4 +178,4 @@ def _preview(spec: TaskSpec) -> str:
     return (newest_text(spec) or "")[:PREVIEW]
 
 
-TASKS: Final = Projection("tasks", 5, Tasks, apply)
+TASKS: Final = Projection("tasks", 6, Tasks, apply)

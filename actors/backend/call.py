@@ -27,7 +27,8 @@ class TokenNote(Struct, frozen=True):
 class Call:
     """A call under way. ``first_token`` and ``duration`` are ns since it began; ``spent`` an estimate so far.
 
-    It costs what was the ``price`` when it began.
+    ``heard_at`` is when (monotonic, ns) the model last gave anything, 0 before that. It costs what was the ``price``
+    when it began.
     """
 
     def __init__(self, bus: Bus, provider: Provider, task_id: str, number: int, price: Price) -> None:
@@ -40,11 +41,17 @@ class Call:
         self._request = Request(())
         self._length = 0
         self.first_token = 0
+        self.heard_at = 0
 
     @property
     def duration(self) -> int:
         """How long it has been going on."""
         return time.monotonic_ns() - self._began
+
+    @property
+    def quiet(self) -> int:
+        """How long the model has given nothing."""
+        return time.monotonic_ns() - (self.heard_at or self._began)
 
     @property
     def spent(self) -> Usage:
@@ -70,7 +77,8 @@ class Call:
         )
         async with aclosing(self._provider.stream(self._request)) as parts:
             async for part in parts:
-                self.first_token = self.first_token or self.duration
+                self.heard_at = time.monotonic_ns()
+                self.first_token = self.first_token or self.heard_at - self._began
                 if isinstance(part, Answer):
                     return part
                 await self._publish(part)

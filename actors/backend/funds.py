@@ -3,17 +3,18 @@
 from msgspec.structs import replace
 
 from callboard.events.money import Price
+from callboard.events.placement import Hedged
 from callboard.events.task import Assigned
 from callboard.events.task_spec import Hold, TaskSpec
 from callboard.projections.budgets import Budgets
 
 
-def refusal(budgets: Budgets, task_id: str, assigned: Assigned, price: Price) -> str | None:
+def refusal(budgets: Budgets, task_id: str, assigned: Assigned | Hedged, price: Price) -> str | None:
     """Why the call can't be made: its lease was sealed before the assignment, or does not cover today's price.
 
     ``budgets`` are as of the assignment or later: so everybody sees the same.
     """
-    hold = assigned.hold
+    hold = assigned.hold if isinstance(assigned, Assigned) else None
     if hold is None:
         return None
     charge = budgets.charges.get(task_id)

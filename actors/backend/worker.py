@@ -8,8 +8,10 @@ from typing import Final, TypeAlias
 import structlog
 
 from callboard.actors.backend.call import Call
+from callboard.actors.backend.calls_under_way import CallsUnderWay
 from callboard.actors.backend.funds import refusal, within
 from callboard.actors.backend.health import Admission, Health
+from callboard.actors.backend.heartbeat import Heart
 from callboard.actors.backend.pace import Limits
 from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
 from callboard.actors.backend.slots import Slots
@@ -30,18 +32,16 @@ from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
+from callboard.events.placement import Hedged
 from callboard.events.task import (
     ENDED,
     Assigned,
-    Cancelled,
     Completed,
     DeadLettered,
-    Expired,
     Failed,
     Released,
     Spent,
     Started,
-    Status,
     Task,
     TaskEvent,
 )
@@ -57,6 +57,7 @@ RESULT_TIMEOUT_S: Final = 600.0
 
 RESULT_RETRY_S: Final = 1.0
 
+Work: TypeAlias = Assigned | Hedged
 Wish: TypeAlias = Callable[[Task], TaskEvent]
 CallEnd: TypeAlias = Completed | Answered | Failed | Spent
 
@@ -84,11 +85,11 @@ class Worker:
         self._tasks = tasks
         self._projector = projector
         self._checks = checks
-        self._health = Health(name, backends)
+        self._health = Health(name, backends, projector)
         self._limits = Limits()
-        self._running: dict[str, asyncio.Task[Answer]] = {}
+        self._calls = CallsUnderWay()
+        self._heart = Heart(bus, name, source, self._calls, projector)
         self._held: dict[str, asyncio.Future[bool]] = {}
-        self._unwanted: set[str] = set()
         self._slots = Slots(0)
         self._lanes: dict[int, Loop] = {}
         self._priorities = {0}
@@ -105,15 +106,19 @@ class Worker:
             raise IllegalTransition(f"backend {self._name} is not registered: register it before its workers start")
         self._slots = Slots(spec.concurrency)
         self._lanes.clear()
+        running: list[asyncio.Task[None]] = []
         rows = self._projector.state(TASKS).open.values()
         self._priorities |= {row.priority for row in rows if row.backend == self._name}
         async with asyncio.TaskGroup() as group:
+            beating = group.create_task(self._heart.run())
             while not self._slots.closed:
                 self._new_priority.clear()
                 for priority in self._priorities - self._lanes.keys():
                     self._lanes[priority] = await self._lane(priority, spec.concurrency)
-                    group.create_task(self._lanes[priority].run())
+                    running.append(group.create_task(self._lanes[priority].run()))
                 await self._new_priority.wait()
+            await asyncio.gather(*running)
+            beating.cancel()
 
     async def drain(self, grace_s: float) -> None:
         """Take no more, and finish what is under way within ``grace_s``."""
@@ -134,6 +139,7 @@ class Worker:
         queue = await self._bus.queue(
             work_queue(self._name, priority),
             work_subject(self._name, priority),
+            work_subject(self._name, priority, kind="hedged"),
             max_in_flight=2 * slots if priority else slots,
             ack_wait_s=ACK_WAIT_S,
         )
@@ -145,7 +151,7 @@ class Worker:
     async def _handle(self, delivery: Delivery) -> None:
         envelopes = decode(delivery.record.data)
         cause = envelopes[-1]
-        if held := self._held.get(cause.entity):
+        if held := self._held.get(cause.id):
             # delivered again although we are still at it: this one may be acknowledged only if the work was done
             if not await asyncio.shield(held):
                 raise Later(ACK_WAIT_S)
@@ -157,37 +163,37 @@ class Worker:
             return
         if loaded.state.hold is not None:
             await self._projector.reached(delivery.record.seq)  # whether its money is there is told up to here
-        if isinstance(cause.event, Assigned) and self._is_ours(loaded.state, cause.event):
-            held = self._held[cause.entity] = asyncio.get_running_loop().create_future()
+        if isinstance(cause.event, Assigned | Hedged) and self._is_ours(loaded.state, cause.event):
+            held = self._held[cause.id] = asyncio.get_running_loop().create_future()
             done = False
             try:
                 async with self._slots.slot(cause.event.priority, delivery.record.seq):
                     await self._work(cause, cause.event)
                 done = True
             finally:
-                del self._held[cause.entity]
+                del self._held[cause.id]
                 held.set_result(done)
 
-    def _is_ours(self, task: Task, assigned: Assigned) -> bool:
-        mine = task.backend == self._name and task.attempt == assigned.attempt
-        return mine and task.status in {Status.ASSIGNED, Status.STARTED}
+    def _is_ours(self, task: Task, work: Work) -> bool:
+        return any(one.backend == self._name and one.attempt == work.attempt for one in task.placed)
 
-    async def _work(self, cause: Envelope, assigned: Assigned) -> None:
+    async def _work(self, cause: Envelope, assigned: Work) -> None:
         backend = self._backend()
         admission = self._health.admits(backend)
         try:
-            if admission is Admission.NO or backend.draining:
+            refused = admission is Admission.NO or (
+                admission is Admission.PROBE and not await self._health.probe(cause)
+            )
+            if refused or backend.draining:
                 reason = f"{self._name} is draining" if backend.draining else f"breaker of {self._name} is open"
-                await self._tell_if_ours(cause, assigned, lambda _: Released(reason))
+                await self._tell_if_ours(cause, assigned, lambda _: Released(reason, self._name))
                 return
-            if admission is Admission.PROBE:
-                await self._health.probe(cause)
             if wait_ns := self._limits.take(backend, assigned.tokens, time.monotonic_ns()):
                 await asyncio.sleep(wait_ns / 1e9)
             price = self._backend().price
             unpaid = refusal(self._projector.state(BUDGETS), cause.entity, assigned, price)
             if unpaid is not None:
-                await self._tell_if_ours(cause, assigned, lambda _: Released(unpaid))
+                await self._tell_if_ours(cause, assigned, lambda _: Released(unpaid, self._name))
                 return
             started = await self._tell_if_ours(
                 cause, assigned, lambda task: Started(self._name, task.call + 1, self._source)
@@ -205,14 +211,17 @@ class Worker:
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
         call = Call(self._bus, self._provider, task.id, number, price)
         running = asyncio.create_task(call.run(within(task.spec, task.hold), context.traceparent))
-        self._running[task.id] = running
+        self._calls.add(task.id, number, call, running)
+        late = self._heart.expect(task.id, number)
         try:
             result = await running
         except asyncio.CancelledError:
-            if task.id not in self._unwanted:
+            if not self._calls.is_unwanted(running):
                 running.cancel()
                 raise
-            spent = Spent(self._name, number, call.spent, call.cost(call.spent), "stopped: no longer wanted")
+            waited = 0 if call.first_token else call.duration
+            reason = "stopped: no longer wanted"
+            spent = Spent(self._name, number, call.spent, call.cost(call.spent), reason, waited)
             await self._tell(task.id, started, spent)
             return spent.usage
         except ProviderError as error:
@@ -224,17 +233,18 @@ class Worker:
             await self._failed(task.id, started, call, wrapped)
             return wrapped.usage
         else:
-            await self._completed(task, started, call, result)
+            await self._completed(task, number, started, call, result)
             return result.usage
         finally:
-            self._running.pop(task.id, None)
-            self._unwanted.discard(task.id)
+            if late:
+                late.cancel()
+            self._calls.remove(task.id, number)
 
-    async def _completed(self, task: Task, started: Envelope, call: Call, result: Answer) -> None:
+    async def _completed(self, task: Task, number: int, started: Envelope, call: Call, result: Answer) -> None:
         duration = call.duration
         completed = Completed(
             backend=self._name,
-            call=task.call,
+            call=number,
             output=await text_aside(self._bus, result.text),
             usage=result.usage,
             cost=call.cost(result.usage),
@@ -268,7 +278,7 @@ class Worker:
         """Append how a call ended; what was found of its answer, only if the answer is still wanted."""
 
         def wish(task: Task) -> list[TaskEvent]:
-            wanted = (task.status, task.call) == (Status.STARTED, end.call)
+            wanted = any(placement.call == end.call for placement in task.placed)
             return [end, *judged] if wanted else [end]
 
         deadline = time.monotonic() + RESULT_TIMEOUT_S
@@ -283,9 +293,7 @@ class Worker:
                 await answer(self._bus, told.entity)
                 return
 
-    async def _tell_if_ours(
-        self, cause: Envelope, assigned: Assigned, event: Wish
-    ) -> tuple[Loaded[Task], Envelope] | None:
+    async def _tell_if_ours(self, cause: Envelope, assigned: Work, event: Wish) -> tuple[Loaded[Task], Envelope] | None:
         """Append, unless the task went elsewhere meanwhile."""
         told = await self._tasks.tell(
             cause.entity, lambda task: [event(task)] if self._is_ours(task, assigned) else [], cause=cause
@@ -302,10 +310,9 @@ class Worker:
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
         """Stop a call that nobody wants any more; notice work of a priority that there was none of before."""
+        self._calls.heed(envelope)
         match envelope.event:
-            case Cancelled() | Expired() | DeadLettered() if running := self._running.get(envelope.entity):
-                self._unwanted.add(envelope.entity)
-                running.cancel()
-            case Assigned(backend=self._name, priority=priority) if priority not in self._priorities:
-                self._priorities.add(priority)
-                self._new_priority.set()
+            case Assigned(backend=self._name, priority=priority) | Hedged(backend=self._name, priority=priority):
+                if priority not in self._priorities:
+                    self._priorities.add(priority)
+                    self._new_priority.set()

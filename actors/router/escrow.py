@@ -56,15 +56,17 @@ class Draft:
         """Forget what was lacking before."""
         self.lacks = self.breach = None
 
-    def fund(self, task: Task, view: View, rules: Rules, at: datetime, seed: int) -> Verdict | None:
+    def fund(
+        self, task: Task, view: View, rules: Rules, at: datetime, seed: int, prefix: bytes = b""
+    ) -> Verdict | None:
         """The verdict on a task; None when there is something to be had first, see `Escrow.pay`."""
         self.begin()
         assert task.spec is not None
         budget = task.spec.budget
         if budget is None:
-            return route(task, view, rules, at, seed)
+            return route(task, view, rules, at, seed, prefix)
         purse = replace(self.purse, room=self._escrow.room(budget, self)) if self.purse else None
-        funded = fund(task, view, rules, at, seed, purse)
+        funded = fund(task, view, rules, at, seed, purse, prefix)
         if funded.breach and not self.told:
             self.breach = funded.breach
             return None

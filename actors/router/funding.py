@@ -54,12 +54,14 @@ class Funded(Struct, frozen=True):
     breach: tuple[str, Breached] | None = None
 
 
-def fund(task: Task, view: View, rules: Rules, now: datetime, seed: int, purse: Purse | None) -> Funded:
+def fund(
+    task: Task, view: View, rules: Rules, now: datetime, seed: int, purse: Purse | None, prefix: bytes = b""
+) -> Funded:
     """What is to be done with a task that has a budget; without a ``purse`` as if there were money enough.
 
     An assignment carries the hold that it needs, of no lease yet.
     """
-    verdict = route(task, view, rules, now, seed)
+    verdict = route(task, view, rules, now, seed, prefix)
     if not isinstance(verdict, Assigned):
         return Funded(verdict)
     holds = _holds(task, view)
@@ -72,7 +74,7 @@ def fund(task: Task, view: View, rules: Rules, now: datetime, seed: int, purse: 
     if (purse.exhausted(needed) or short).on_breach == "degrade":
         able = [each.backend for each in verdict.decision.candidates if each.excluded is None]
         if any(purse.fits(holds[name].amount) for name in able):
-            cheaper = route(task, replace(view, unaffordable=_too_dear(purse, holds)), rules, now, seed)
+            cheaper = route(task, replace(view, unaffordable=_too_dear(purse, holds)), rules, now, seed, prefix)
             if isinstance(cheaper, Assigned):
                 cheaper = replace(cheaper, hold=holds[cheaper.backend])
             return Funded(cheaper, _breach(task, purse, needed))

@@ -15,6 +15,7 @@ from callboard.bus.entities import BUDGET, Entities, Told
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus
 from callboard.events import task
+from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope
 from callboard.events.task import Task
 from callboard.projections.budgets import BUDGETS
@@ -26,6 +27,7 @@ CLOSE_S: Final = 2.0
 _MOVES_MONEY: Final = (
     task.Parked,
     task.Completed,
+    Answered,
     task.Failed,
     task.Spent,
     task.Released,

@@ -1,6 +1,5 @@
 """The routing decision, pure: a task and the view of the world in, the event to append out."""
 
-import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -10,19 +9,30 @@ from msgspec import Struct
 from callboard.actors.router.asking import TAGS, AgentRules
 from callboard.actors.router.cascade import CascadeRules, best_declined, check_of, completed_with, refusal
 from callboard.actors.router.features import features
-from callboard.actors.router.options import TIER_QUALITY, Option, Survey, prompt_tokens, required, survey
+from callboard.actors.router.options import (
+    TIER_QUALITY,
+    Option,
+    Surroundings,
+    Survey,
+    not_now,
+    prompt_tokens,
+    required,
+    survey,
+)
 from callboard.actors.router.policies.agent import Agent
 from callboard.actors.router.policies.cascade import Cascade
 from callboard.actors.router.policies.policy import Paced, Policy
 from callboard.actors.router.shadow_price import Market
+from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.actors.strict_json import did_you_mean
-from callboard.events.backend import Backend
+from callboard.events.backend import Backend, Breaker
 from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.bill import PPM
 from callboard.projections.learning import Learning, expectations
-from callboard.projections.load import BackendLoad
+from callboard.projections.load import BackendLoad, Work
 from callboard.projections.pace import Situation
+from callboard.projections.prefixes import Prefixes, held
 
 Verdict: TypeAlias = Assigned | Parked | Rejected | DeadLettered | Expired | Completed
 
@@ -31,17 +41,32 @@ RETRY_MAX_S: Final = 30.0
 
 
 class View(Struct, frozen=True):
-    """What the router knows. ``seen`` is the log sequence it stands at; ``extra`` its own newest assignments.
+    """What the router knows. ``seen`` is the log sequence it stands at.
 
-    ``unaffordable`` are backends that there is no money for, and why.
+    Its own newest assignments are not in ``loads`` yet: ``extra`` is their work by backend, that is, all tasks, and the
+    tokens and service of those that go before the task in question.
+
+    ``routers`` is how many decide at the moment, on views like this one. ``unaffordable`` are backends that there is no
+    money for, and why.
     """
 
     backends: Mapping[str, Backend]
     loads: Mapping[str, BackendLoad]
-    extra: Mapping[str, int]
+    extra: Mapping[str, Work]
     seen: int
     learning: Learning = Learning()
+    prefixes: Prefixes = Prefixes()
+    routers: int = 1
     unaffordable: Mapping[str, str] = {}
+
+    def has_room(self, name: str, now: datetime) -> bool:
+        """Whether a backend could be given a task."""
+        backend, load, extra = self.backends.get(name), self.loads.get(name, _IDLE), self.extra.get(name, _NOTHING)
+        return backend is not None and not_now(backend, load, len(load.outstanding) + extra.tasks, now) is None
+
+
+_IDLE: Final = BackendLoad()
+_NOTHING: Final = Work()
 
 
 class Rules(Struct, frozen=True):
@@ -54,8 +79,11 @@ class Rules(Struct, frozen=True):
     agent: AgentRules = AgentRules()
 
 
-def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Verdict:
-    """What is to be done with a task that waits. The same arguments give the same verdict."""
+def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix: bytes = b"") -> Verdict:
+    """What is to be done with a task that waits, whose prompt begins with ``prefix``.
+
+    The same arguments give the same verdict.
+    """
     spec = task.spec
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
@@ -76,69 +104,113 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int) -> Ver
         return Rejected(refused)
     if isinstance(policy, Agent):
         policy = policy.advised(task.advice)
-    looks, length = features(spec), prompt_tokens(spec)
-    priors = {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
-    expected = expectations(view.learning, looks, priors)
-    found = survey(task, view.backends, view.loads, view.extra, expected, length, now).without(view.unaffordable)
+    looks = features(spec)
+    found = surveyed(task, view, looks, prefix, now)
+    if pause := _pause(task, found, view, now):
+        return pause
     if not found.options:
         return _no_option(task, found, view)
-    fresh = tuple(option for option in found.options if not option.failed)
-    if not fresh and task.status is Status.FAILED and task.failure and task.failure.kind != "rate_limited":
-        pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
-        return Parked(f"trying {task.backend} again: {task.failure.message}", now + timedelta(seconds=pause))
-    options = fresh or found.options
-    spreads = {name: each.spread for name, each in expected.items()}
-    market = Market(view.backends, priors, view.learning, _situation(looks, length, options), spreads)
     check = check_of(spec, rules.cascade) if isinstance(policy, Cascade) else ""
-    return _assign(task, found, options, market, policy, check, view.seen, seed)
+    return _assign(task, found, view, policy, check, looks, prefix, seed)
+
+
+def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime) -> Survey:
+    """Every backend looked at for a task of these features, whose prompt begins with ``prefix``."""
+    expected = expectations(view.learning, looks, _priors(view))
+    cached = held(view.prefixes, prefix) if prefix else {}
+    around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached)
+    return survey(task, view.backends, around, now).without(view.unaffordable)
+
+
+def seed_of(task: Task) -> int:
+    """The seed of a task's next decision."""
+    return int.from_bytes(f"{task.id}/{task.attempt}".encode()[-7:], "big")
+
+
+def _priors(view: View) -> dict[str, int]:
+    """The quality that each backend is taken to have unseen, in parts per million."""
+    return {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
+
+
+def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | None:
+    """The wait before the backend that just failed a task is tried again, unless another can take it."""
+    failure = task.failure if task.status is Status.FAILED else None
+    if failure is None or failure.kind == "rate_limited" or not all(option.failed for option in found.options):
+        return None
+    later = task.backend in found.later and view.backends[task.backend or ""].breaker is Breaker.CLOSED
+    if not (found.options or later):
+        return None
+    pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
+    return Parked(f"trying {task.backend} again: {failure.message}", now + timedelta(seconds=pause))
 
 
 def _assign(
-    task: Task,
-    found: Survey,
-    options: Sequence[Option],
-    market: Market,
-    policy: Policy,
-    check: str,
-    seen: int,
-    seed: int,
+    task: Task, found: Survey, view: View, policy: Policy, check: str, looks: bytes, prefix: bytes, seed: int
 ) -> Assigned:
-    assert task.spec is not None
-    pace, money, solved = 0, PPM, False
-    if isinstance(policy, Paced) and policy.pace:
-        pace, money = policy.pace, market.learning.pace.money
-        if solved := market.learning.pace.is_due:
-            money = policy.money(market)
-    shares = policy.shares(task.spec, options, money / PPM)
-    winner, share = _draw(options, shares, seed)
+    spec = task.spec
+    assert spec is not None
+    fresh = tuple(option for option in found.options if not option.failed)
+    options, crowded = _spread(task, fresh or found.options)
+    length = prompt_tokens(spec)
+    pace, money, solved = _money(policy, view, options, looks, length)
+
+    def shares(among: Sequence[Option]) -> Sequence[int]:
+        return [option.capacity for option in among] if crowded else policy.shares(spec, among, money / PPM)
+
+    # work that is spread by capacity does not rush anywhere
+    winner, propensity = draw(options, shares, seed, ALONE if crowded else Crowd(view.backends, view.routers))
+    reason = "by capacity, since all are busy" if crowded else policy.reason(winner)
     decision = Decision(
         policy=policy.name,
-        reason="the only one that can" if len(found.options) == 1 else policy.reason(winner),
-        seen=seen,
+        reason="the only one that can" if len(found.options) == 1 else reason,
+        seen=view.seen,
         candidates=(*(option.candidate for option in found.options), *found.excluded),
         seed=seed,
-        propensity=PPM * share // sum(shares),
-        features=market.newest.features if TAGS.isdisjoint(task.spec.tags) else b"",
-        input=market.newest.input,
+        propensity=propensity,
+        features=looks if TAGS.isdisjoint(spec.tags) else b"",
+        input=length,
         pace=pace,
         money=money,
         solved=solved,
+        prefix=prefix,
     )
-    return Assigned(winner.backend, task.attempt + 1, winner.tokens, decision, task.spec.priority, check=check)
-
-
-def _draw(options: Sequence[Option], shares: Sequence[int], seed: int) -> tuple[Option, int]:
-    """One of the options, each as often as its share says; and that share."""
-    likely = [(option, share) for option, share in zip(options, shares, strict=True) if share > 0]
-    if len(likely) == 1:
-        return likely[0]
-    return random.Random(seed).choices(likely, [share for _, share in likely])[0]
-
-
-def _situation(looks: bytes, length: int, options: Sequence[Option]) -> Situation:
-    return Situation(
-        looks, length, tuple(option.backend for option in options), tuple(option.latency for option in options)
+    return Assigned(
+        backend=winner.backend,
+        attempt=task.attempt + 1,
+        tokens=winner.tokens,
+        decision=decision,
+        priority=spec.priority,
+        cached=winner.cached,
+        service=winner.service,
+        check=check,
     )
+
+
+def _money(policy: Policy, view: View, options: Sequence[Option], looks: bytes, length: int) -> tuple[int, int, bool]:
+    """The policy's pace, what a micro-dollar counts for so that it is kept, and whether that was worked out anew."""
+    if not isinstance(policy, Paced) or not policy.pace:
+        return 0, PPM, False
+    pace = view.learning.pace
+    if not pace.is_due:
+        return policy.pace, pace.money, False
+    backends, latencies = zip(*((option.backend, option.latency) for option in options), strict=True)
+    newest = Situation(looks, length, backends, latencies)
+    spreads = {option.backend: option.spread for option in options}
+    return policy.pace, policy.money(Market(view.backends, _priors(view), view.learning, newest, spreads)), True
+
+
+def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...], bool]:
+    """Among whom a task is placed, and whether by capacity alone rather than by policy.
+
+    One that is new gets no more than it can begin, as long as there are others. And what one backend did not do is not
+    all left to the second best: a task that was placed before goes to one that can begin at once, whichever the policy
+    likes best of those; while none can, to each in proportion to its capacity.
+    """
+    options = tuple(option for option in options if not option.full) or options
+    if not task.attempt or task.declined:
+        return options, False
+    roomy = tuple(option for option in options if option.room > 0)
+    return roomy or options, not roomy and len(options) > 1
 
 
 def _no_option(task: Task, found: Survey, view: View) -> Verdict:
@@ -146,7 +218,7 @@ def _no_option(task: Task, found: Survey, view: View) -> Verdict:
         return Parked("no backend is registered")
     if found.later:
         waits = [f"{c.backend} {c.excluded}" for c in found.excluded if c.backend in found.later]
-        return Parked("; ".join(waits), found.until)
+        return Parked("; ".join(waits), found.until, waits=tuple(sorted(found.later)))
     if best := best_declined(task):
         return completed_with(best[0])
     reason = f"no backend can do this: {_why_none(task, found, view)}"

@@ -1,7 +1,6 @@
 """The router actor: consumes what waits for a decision, and appends the decision."""
 
 import asyncio
-from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -12,16 +11,19 @@ from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.actors.router.asking import Heard
 from callboard.actors.router.money import Money
+from callboard.actors.router.own_assignments import OwnAssignments
+from callboard.actors.router.prefix import prefix_of
 from callboard.actors.router.questions import Questions, is_answer, parked, question_id
-from callboard.actors.router.route import Rules, View, route
+from callboard.actors.router.route import Rules, View, route, seed_of
 from callboard.actors.router.step import Ask, Decide, may_ask, step
+from callboard.actors.router.view import view
+from callboard.actors.router.waker import Waker
 from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
-from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import CallboardError
 from callboard.events.task import (
@@ -29,15 +31,10 @@ from callboard.events.task import (
     WAITING,
     Assigned,
     DeadLettered,
-    Released,
-    Status,
     Submitted,
     Task,
     TaskEvent,
 )
-from callboard.projections.backends import BACKENDS
-from callboard.projections.learning import LEARNING
-from callboard.projections.load import LOAD
 from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
@@ -57,12 +54,12 @@ class Router:
         self._tasks = tasks
         self._projector = projector
         self._rules = rules
-        self._own = _OwnAssignments()
+        self._own = OwnAssignments()
         self._money = Money(bus, tasks, projector)
         self._questions = Questions(bus, tasks)
         self._answers: asyncio.Queue[tuple[str | None, Envelope]] = asyncio.Queue()
-        self._backends_changed = asyncio.Event()
         projector.watch(self._watch)
+        self._waker = Waker(projector, tasks, partial(self._decide, cause=None), self._has_room)
 
     async def run(self) -> None:
         """Route until cancelled."""
@@ -70,7 +67,7 @@ class Router:
         loop = Loop("router", queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
-            group.create_task(self._wake_parked())
+            group.create_task(self._waker.run())
             group.create_task(self._take_answers())
             group.create_task(self._money.run())
 
@@ -94,7 +91,8 @@ class Router:
             pass  # overtaken by what has to be asked about first
         self._own.stored(task_id, told.entity.seq, folded=self._projector.seq)
         reason = told.appended[-1] if told.appended else cause
-        if (waits := told.entity.state.parked) and reason:  # nothing appended: a crash may have come before the timer
+        waits = told.entity.state.parked
+        if waits and not waits.waits and reason:  # nothing appended: a crash may have come before the timer
             await set_wake(self._bus, task_id, waits.until)
             await self._look_whether_answered(told.entity.state, reason)
         await answer(self._bus, told.entity)
@@ -117,7 +115,7 @@ class Router:
                 events = [] if unasked else [parked(task, events)]
             for event in events:
                 if isinstance(event, Assigned):
-                    self._own.add(task_id, event.backend, event.tokens)
+                    self._own.add(task_id, event)
             return [] if events == [task.parked] else events
 
         try:
@@ -140,22 +138,16 @@ class Router:
         if task.status in WAITING and may_ask(task, self._rules):
             ask = self._step(task, None, route)
             if isinstance(ask, Ask):
-                await self._questions.ask(task, ask, self._view(), self._rules)
+                await self._questions.ask(task, ask, self._view(task), self._rules)
                 return None, question_id(task, ask)
         return await self._questions.heard(task), ""
 
     def _step(self, task: Task, heard: Heard | None, decide: Decide) -> list[TaskEvent] | Ask:
-        seed = int.from_bytes(f"{task.id}/{task.attempt}".encode()[-7:], "big")
-        return step(task, self._view(), self._rules, now(), seed, heard, decide)
+        prefix = prefix_of(task.spec) if task.spec else b""
+        return step(task, self._view(task), self._rules, now(), seed_of(task), heard, partial(decide, prefix=prefix))
 
-    def _view(self) -> View:
-        return View(
-            backends=self._projector.state(BACKENDS).by_id,
-            loads=self._projector.state(LOAD).backends,
-            extra=self._own.tokens,
-            seen=self._projector.seq,
-            learning=self._projector.state(LEARNING),
-        )
+    def _view(self, task: Task) -> View:
+        return view(self._projector, self._own.work(task.spec.priority if task.spec else 0))
 
     async def _give_up(self, delivery: Delivery, error: Exception) -> None:
         task_id = parse(delivery.record.subject).id
@@ -166,9 +158,7 @@ class Router:
 
     def _watch(self, seq: int, envelope: Envelope) -> None:
         self._own.folded(seq)
-        if envelope.kind == "backend":
-            self._backends_changed.set()
-        elif is_answer(envelope, self._projector.state(TASKS)):
+        if is_answer(envelope, self._projector.state(TASKS)):
             self._answers.put_nowait((None, envelope))
 
     async def _take_answers(self) -> None:
@@ -185,63 +175,5 @@ class Router:
             except CallboardError as error:
                 _log.warning("an answer can't be used", actor="router", task=envelope.entity, error=str(error))
 
-    async def _wake_parked(self) -> None:
-        """Whenever a backend changed, look at parked tasks again, and at those whose backend is gone.
-
-        Once at the start, too: what changed, and was answered, while no router ran?
-        """
-        self._backends_changed.set()
-        while True:
-            await self._backends_changed.wait()
-            self._backends_changed.clear()
-            try:
-                await self._look_again()
-            except BusError as error:
-                _log.warning("bus trouble, will retry", actor="router", error=str(error))
-                self._backends_changed.set()
-                await asyncio.sleep(LOOK_AGAIN_S)
-
-    async def _look_again(self) -> None:
-        backends = self._projector.state(BACKENDS).by_id
-        for row in list(self._projector.state(TASKS).open.values()):
-            if row.status is Status.PARKED:
-                await self._decide(row.id, None)
-            elif row.status is Status.ASSIGNED and not _has_workers(backends, row.backend):
-                await self._tasks.tell(row.id, partial(_released_from, backends))
-
-
-def _has_workers(backends: Mapping[str, Backend], name: str | None) -> bool:
-    return name is not None and name in backends and backends[name].replicas > 0
-
-
-def _released_from(backends: Mapping[str, Backend], task: Task) -> list[TaskEvent]:
-    stranded = task.status is Status.ASSIGNED and not _has_workers(backends, task.backend)
-    return [Released(f"backend {task.backend} has no workers any more")] if stranded else []
-
-
-class _OwnAssignments:
-    """Tokens this router has assigned that its projections do not show yet."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[str, int] = {}
-        self._by_task: dict[str, tuple[str, int]] = {}
-        self._stored: dict[int, str] = {}
-
-    def add(self, task_id: str, backend: str, tokens: int) -> None:
-        self._by_task[task_id] = (backend, tokens)
-        self.tokens[backend] = self.tokens.get(backend, 0) + tokens
-
-    def drop(self, task_id: str) -> None:
-        if entry := self._by_task.pop(task_id, None):
-            backend, tokens = entry
-            self.tokens[backend] -= tokens
-
-    def stored(self, task_id: str, seq: int, *, folded: int) -> None:
-        if seq <= folded:
-            self.drop(task_id)
-        elif task_id in self._by_task:
-            self._stored[seq] = task_id
-
-    def folded(self, seq: int) -> None:
-        if task_id := self._stored.pop(seq, None):
-            self.drop(task_id)
+    def _has_room(self, name: str) -> bool:
+        return view(self._projector, self._own.work()).has_room(name, now())

@@ -27,7 +27,7 @@ HALVINGS: Final = 6
 class Market(Struct, frozen=True):
     """What is on offer: the backends with the quality they are taken to have unseen, what was learned, and the task.
 
-    ``spreads`` are the standard deviations of the estimates for it, in parts per million.
+    ``spreads`` are the standard deviations of the estimates for it, in parts per million, of those that can do it.
     """
 
     backends: Mapping[str, Backend]
@@ -82,7 +82,7 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
 
     gain = np.clip(_expected(learning.quality.posteriors, features, columns, quality_unseen), 0, PPM)
     # what is uncertain is tried out, which changes what is spent: as if each estimate were off as it may be
-    gain += _luck(*gain.shape) * [market.spreads[name] for name in names]
+    gain += _luck(*gain.shape) * [market.spreads.get(name, 0) for name in names]
     gain = gain * quality - _latencies(situations, columns) * second
 
     lengths = _expected(learning.bills.posteriors, features, columns, length_unseen)

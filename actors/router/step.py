@@ -29,8 +29,8 @@ class Ask(Struct, frozen=True):
     candidates: tuple[Candidate, ...] = ()
 
 
-Decide: TypeAlias = Callable[[Task, View, Rules, datetime, int], Verdict | None]
-"""What decides on a task: `route`, or `route` with the money for it; None when money has to be had first."""
+Decide: TypeAlias = Callable[..., Verdict | None]
+"""What decides on a task: `route`, or `route` with the money for it, which is None when that has to be had first."""
 
 
 def step(

@@ -20,9 +20,10 @@ def backends(where: Where, as_json: bool) -> None:
     """List backends: what they are, how many replicas they have, what they have to do and how well they do it.
 
     --json prints [{backend, spec, price {input, output, cached, steps}, replicas, draining, breaker, until, reason,
-    outstanding, tokens, per_token, per_output, first_token, duration, answered, failures, judged, score}]: outstanding
-    tasks and their predicted tokens, averages in ns, answered calls, failures in a row, how many answers were judged,
-    and their average score in parts per million. Prices are micro-dollars per million tokens.
+    outstanding, tokens, per_token, per_output, first_token, duration, answered, failures, reliability, proven, judged,
+    score}]: outstanding tasks and their predicted tokens, averages in ns, answered calls, failures in a row, the share
+    of good calls lately in parts per million, good answers since it came (back) into service, how many answers were
+    judged, and their average score in parts per million. Prices are micro-dollars per million tokens.
     """
     from callboard.deploy.cli.session import run
 
@@ -67,6 +68,8 @@ def _document(backend: "Backend", load: "BackendLoad", evidence: "Evidence | Non
         "duration": load.duration,
         "answered": load.answered,
         "failures": load.failures,
+        "reliability": load.reliability,
+        "proven": load.proven,
         "judged": evidence.judged if evidence else 0,
         "score": evidence.mean if evidence else None,
     }
@@ -85,7 +88,7 @@ def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> No
                 what(backend.spec),
                 " ".join(backend.spec.capabilities) if backend.spec else "",
                 price(backend.price),
-                one_line(_state(backend), 120),
+                one_line(_state(backend, load), 120),
                 str(backend.replicas),
                 str(len(load.outstanding)),
                 str(load.tokens),
@@ -116,7 +119,8 @@ def price(price: "Price") -> str:
     return f"{usd(price.input)} / {usd(price.output)}{more}" if price.input or price.output else "free"
 
 
-def _state(backend: "Backend") -> str:
+def _state(backend: "Backend", load: "BackendLoad") -> str:
+    from callboard.actors.router.slow_start import window
     from callboard.deploy.cli.printing import clock
     from callboard.events.backend import Breaker
 
@@ -126,4 +130,5 @@ def _state(backend: "Backend") -> str:
         return f"breaker open{until}: {backend.reason}" + (", draining" if draining else "")
     if backend.breaker is Breaker.HALF_OPEN:
         return "breaker half open: one call tries it" + (", draining" if draining else "")
-    return draining or "ok"
+    allowed = window(backend, load) if load.suspect else None
+    return draining or (f"slow start: {allowed} tasks at a time" if allowed else "ok")

@@ -35,6 +35,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "costs": "What was spent, by backend, tag or day.",
         "budget": "Set and show budgets.",
     },
+    "Plan": {
+        "simulate": "Replay a trace on simulated backends, and compare policies.",
+    },
 }
 """Every command with its line in the help. The command ``x`` is ``x`` in the module ``callboard.deploy.cli.x``."""
 

@@ -11,6 +11,7 @@ from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, Unknown, short_type
+from callboard.events.placement import Hedged
 from callboard.events.task_spec import Blob, Decision, Hold
 
 
@@ -43,9 +44,10 @@ class Call(Struct):
 
 
 class Choice(Struct):
-    """One assignment. ``latency`` is ns from the decision to the end of its last call, None before that end.
+    """One assignment, or a hedge of the call ``hedges``.
 
-    ``hold`` is the money that was set aside for it.
+    ``latency`` is ns from the decision to the end of its last call, None before it. ``hold`` is the money that was set
+    aside for it.
     """
 
     time: datetime
@@ -58,6 +60,7 @@ class Choice(Struct):
     calls: list[Call]
     latency: int | None = None
     hold: Hold | None = None
+    hedges: int | None = None
 
     @property
     def cost(self) -> int:
@@ -96,25 +99,27 @@ def choices(envelopes: Sequence[Envelope]) -> tuple[list[Choice], list[Refusal]]
     for envelope in envelopes:
         event = envelope.event
         match event:
-            case task.Assigned():
-                made.append(
-                    Choice(
-                        envelope.time,
-                        envelope.version,
-                        event.attempt,
-                        event.backend,
-                        event.tokens,
-                        event.decision,
-                        event.check,
-                        [],
-                        hold=event.hold,
-                    )
-                )
+            case task.Assigned() | Hedged():
+                made.append(_chosen(envelope, event))
             case task.Parked() | task.Rejected() | task.DeadLettered():
                 refused.append(Refusal(envelope.time, envelope.version, short_type(event), event.reason))
         for choice in made:
-            _follow(choice, envelope, newest=choice is made[-1])
+            _follow(choice, envelope, newest=choice is _newest(made, event))
     return made, refused
+
+
+def _chosen(envelope: Envelope, event: task.Assigned | Hedged) -> Choice:
+    check, hold, hedges = ("", None, event.call) if isinstance(event, Hedged) else (event.check, event.hold, None)
+    at, attempt, tokens = envelope.time, event.attempt, event.tokens
+    return Choice(
+        at, envelope.version, attempt, event.backend, tokens, event.decision, check, [], hold=hold, hedges=hedges
+    )
+
+
+def _newest(made: Sequence[Choice], event: object) -> Choice | None:
+    """The newest choice of the backend that a ``started`` names."""
+    backend = event.backend if isinstance(event, task.Started) else None
+    return next((choice for choice in reversed(made) if choice.backend == backend), None)
 
 
 def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
@@ -137,10 +142,12 @@ def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
                 else:
                     call.why = f"{event.failure.kind}: {event.failure.message}"
             case task.Interrupted() if event.call == call.call:
-                call.state, call.ended, call.why = "interrupted", time, "its worker went away"
+                call.state, call.ended, call.why = "interrupted", time, "given up, or its worker went away"
             case task.Spent() if event.call == call.call:
                 call.state, call.ended = "wasted", call.ended or time
                 call.usage, call.cost, call.why = event.usage, event.cost, event.reason
+            case task.Completed() | Answered() if call.state == "running":
+                call.state, call.ended, call.why = "overtaken", time, "another was faster; its cost is not known yet"
             case task.Cancelled() | task.Expired() | task.DeadLettered() if call.state == "running":
                 call.state, call.ended, call.why = "stopped", time, "its cost is not known yet"
         if call.ended:
@@ -154,6 +161,8 @@ def _told(event: task.TaskEvent | object) -> str:
         case task.Assigned():
             check = f" (to be checked: {event.check})" if event.check else ""
             return f"to {event.backend}, try {event.attempt}: {event.decision.reason}{check}"
+        case Hedged():
+            return f"also to {event.backend}, try {event.attempt}: {event.decision.reason}"
         case task.Started():
             return f"call {event.call} on {event.backend}"
         case task.Completed(booked=True):
@@ -168,7 +177,7 @@ def _told(event: task.TaskEvent | object) -> str:
         case task.Failed():
             return f"call {event.call} on {event.backend}, {event.failure.kind}: {event.failure.message}"
         case task.Interrupted():
-            return f"call {event.call} on {event.backend}: its worker went away"
+            return f"call {event.call} on {event.backend}: given up, or its worker went away"
         case task.Spent():
             return f"call {event.call} on {event.backend}, not used: {event.reason}"
         case Declined():

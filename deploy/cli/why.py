@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def why(task: str, where: Where, as_json: bool) -> None:
     """Explain each routing decision about TASK: what was known, who could have done it, and how it turned out.
 
-    --json prints {task, assignments [{time, version, attempt, backend, check, policy, reason, seen, seed, propensity,
-    candidates [{backend, cost, latency, excluded}], predicted {cost, latency, tokens}, actual {cost, latency, calls
-    [state]}, hold {budget, amount, input, output, lease}}], refusals [{time, version, event, reason}]}; seen is the log
-    position, propensity parts per million.
+    --json prints {task, assignments [{time, version, attempt, backend, check, hedges, policy, reason, seen, seed,
+    propensity, candidates [{backend, cost, latency, quality, excluded, cached}], predicted {cost, latency, tokens},
+    actual {cost, latency, calls [state]}, hold {budget, amount, input, output, lease}}], refusals [{time, version,
+    event, reason}]}; hedges is the late call beside which another backend was asked, or null; seen is the log
+    position, propensity in parts per million.
     """
     from callboard.deploy.cli.session import run
 
@@ -64,6 +65,7 @@ def _document(choice: "Choice") -> dict[str, Any]:
         "attempt": choice.attempt,
         "backend": choice.backend,
         "check": choice.check,
+        "hedges": choice.hedges,
         "policy": decision.policy,
         "reason": decision.reason,
         "seen": decision.seen,
@@ -86,13 +88,14 @@ def _print(decided: "Choice | Refusal") -> None:
         return
     decision, predicted = decided.decision, _predicted(decided)
     by_lot = f", by lot ({decision.propensity / 10_000:g} %)" if decision.propensity < 1_000_000 else ""
+    what = "assigned to" if decided.hedges is None else f"call {decided.hedges} hedged on"
     click.echo(
-        f"{clock(decided.time)} assigned to {decided.backend} by {decision.policy}{by_lot}: "
+        f"{clock(decided.time)} {what} {decided.backend} by {decision.policy}{by_lot}: "
         f"{one_line(decision.reason, 200)}\n  decided on the log up to {decision.seen}"
         + (f"; the answer has to pass {decided.check}" if decided.check else "")
     )
     print_table(
-        ("", "backend", "cost", "latency", "quality", "left out because"),
+        ("", "backend", "cost", "latency", "quality", "cached", "left out because"),
         (
             (
                 "→" if candidate.backend == decided.backend else "",
@@ -100,11 +103,12 @@ def _print(decided: "Choice | Refusal") -> None:
                 usd(candidate.cost) if candidate.excluded is None else "",
                 took(candidate.latency),
                 f"{candidate.quality / PERFECT:.0%}" if candidate.excluded is None else "",
+                f"{candidate.cached:,}" if candidate.cached else "",
                 one_line(candidate.excluded or "", 160),
             )
             for candidate in decision.candidates
         ),
-        right=("cost", "latency", "quality"),
+        right=("cost", "latency", "quality", "cached"),
     )
     if hold := decided.hold:
         lease = f"lease {hold.lease}" if hold.lease else "no lease, as it is free"

@@ -20,7 +20,7 @@ from callboard.events.persistent import Map
 from callboard.events.task import Assigned, Evaluated, Status, Task
 from callboard.events.task_spec import Decision, TaskSpec
 from callboard.projections.learning import LEARNING
-from callboard.projections.load import BackendLoad
+from callboard.projections.load import BackendLoad, Work
 from callboard.projections.projection import fold
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -40,8 +40,9 @@ def view(backends: int) -> View:
         },
         loads={
             name: BackendLoad(
-                outstanding=Map({f"t{k}": 500 for k in range(n % 8)}),
+                outstanding=Map({f"t{k}": Work(1, 500, 10**9, begun=True) for k in range(n % 8)}),
                 tokens=500 * (n % 8),
+                running=(n % 8) * 10**9,
                 per_token=1_000_000 + 10_000 * n,
                 per_output=10_000_000 + 100_000 * n,
                 first_token=200_000_000,

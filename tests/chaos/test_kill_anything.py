@@ -18,6 +18,7 @@ from callboard.events.money import Price
 from callboard.events.task import ENDED
 from callboard.projections.cost import COST
 from callboard.projections.live import LIVE
+from callboard.projections.load import LOAD
 from callboard.projections.projection import dump, fold
 
 TASKS_SENT = 500
@@ -72,6 +73,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(tmp_path, seed):
         for projection in LIVE:
             rebuilt = fold(projection, projection.initial(), history)
             assert dump(projection, rebuilt, live.seq) == live.dump(projection), f"{projection.name} differs"
+        _nothing_is_outstanding(history)
         await _every_chain_holds(bus, history)
         following.cancel()
         await bus.aclose()
@@ -106,6 +108,14 @@ def _the_ledger_is_the_sum_of_the_calls(history, cast: Troupe) -> None:
         assert event.cost == PRICE.cost(event.usage)
     assert cost.total.cost == sum(event.cost for event in booked.values())
     assert not cost.running
+
+
+def _nothing_is_outstanding(history) -> None:
+    """What was killed in the middle left nothing behind in the load."""
+    load = fold(LOAD, LOAD.initial(), history)
+    assert not load.where
+    for one in load.backends.values():
+        assert (len(one.outstanding), one.tokens, one.running, *one.waiting, *one.queued) == (0,) * 23
 
 
 async def _every_chain_holds(bus, history) -> None:

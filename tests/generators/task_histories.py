@@ -10,6 +10,7 @@ from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.errors import IllegalTransition
+from callboard.events.placement import Hedged, calls
 
 BACKENDS = ("small", "large")
 LEASES = ("", "lease-1", "lease-2")
@@ -17,6 +18,11 @@ START = datetime(2026, 11, 23, tzinfo=UTC)
 SPEC = task_spec.TaskSpec(input="hello", tags=("a", "b"))
 
 usages = st.builds(Usage, input=st.integers(0, 1000), output=st.integers(0, 1000), cached=st.integers(0, 10))
+
+
+def caller(state: task.Task, call: int) -> str:
+    """Whose call it is: the task's newest, or the one before."""
+    return next((one.backend for one in state.placed if one.call == state.call + call), state.backend or BACKENDS[0])
 
 
 @st.composite
@@ -52,12 +58,16 @@ def wishes(draw: st.DrawFn) -> object:
                     hold=task_spec.Hold("team", cost, 9, 9, lease),
                 ),
                 lambda t: task.Parked("no money", budget="team", needed=cost, breach=call == 0),
+                lambda t: Hedged(backend, t.attempt + 1, t.call, 70, task_spec.Decision("p", "r", 0)),
+                lambda t: Hedged(backend, t.attempt + 1, t.call, 70, task_spec.Decision("p", "r", 0)),
                 lambda t: task.Released("back"),
+                lambda t: task.Released("wedged", backend),
+                lambda t: task.Interrupted(t.backend or backend, (calls(t.placed) or (0,))[0]),
                 lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
-                lambda t: task.Started(t.backend or backend, t.call + 1, "w"),
-                lambda t: task.Completed(t.backend or backend, t.call + call, "out", usage, cost, "m", duration=1000),
-                lambda t: task.Failed(t.backend or backend, t.call + call, task_spec.Failure(kind, "x"), usage, cost),
-                lambda t: task.Spent(t.backend or backend, t.call + call, usage, cost, "late"),
+                lambda t: task.Started(t.placed[-1].backend if t.placed else backend, t.call + 1, "w"),
+                lambda t: task.Completed(caller(t, call), t.call + call, "out", usage, cost, "m", duration=1000),
+                lambda t: task.Failed(caller(t, call), t.call + call, task_spec.Failure(kind, "x"), usage, cost),
+                lambda t: task.Spent(caller(t, call), t.call + call, usage, cost, "late", waited=cost),
                 lambda t: task.Cancelled(),
                 lambda t: task.Expired(START),
                 lambda t: task.DeadLettered("enough"),

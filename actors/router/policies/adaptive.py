@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from callboard.actors.router.options import PERCENT, Option
-from callboard.actors.router.policies.balanced import NS_PER_S
+from callboard.actors.router.options import NS_PER_S, PERCENT, Option
 from callboard.actors.router.policies.chance import chances_to_be_highest
 from callboard.actors.router.policies.policy import Paced
 from callboard.actors.router.shadow_price import Market, shadow_price

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from callboard.actors.router.options import PERCENT, Option
+from callboard.actors.router.options import NS_PER_S, PERCENT, Option
 from callboard.actors.router.policies.policy import highest
 from callboard.events.task_spec import TaskSpec
-
-NS_PER_S = 1_000_000_000
 
 
 class Balanced:

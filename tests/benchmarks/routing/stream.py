@@ -41,6 +41,9 @@ def read(path: Path) -> list[Prompt]:
                 ) from None
     if not prompts:
         raise SystemExit(f"{path}: no prompts in it")
+    for number, prompt in enumerate(prompts, 1):
+        if prompt.outcomes.keys() != prompts[0].outcomes.keys():
+            raise SystemExit(f"{path}:{number}: not the models of the first line")
     return prompts
 
 

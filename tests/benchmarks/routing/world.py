@@ -9,35 +9,34 @@ from stream import Outcome, Prompt
 
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
-from callboard.events.backend import BackendSpec, Priced, Registered, Removed
+from callboard.events.backend import BackendSpec, Priced, Registered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.money import TOKENS_PER_PRICE, Price
 from callboard.events.task import Assigned, Completed, Evaluated, Status, Task
 from callboard.events.task_spec import TaskSpec
 from callboard.projections.backends import BACKENDS
-from callboard.projections.learning import LEARNING, Learning
+from callboard.projections.learning import LEARNING
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-TOKENS_A_PROMPT = 500
-"""Prices are given a token of the answer, so that an average answer has about so many."""
 
 
 class World:
     """Models that answer as a file says, and the router that finds out about them.
 
-    Waiting costs nothing here, since the files tell no latencies; all other settings are those that ship. ``learning``
-    starts from what another world learned.
+    Waiting costs nothing here, since the files tell no latencies; all other settings are those that ship. The files
+    tell no tokens either: a bill is taken to be all for tokens of the answer, at the price in force. What changes is
+    replaced, never mutated, so a shallow copy is a world of its own.
     """
 
-    def __init__(self, pace: int, seed: int, *, learning: Learning | None = None) -> None:
-        self.learning = learning or LEARNING.initial()
+    def __init__(self, pace: int, seed: int) -> None:
+        self.learning = LEARNING.initial()
         self.backends = BACKENDS.initial()
         self._rules = Rules(policies(second=0, pace=pace), default="adaptive")
         self._seed = seed
         self._number = 0
 
-    def offer(self, model: str, price: int, tier: str = "medium") -> None:
+    def offer(self, model: str, price: int, tier: str) -> None:
         """Register a model that costs ``price`` a million tokens of its answers."""
         self._tell(f"backend/{model}", Registered(BackendSpec("openai", model, tier=tier)))
         self.charge(model, price)
@@ -45,10 +44,6 @@ class World:
     def charge(self, model: str, price: int) -> None:
         """Announce a price."""
         self._tell(f"backend/{model}", Priced(Price(0, price)))
-
-    def withdraw(self, model: str) -> None:
-        """Take a model away."""
-        self._tell(f"backend/{model}", Removed())
 
     def decide(self, prompt: str) -> Assigned:
         """The router's decision on one more prompt, which is not told to it yet."""
@@ -61,6 +56,10 @@ class World:
     def step(self, prompt: Prompt) -> tuple[str, Outcome]:
         """Route a prompt, and tell what came of it."""
         verdict = self.decide(prompt.text)
+        return verdict.backend, self.tell(prompt, verdict)
+
+    def tell(self, prompt: Prompt, verdict: Assigned) -> Outcome:
+        """Tell the decision, and the answer of the model that was chosen, its bill and its score."""
         model = verdict.backend
         outcome = prompt.outcomes[model]
         self._tell(self.task_id, verdict)
@@ -68,7 +67,7 @@ class World:
         self._tell(self.task_id, Completed(model, 1, "", Usage(0, tokens), outcome.cost, model))
         self._tell(self.task_id, Evaluated(model, 1, outcome.reward))
         self._number += 1
-        return model, outcome
+        return outcome
 
     @property
     def task_id(self) -> str:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from callboard.actors.router.options import Option
 from callboard.actors.router.policies.adaptive import Adaptive
-from callboard.actors.router.policies.policy import CERTAIN
+from callboard.actors.router.policies.policy import CERTAIN, Paced
 from callboard.actors.router.policies.registry import policies
 from callboard.events.task import PERFECT
 from callboard.events.task_spec import TaskSpec
@@ -122,6 +122,9 @@ def test_shares_are_chances_of_the_net_value():
 
 
 def test_only_adaptive_paces():
-    """The pace that is set is that of no other policy."""
-    paces = {name: getattr(policy, "pace", None) for name, policy in policies(pace=7).items()}
-    assert paces == {"adaptive": 7, "balanced": None, "best": None, "cheapest": None, "fastest": None}
+    """The pace that is set is that of no other policy, except one that falls back on it."""
+    paces = {name: policy.pace for name, policy in policies(pace=7).items() if isinstance(policy, Paced)}
+    assert paces == {"adaptive": 7, "agent": 0}
+    fallback = policies(pace=7, fallback="adaptive")["agent"]
+    assert isinstance(fallback, Paced)
+    assert fallback.pace == 7

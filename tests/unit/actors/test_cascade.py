@@ -150,9 +150,9 @@ async def test_escalations_are_bounded(stage, say):
 async def test_all_calls_count_towards_max_cost(stage, say):
     """When the next one would be over it, the best answer so far is used."""
     await three(stage, say, "0.1", "0.2", "1")
-    outcome = await (await stage.board.submit("x", policy="cascade", check="graded", max_cost=1000)).result(5)
+    outcome = await (await stage.board.submit("x", policy="cascade", check="graded", max_cost=100)).result(5)
     assert (outcome.backend, outcome.calls) == ("middle", 2)
-    assert outcome.cost <= 1000
+    assert outcome.cost <= 100
 
 
 async def test_a_better_backend_that_fails_costs_nobody_the_answer(stage, say):
@@ -289,7 +289,7 @@ async def test_two_routers_decide_once(stage, say):
     for task in tasks:
         assert (await task.result(10)).backend == "dear"
         kinds = Counter(await stage.history(task.id))
-        assert (kinds["answered"], kinds["declined"], kinds["completed"]) == (3, 2, 1)
+        assert (kinds["answered"], kinds["completed"]) == (kinds["declined"] + 1, 1)
 
 
 @pytest.mark.parametrize("said", ["no JSON", '{"why": "x", "mark": 11}', '{"why": "x"}'])

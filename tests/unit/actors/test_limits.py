@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from callboard.actors.backend.breaker import verdict
 from callboard.actors.backend.pace import Limits, Pace
 from callboard.actors.backend.providers.provider import FailureKind
-from callboard.events.backend import Backend, BackendSpec
+from callboard.events.backend import Backend, BackendSpec, Breaker
 
 MINUTE = 60_000_000_000
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -48,22 +48,25 @@ def test_replicas_share_a_backend_s_limits():
     assert 100 < wait_s < 120
 
 
+SPEC = BackendSpec("openai", "m")
+
+
 @pytest.mark.parametrize(
-    ("kind", "streak", "retry_after_s", "pause_s"),
+    ("kind", "streak", "openings", "retry_after_s", "pause_s"),
     [
-        (FailureKind.RATE_LIMITED, 1, 7, 7),
-        (FailureKind.RATE_LIMITED, 1, None, 1),
-        (FailureKind.UNAUTHORIZED, 1, None, 60),
-        (FailureKind.UNAVAILABLE, 1, 3, 3),
-        (FailureKind.UNAVAILABLE, 5, None, 5),
-        (FailureKind.TIMEOUT, 7, None, 20),
-        (FailureKind.MALFORMED, 50, None, 120),
+        (FailureKind.RATE_LIMITED, 1, 0, 7, 7),
+        (FailureKind.RATE_LIMITED, 1, 0, None, 1),
+        (FailureKind.UNAUTHORIZED, 1, 0, None, 60),
+        (FailureKind.UNAVAILABLE, 1, 0, 3, 3),
+        (FailureKind.UNAVAILABLE, 5, 0, None, 5),
+        (FailureKind.TIMEOUT, 7, 2, None, 20),
+        (FailureKind.MALFORMED, 50, 1000, None, 120),
     ],
 )
-def test_a_breaker_opens_for_as_long_as_it_makes_sense(kind, streak, retry_after_s, pause_s):
-    """The server's own word counts; a refused key waits a minute; failures in a row double the pause."""
+def test_a_breaker_opens_for_as_long_as_it_makes_sense(kind, streak, openings, retry_after_s, pause_s):
+    """The server's own word counts; a refused key waits a minute; opening again and again doubles the pause."""
     retry_after = retry_after_s * 1_000_000_000 if retry_after_s is not None else None
-    opened = verdict(kind, "x", streak, retry_after, NOW)
+    opened = verdict(Backend("b", SPEC, openings=openings), kind, "x", streak, retry_after, NOW)
     assert opened is not None
     assert opened.until - NOW == timedelta(seconds=pause_s)
 
@@ -71,4 +74,21 @@ def test_a_breaker_opens_for_as_long_as_it_makes_sense(kind, streak, retry_after
 @pytest.mark.parametrize(("kind", "streak"), [(FailureKind.INVALID, 99), (FailureKind.UNAVAILABLE, 4)])
 def test_a_breaker_stays_closed_when_the_backend_is_not_to_blame(kind, streak):
     """A request that is wrong says nothing of the backend, and a few failures are no pattern."""
-    assert verdict(kind, "x", streak, None, NOW) is None
+    assert verdict(Backend("b", SPEC), kind, "x", streak, None, NOW) is None
+
+
+def test_one_failure_is_enough_while_it_is_tried():
+    """A half-open breaker opens again with the first failed call, for longer than before."""
+    backend = Backend("b", SPEC, breaker=Breaker.HALF_OPEN, openings=1)
+    assert verdict(backend, FailureKind.TIMEOUT, "x", 1, None, NOW).until - NOW == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(("retry_after_s", "pause_s"), [(None, None), (3, None), (20, 20)])
+def test_what_fails_while_it_is_open_counts_once(retry_after_s, pause_s):
+    """Ten calls that fail together are one opening; only a server that asks for more time gets it."""
+    backend = Backend("b", SPEC, breaker=Breaker.OPEN, until=NOW + timedelta(seconds=5), openings=1)
+    retry_after = retry_after_s * 1_000_000_000 if retry_after_s is not None else None
+    opened = verdict(
+        backend, FailureKind.RATE_LIMITED if retry_after else FailureKind.TIMEOUT, "x", 9, retry_after, NOW
+    )
+    assert (opened.until - NOW if opened else None) == (timedelta(seconds=pause_s) if pause_s else None)

@@ -28,7 +28,7 @@ from callboard.events.task import (
 )
 from callboard.events.task_spec import Candidate, Decision, Needs, TaskSpec
 from callboard.projections.learning import LEARNING
-from callboard.projections.load import BackendLoad
+from callboard.projections.load import BackendLoad, Work
 from callboard.projections.projection import fold
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -54,12 +54,12 @@ backends = st.builds(
     st.integers(-60, 60),
 )
 loads = st.builds(
-    lambda number, each, per_token: BackendLoad(
-        Map({f"t{n}": each for n in range(number)}), number * each, per_token, answered=1
+    lambda number, each, took: BackendLoad(
+        Map({f"t{n}": Work(1, each, took, begun=True) for n in range(number)}), number * each, number * took, answered=1
     ),
-    st.integers(0, 5),
+    st.integers(0, 12),
     st.integers(1, 5000),
-    st.integers(0, 10**8),
+    st.integers(0, 10**11),
 )
 specs = st.builds(
     TaskSpec,
@@ -148,7 +148,7 @@ def test_equals_share_by_lot():
 def test_own_assignments_count_at_once():
     """A burst spreads before the projections have seen any of it."""
     view = world(a=1000, b=1000)
-    busy = View(view.backends, {}, {"a": 50_000}, 1)
+    busy = View(view.backends, {}, {"a": Work(10, 50_000, 10**11)}, 1)
     for policy in ("fastest", "balanced"):
         verdict = route(Task("t", Status.SUBMITTED, TaskSpec(input="x", policy=policy)), busy, RULES, NOW, 1)
         assert verdict.backend == "b"
@@ -159,7 +159,7 @@ def test_a_half_open_breaker_lets_one_call_try():
     spec = BackendSpec("openai", "m")
     view = View({"a": Backend("a", spec, breaker=Breaker.HALF_OPEN)}, {}, {}, 1)
     assert isinstance(route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), view, RULES, NOW, 1), Assigned)
-    busy = View(view.backends, {"a": BackendLoad(Map({"u": 1}), 1)}, {}, 1)
+    busy = View(view.backends, {"a": BackendLoad(Map({"u": Work(1, 1)}), 1)}, {}, 1)
     assert isinstance(route(Task("t", Status.SUBMITTED, TaskSpec(input="x")), busy, RULES, NOW, 1), Parked)
 
 

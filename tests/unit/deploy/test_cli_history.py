@@ -8,6 +8,7 @@ from callboard.events import task, task_spec
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
+from callboard.events.placement import Hedged
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DECISION = task_spec.Decision("cheapest/1", "cheapest", 7, (task_spec.Candidate("small", 10, 2_000_000),))
@@ -56,6 +57,25 @@ def test_each_try_keeps_its_own_calls():
     ]
     assert made[0].calls[0].why == "timeout: too slow"
     assert [choice.cost for choice in made] == [4, 9]
+
+
+def test_a_hedge_is_a_choice_of_its_own():
+    """Its call is its own, and the call that it overtook is shown as such until its cost is told."""
+    events = story(
+        task.Submitted(task_spec.TaskSpec("x")),
+        *(assigned(1), task.Started("small", 1, "w")),
+        *(Hedged("large", 2, 1, 100, DECISION), task.Started("large", 2, "v"), completed(2, "large")),
+        task.Spent("small", 1, Usage(3, 1), 5, "stopped"),
+    )
+    first, second = choices(events[:-1])[0]
+    assert (first.hedges, second.hedges) == (None, 1)
+    assert [(choice.backend, choice.calls[0].state) for choice in (first, second)] == [
+        ("small", "overtaken"),
+        ("large", "completed"),
+    ]
+    first, _ = choices(events)[0]
+    assert (first.calls[0].state, first.cost) == ("wasted", 5)
+    assert steps(events)[3].told == "also to large, try 2: cheapest"
 
 
 def test_a_stopped_call_is_wasted_once_its_cost_is_told():

@@ -61,3 +61,20 @@ def test_a_closed_breaker_needs_no_closing():
 def test_a_removed_backend_starts_anew():
     """After removal nothing is left of it."""
     assert after(REGISTERED, backend.Scaled(5), backend.Removed()) == Backend("b")
+
+
+def test_one_task_at_a_time_tries_a_half_open_backend():
+    """The claim is in the log; another takes it over by name, and the same one says nothing new."""
+    state = after(REGISTERED, backend.Opened("down", UNTIL), backend.HalfOpened("t1"))
+    assert (state.breaker, state.probe) == (Breaker.HALF_OPEN, "t1")
+    assert backend.decide(state, backend.HalfOpened("t1")) == []
+    assert backend.decide(state, backend.HalfOpened("t2")) == [backend.HalfOpened("t2")]
+
+
+def test_openings_count_until_it_closes():
+    """Opening an open breaker is no second one; eviction lasts until the backend is tried."""
+    state = after(REGISTERED, backend.Opened("wedged", UNTIL, evicts=True), backend.Opened("still", UNTIL, evicts=True))
+    assert (state.openings, state.evicted) == (1, True)
+    state = backend.evolve(backend.evolve(state, backend.HalfOpened("t")), backend.Opened("again", UNTIL))
+    assert (state.openings, state.evicted) == (2, False)
+    assert backend.evolve(state, backend.Closed()).openings == 0

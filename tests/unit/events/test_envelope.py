@@ -15,6 +15,7 @@ from callboard.events.chat import Message, Tool, ToolCall, Usage
 from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
+from callboard.events.placement import Hedged
 from callboard.events.task_spec import Blob, Candidate, Decision, Failure, Hold, Needs, TaskSpec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -57,6 +58,7 @@ EXAMPLES: list[object] = [
         priority=9,
         hold=Hold("team", 70, 30, 20, "lease-1"),
     ),
+    Hedged("b", 2, 1, 99, Decision("balanced/1", "no first token", 8, (Candidate("b", 5, 6),), 4), priority=9),
     task.Released("draining"),
     task.Started("a", 1, "backend/a/0#ff"),
     task.Interrupted("a", 1),

@@ -8,6 +8,7 @@ from callboard.events import task, task_spec
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.errors import IllegalTransition, InvalidInput
+from callboard.events.placement import Hedged, calls
 from callboard.events.task import Status, Task
 
 ENDS = task.Completed | task.Cancelled | task.Expired | task.Rejected | task.DeadLettered
@@ -205,3 +206,81 @@ def test_an_answer_that_comes_too_late_is_not_set_aside():
 def test_deadline_passes_once():
     """Expiring an expired task says nothing new."""
     assert task.decide(after(task.Submitted(SPEC), task.Expired(START)), task.Expired(START)) == []
+
+
+HEDGED = (*STARTED, Hedged("b", 2, 1, 9, DECISION))
+BOTH = (*HEDGED, task.Started("b", 2, "w2"))
+
+
+def test_of_two_calls_the_first_to_complete_wins():
+    """Either may; what the other cost is booked when it is told, and only then."""
+    for winner, loser in ((("a", 1), ("b", 2)), (("b", 2), ("a", 1))):
+        won = task.Completed(*winner, "out", Usage(), 7, "m")
+        lost = task.Completed(*loser, "too late", Usage(3, 4), 5, "m")
+        state = after(*BOTH, won)
+        assert (state.status, state.backend, state.unsettled) == (Status.COMPLETED, winner[0], (loser[1],))
+        (event,) = task.decide(state, lost)
+        assert event == task.Spent(*loser, Usage(3, 4), 5, "task is completed")
+        state = task.evolve(state, event)
+        assert (state.cost, state.unsettled) == (12, ())
+        assert task.decide(state, lost) == []
+
+
+def test_a_task_fails_with_the_last_of_its_calls():
+    """While another backend has it, the router has nothing to do; only the last failure is a try."""
+    failed = task_spec.Failure("timeout", "slow")
+    state = after(*BOTH, task.Failed("a", 1, failed))
+    assert (state.status, state.backend, state.tries) == (Status.STARTED, "b", 0)
+    state = task.evolve(state, task.Failed("b", 2, failed))
+    assert (state.status, state.backend, state.tries) == (Status.FAILED, "b", 1)
+    state = after(*HEDGED, task.Failed("a", 1, failed))
+    assert (state.status, state.backend) == (Status.ASSIGNED, "b"), "a hedge that waits takes its place"
+
+
+def test_who_takes_over_interrupts_only_its_own_backend_s_call():
+    """The call of the other backend goes on."""
+    events = task.decide(after(*BOTH), task.Started("a", 3, "w3"))
+    assert events == [task.Interrupted("a", 1), task.Started("a", 3, "w3")]
+    assert calls(after(*BOTH, *events).placed) == (3, 2)
+
+
+def test_a_backend_that_gives_up_a_task_leaves_it_to_the_other():
+    """With the last of them, the router has it again."""
+    events = task.decide(after(*BOTH), task.Released("wedged", "a"))
+    assert events == [task.Interrupted("a", 1), task.Released("wedged", "a")]
+    state = after(*BOTH, *events)
+    assert (state.status, state.backend, state.unsettled) == (Status.STARTED, "b", (1,))
+    assert task.decide(after(*HEDGED), task.Released("draining", "b")) == [task.Released("draining", "b")]
+    state = after(*STARTED, *task.decide(after(*STARTED), task.Released("wedged", "a")))
+    assert (state.status, state.backend, state.placed) == (Status.SUBMITTED, None, ())
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Hedged("a", 2, 1, 9, DECISION),
+        Hedged("b", 2, 7, 9, DECISION),
+        task.Released("x"),
+        task.Released("x", "c"),
+    ],
+    ids=["on the same backend", "of another call", "by nobody", "by one that has it not"],
+)
+def test_what_a_started_task_does_not_allow(wish):
+    """It raises and changes nothing."""
+    with pytest.raises(IllegalTransition):
+        task.decide(after(*STARTED), wish)
+    with pytest.raises(IllegalTransition):
+        task.decide(after(*BOTH), Hedged("c", 3, 1, 9, DECISION))
+
+
+@given(histories())
+def test_who_has_a_task_says_where_it_stands(history):
+    """Started is with a call under way, assigned is with a backend, and everything else is with nobody."""
+    states: dict[str, Task] = {}
+    for envelope in history:
+        before = states.get(envelope.entity, Task(envelope.entity))
+        state = states[envelope.entity] = task.evolve(before, envelope.event)
+        assert (state.status is Status.STARTED) == bool(calls(state.placed))
+        assert (state.status is Status.ASSIGNED) == bool(state.placed and not calls(state.placed))
+        assert len(state.placed) <= 2
+        assert len({one.backend for one in state.placed}) == len(state.placed)

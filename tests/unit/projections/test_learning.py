@@ -34,6 +34,17 @@ def test_the_newest_score_of_an_answer_is_the_one_that_counts(drawn):
         assert expectations(learned(*twice), packed(x), PRIORS) == expectations(learned(*once), packed(x), PRIORS)
 
 
+def test_a_changed_mind_about_an_answer_before_a_change_is_too_late():
+    """What the backend was is forgotten; of its answers since, the newest score counts as ever."""
+    events = [e for n in range(100) for e in (assigned(f"{n}", X, quality=900_000), scored(f"{n}", 200_000))]
+    state = learned(*events)
+    evidence = state.quality.by_backend["a"]
+    assert 0 < evidence.judged < 99
+    assert fold(LEARNING, state, [scored("0", 900_000)]).quality == state.quality
+    amended = fold(LEARNING, state, [scored("99", 900_000)]).quality.by_backend["a"]
+    assert amended.total == evidence.total + 700_000
+
+
 @pytest.mark.parametrize(
     "events",
     [
@@ -49,7 +60,7 @@ def test_nothing_is_learned_from_what_can_not_be_placed(events):
     """What belongs to no known assignment, or to another backend's, changes no expectation."""
     state = learned(*events)
     assert (state.quality, state.bills) == (learned().quality, learned().bills)
-    assert expectations(state, packed(X), PRIORS)["a"] == (600_000, 180_000, *NOTHING_KNOWN)
+    assert expectations(state, packed(X), PRIORS)["a"] == (600_000, 250_000, *NOTHING_KNOWN)
 
 
 def test_a_score_is_compared_with_what_the_decision_expected():

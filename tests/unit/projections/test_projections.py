@@ -14,7 +14,7 @@ from callboard.events.task import ENDED, Task
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST, Line
 from callboard.projections.live import LIVE
-from callboard.projections.load import LOAD
+from callboard.projections.load import LOAD, PRIORITIES
 from callboard.projections.projection import dump, fold, load
 from callboard.projections.tasks import TASKS
 
@@ -48,16 +48,21 @@ def test_outstanding_work_is_what_is_out(history):
     states: dict[str, Task] = {}
     for envelope in history:
         states[envelope.entity] = task.evolve(states.get(envelope.entity, Task(envelope.entity)), envelope.event)
-    out = {
-        key: state.backend
-        for key, state in states.items()
-        if state.status in {task.Status.ASSIGNED, task.Status.STARTED}
-    }
+    out = {key: tuple(one.backend for one in state.placed) for key, state in states.items() if state.placed}
+    begun = {(key, one.backend) for key, state in states.items() for one in state.placed if one.call}
     loads = fold(LOAD, LOAD.initial(), history)
     assert dict(loads.where) == out
     for name, one in loads.backends.items():
-        assert set(one.outstanding) == {key for key, where in out.items() if where == name}
-        assert one.tokens == sum(one.outstanding.values()) >= 0
+        assert set(one.outstanding) == {key for key, where in out.items() if name in where}
+        assert one.tokens == sum(work.tokens for work in one.outstanding.values()) >= 0
+        assert one.running == sum(work.service for work in one.outstanding.values() if work.begun) >= 0
+        for priority in range(PRIORITIES):
+            queue = [w for w in one.outstanding.values() if not w.begun and w.priority >= priority]
+            assert one.waiting[priority] == sum(work.service for work in queue)
+            assert one.queued[priority] == sum(work.tokens for work in queue)
+        assert {key for key, work in one.outstanding.items() if work.begun} >= {
+            k for k, where in begun if where == name
+        }
 
 
 @given(histories())
@@ -69,6 +74,7 @@ def test_the_ledger_is_the_sum_of_the_calls(history):
     usage = sum((event.usage for event in booked), Usage())
     cost = fold(COST, COST.initial(), history)
     assert cost.total == Line(len(booked), usage, sum(event.cost for event in booked), wasted)
+    assert all(line == cost.total for line in cost.by_tag.values()), "every task has both tags"
     for lines in (cost.by_backend, cost.by_day):
         assert sum(line.cost for line in lines.values()) == cost.total.cost
         assert sum(line.calls for line in lines.values()) == cost.total.calls
@@ -82,7 +88,7 @@ def test_calls_without_a_known_end_are_counted(history):
     started = {(e.entity, e.event.call) for e in history if isinstance(e.event, task.Started)}
     booked = {(e.entity, e.event.call) for e in history if books(e.event)}
     cost = fold(COST, COST.initial(), history)
-    running = {(key, call) for key, (call, _) in cost.running.items()}
+    running = {(key, call) for key, calls in cost.running.items() for call, _ in calls}
     unknown = {(key.rpartition("/")[0], int(key.rpartition("/")[2])) for key in cost.unknown}
     assert Counter([*booked, *running, *unknown]) == Counter(started)
 
@@ -96,7 +102,8 @@ def test_task_rows_agree_with_the_tasks(history):
     tasks = fold(TASKS, TASKS.initial(), history)
     for key, state in states.items():
         row = (tasks.ended if state.status in ENDED else tasks.open).get(key)
-        assert (row.status, row.calls, row.cost) == (state.status, state.call, state.cost)
+        assert (row.status, row.backend, row.calls, row.cost) == (state.status, state.backend, state.call, state.cost)
+        assert row.placed == state.placed
     assert sum(tasks.counts.values()) == len(states)
     assert {key: count for key, count in tasks.counts.items() if count} == Counter(s.status for s in states.values())
 

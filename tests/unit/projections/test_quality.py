@@ -11,7 +11,6 @@ from callboard.events.task import PERFECT
 from callboard.projections import quality
 from callboard.projections.quality import (
     KEPT_AFTER_CHANGE,
-    LEVEL_DOUBT,
     USUAL_MISS,
     WANDERING,
     Estimate,
@@ -54,10 +53,10 @@ def scores_until_change(state: Quality, said) -> int:
 
 def test_what_was_never_judged_is_its_prior():
     """With the doubt of a prior; and only what was asked for is told."""
-    assert estimates(Quality(), X, PRIORS) == {"a": Estimate(750_000, LEVEL_DOUBT)}
-    assert estimates(after(Quality(), [5], "b"), X, PRIORS) == {"a": Estimate(750_000, LEVEL_DOUBT)}
+    assert estimates(Quality(), X, PRIORS) == {"a": Estimate(750_000, USUAL_MISS)}
+    assert estimates(after(Quality(), [5], "b"), X, PRIORS) == {"a": Estimate(750_000, USUAL_MISS)}
     other_form = bytes([100, 0, 0])
-    assert estimates(after(Quality(), [5]), other_form, PRIORS) == {"a": Estimate(750_000, LEVEL_DOUBT)}
+    assert estimates(after(Quality(), [5]), other_form, PRIORS) == {"a": Estimate(750_000, USUAL_MISS)}
 
 
 @given(st.lists(scores, min_size=1, max_size=30))
@@ -65,7 +64,7 @@ def test_an_estimate_is_between_what_was_seen_and_the_prior(said):
     """It never leaves the possible, and on one kind of task it is the mean with the prior as one observation."""
     mean, spread = estimates(after(Quality(), said), X, PRIORS)["a"]
     assert mean == pytest.approx((sum(said) + 750_000) / (len(said) + 1), abs=2)
-    assert spread < LEVEL_DOUBT
+    assert spread < USUAL_MISS
 
 
 def test_an_estimate_stays_within_what_a_score_can_be():

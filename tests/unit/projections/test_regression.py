@@ -66,7 +66,7 @@ def test_an_amended_value_is_as_if_it_had_been_the_first(observed, value, data):
     assert guess(amended, x) == pytest.approx(expected(other, x), rel=1e-6, abs=1e-3)
 
 
-@given(st.lists(observations, min_size=1, max_size=2 * BATCH), st.integers(1, 3 * BATCH))
+@given(st.lists(observations, min_size=1, max_size=2 * BATCH), st.integers(1, 8))
 def test_what_is_forgotten_counts_for_less_and_says_the_same(observed, kept):
     """The sums shrink in proportion, but for rounding; no more than ``kept`` observations stay as they are."""
     before = after(observed)

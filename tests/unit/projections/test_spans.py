@@ -13,6 +13,7 @@ from callboard.events.backend import BackendSpec, Registered
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
+from callboard.events.placement import Hedged
 from callboard.projections import spans as module
 from callboard.projections.projection import dump, load
 from callboard.projections.span import Span
@@ -179,6 +180,36 @@ def test_an_interrupted_call_and_its_late_bill(story):
     assert spent.attributes["callboard.wasted"] is True
 
 
+def hedged(story) -> None:
+    """Two calls of a task are under way."""
+    decision = task_spec.Decision("hedge/1", "no token from fast after 1.00 s", 9)
+    story.tell("t", task.Submitted(SPEC), assigned(), task.Started("fast", 1, "w"))
+    story.tell("t", Hedged("spare", 2, 1, 99, decision), task.Started("spare", 2, "v"))
+
+
+def test_a_hedge_is_a_call_beside_the_first(story):
+    """Both end with the answer; the slower one as an error, with its bill below it."""
+    hedged(story)
+    story.tell(
+        "t", task.Completed("spare", 2, "hi", Usage(1, 1), 5, "m"), task.Spent("fast", 1, Usage(1), 2, "stopped")
+    )
+    won, lost = story.named("chat")
+    assert (won.attributes["callboard.backend"], won.error) == ("spare", None)
+    assert (lost.attributes["callboard.backend"], lost.attributes["error.type"]) == ("fast", "overtaken")
+    assert lost.start_ns < won.start_ns < lost.end_ns == won.end_ns
+    assert story.named("spent")[0].parent == lost.span
+
+
+def test_a_call_goes_on_when_the_one_beside_it_fails(story):
+    """The task is not routed again; the answer ends the other call."""
+    hedged(story)
+    story.tell("t", task.Failed("fast", 1, task_spec.Failure("timeout", "no token")))
+    story.tell("t", task.Completed("spare", 2, "hi", Usage(1, 1), 5, "m"))
+    failed, answered = story.named("chat")
+    assert (failed.error, answered.error) == ("no token", None)
+    assert len(story.named("route")) == 1
+
+
 @pytest.mark.parametrize(
     ("event", "how", "error"),
     [
@@ -306,7 +337,8 @@ def test_any_history_gives_well_formed_traces(history, cut):
         assert span.parent != span.span
         assert {link.span for link in span.links} <= {*ids, *begun}
     started = [envelope for envelope in history if isinstance(envelope.event, task.Started)]
-    running = sum(run.phase is not None and run.phase.stage == "chat" for run in state.open.values())
+    phases = [phase for run in state.open.values() for phase in (run.phase, run.hedge)]
+    running = sum(phase is not None and phase.stage == "chat" for phase in phases)
     assert sum(span.name.startswith("chat") for span in spans) == len(started) - running
 
     again, told = Spans(), []

@@ -1,0 +1,93 @@
+"""The draw: which option gets the task, by the policy's shares and, where several routers decide at a time, by two.
+
+One router's view is exact, so the best option is the best. Several routers that all see the same backend as the least
+loaded would all send there what comes before they see each other's choices. So of the winner's twins, options that
+differ from it in nothing but how busy they are, two are drawn at random, and only the faster one stays (the power of
+two choices: Mitzenmacher, 2001); then the policy chooses again. The shorter prompt that a prefix cache leaves makes no
+twin: it is this task's own, and another router's task will not rush to it.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from callboard.actors.router.options import Option
+from callboard.events.backend import Backend
+from callboard.events.money import Price
+
+PPM: Final = 1_000_000
+ALIKE: Final = 20_000
+"""Qualities in the same step of so many parts per million make no difference."""
+
+Kind: TypeAlias = tuple[str, Price, int, int]
+Shares: TypeAlias = Callable[[Sequence[Option]], Sequence[int]]
+
+
+class Crowd(Struct, frozen=True):
+    """Among whom is drawn: ``backends``, by ``routers`` at a time."""
+
+    backends: Mapping[str, Backend]
+    routers: int = 1
+
+
+ALONE: Final = Crowd({})
+"""Nobody else decides at the time."""
+
+
+def draw(options: Sequence[Option], shares: Shares, seed: int, crowd: Crowd = ALONE) -> tuple[Option, int]:
+    """The option that gets the task, and the probability of that in parts per million (the propensity)."""
+    first = shares(options)
+    if crowd.routers < 2 and sum(share > 0 for share in first) == 1:
+        return next(option for option, share in zip(options, first, strict=True) if share > 0), PPM
+    chance = random.Random(seed)
+    winner = chance.choices(options, first)[0]
+    if crowd.routers < 2:
+        return winner, PPM * first[options.index(winner)] // sum(first)
+    kinds: dict[Kind, list[Option]] = {}
+    weights: dict[Kind, int] = {}
+    for option, share in zip(options, first, strict=True):
+        kind = _kind(option, crowd)
+        kinds.setdefault(kind, []).append(option)
+        weights[kind] = weights.get(kind, 0) + share
+    twins = kinds[_kind(winner, crowd)]
+    if len(twins) > 2:
+        rest = _without(options, twins, min(chance.sample(twins, 2), key=_latency))
+        winner = chance.choices(rest, shares(rest))[0]
+    probability = 0.0
+    for kind, members in kinds.items():
+        if weights[kind] and len(members) > 2:
+            probability += weights[kind] / sum(first) * _after_two(winner, options, members, shares)
+        elif winner in members:
+            probability += first[options.index(winner)] / sum(first)
+    return winner, round(PPM * probability)
+
+
+def _after_two(winner: Option, options: Sequence[Option], twins: Sequence[Option], shares: Shares) -> float:
+    """How probable ``winner`` is when the faster of two of the twins stays, and the policy chooses again."""
+    probability = 0.0
+    for twin in [winner] if winner in twins else twins:
+        slower = sum(other.latency > twin.latency for other in twins)
+        equal = sum(other.latency == twin.latency for other in twins) - 1
+        if stays := (2 * slower + equal) / (len(twins) * (len(twins) - 1)):
+            rest = _without(options, twins, twin)
+            again = shares(rest)
+            probability += stays * again[rest.index(winner)] / sum(again)
+    return probability
+
+
+def _without(options: Sequence[Option], twins: Sequence[Option], stays: Option) -> list[Option]:
+    """The options, and of the twins only the one that stays."""
+    gone = {twin.backend for twin in twins if twin.backend != stays.backend}
+    return [option for option in options if option.backend not in gone]
+
+
+def _latency(option: Option) -> int:
+    return option.latency
+
+
+def _kind(option: Option, crowd: Crowd) -> Kind:
+    backend = crowd.backends[option.backend]
+    assert backend.spec is not None
+    return backend.spec.model, backend.price, option.quality // ALIKE, option.cached

@@ -1,0 +1,1 @@
+"""What would happen: the real router and the real projections over a recorded trace, on simulated backends and time."""
