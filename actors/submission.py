@@ -86,9 +86,6 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
             check_reply(self.reply_to)
 
 
-_SAME: Final = tuple(
-    set(Submission.__struct_fields__) & set(TaskSpec.__struct_fields__) - {"needs", "deadline", "not_before"}
-)
 _BIG: Final = 2**53
 _RANGES: Final = (
     ("max_tokens", 1, 10_000_000),

@@ -16,6 +16,7 @@ from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
+from callboard.projections.bill import PPM
 from callboard.projections.projection import Projection
 from callboard.projections.trend import Trend
 
@@ -24,7 +25,6 @@ OUTPUT_SMOOTHING: Final = 64
 KEPT_FIRST_TOKENS: Final = 64
 RECENT_CALLS: Final = 128
 PRIORITIES: Final = 10
-PPM: Final = 1_000_000
 PER_TASK: Final = 1000
 """``writing`` counts tasks in thousandths, so that whole numbers are fine enough."""
 

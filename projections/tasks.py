@@ -126,50 +126,40 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
             status, backend = task.standing(placed, row.status, row.backend)
             return replace(row, status=status, backend=backend, placed=placed)
         case Answered():
-            row = replace(row, status=Status.ANSWERED, backend=event.backend, placed=placed)
-            return replace(row, cost=row.cost + event.cost, usage=row.usage + event.usage)
+            return _booked(replace(row, status=Status.ANSWERED, backend=event.backend, placed=placed), event)
         case Declined():
             row = replace(row, parked_until=None, waits=())
             return replace(row, status=Status.DECLINED, placed=placed, reason=event.reason)
         case task.Completed():
-            return replace(
-                row,
-                status=Status.COMPLETED,
-                backend=event.backend,
-                placed=placed,
-                cost=row.cost if event.booked else row.cost + event.cost,
-                usage=row.usage if event.booked else row.usage + event.usage,
-                parked_until=None,
-                waits=(),
-                first_token=event.first_token,
-                duration=event.duration,
-                ended=envelope.time,
-                reason="",
-            )
+            row = row if event.booked else _booked(row, event)
+            row = replace(row, backend=event.backend, first_token=event.first_token, duration=event.duration)
+            return _ended(replace(row, parked_until=None, waits=()), envelope, Status.COMPLETED, placed)
         case task.Failed():
             status, backend = task.standing(placed, Status.FAILED, event.backend)
-            return replace(
-                row,
-                status=status,
-                backend=backend,
-                placed=placed,
-                cost=row.cost + event.cost,
-                usage=row.usage + event.usage,
-                reason=event.failure.message,
-            )
+            row = replace(row, status=status, backend=backend, placed=placed, reason=event.failure.message)
+            return _booked(row, event)
         case task.Spent():
-            return replace(row, cost=row.cost + event.cost, usage=row.usage + event.usage)
+            return _booked(row, event)
         case task.Cancelled():
-            return replace(row, status=Status.CANCELLED, placed=placed, reason=event.reason, ended=envelope.time)
+            return _ended(row, envelope, Status.CANCELLED, placed, event.reason)
         case task.Expired():
-            return replace(row, status=Status.EXPIRED, placed=placed, reason="deadline passed", ended=envelope.time)
+            return _ended(row, envelope, Status.EXPIRED, placed, "deadline passed")
         case task.DeadLettered():
-            return replace(row, status=Status.DEAD, placed=placed, reason=event.reason, ended=envelope.time)
+            return _ended(row, envelope, Status.DEAD, placed, event.reason)
         case task.Evaluated():
             return replace(row, score=event.score)
         case task.Requeued():
             return replace(row, status=Status.SUBMITTED, backend=None, reason="requeued", ended=None)
     return row
+
+
+def _booked(row: TaskRow, event: task.Completed | Answered | task.Failed | task.Spent) -> TaskRow:
+    """With what a call took."""
+    return msgspec.structs.replace(row, cost=row.cost + event.cost, usage=row.usage + event.usage)
+
+
+def _ended(row: TaskRow, envelope: Envelope, status: Status, placed: Placed, reason: str = "") -> TaskRow:
+    return msgspec.structs.replace(row, status=status, placed=placed, reason=reason, ended=envelope.time)
 
 
 def _preview(spec: TaskSpec) -> str:

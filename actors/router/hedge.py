@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import Option, prompt_tokens
+from callboard.actors.router.options import PERCENT, Option, prompt_tokens
 from callboard.actors.router.policies.policy import highest
 from callboard.actors.router.route import View, surveyed
 from callboard.actors.router.twins import draw
@@ -28,7 +28,6 @@ from callboard.projections.load import RECENT_CALLS
 
 HEDGE_POLICY: Final = "hedge/1"
 DEAREST: Final = 2
-PERCENT: Final = 10_000
 
 
 def is_allowed(hedged: int, percent: int) -> bool:

@@ -16,8 +16,8 @@ from msgspec import Struct
 from callboard.actors.router.options import Option
 from callboard.events.backend import Backend
 from callboard.events.money import Price
+from callboard.projections.bill import PPM
 
-PPM: Final = 1_000_000
 ALIKE: Final = 20_000
 """Qualities in the same step of so many parts per million make no difference."""
 
