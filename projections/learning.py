@@ -7,13 +7,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from callboard.events import task
+from callboard.events.backend import Priced, Registered
 from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope
 from callboard.events.placement import Hedged
 from callboard.events.task_spec import Decision, candidate_of
 from callboard.projections import bill, pace, quality
 from callboard.projections.bill import NOTHING_KNOWN, PPM, Bills
-from callboard.projections.pace import Pace
+from callboard.projections.pace import EVERY, Pace
 from callboard.projections.projection import Projection
 from callboard.projections.quality import Quality
 from callboard.projections.recent import Recent
@@ -69,6 +70,8 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
             return _assigned(state, envelope.entity, event)
         case Hedged():
             return _hedged(state, envelope.entity, event)
+        case Priced() | Registered():
+            return replace(state, pace=replace(state.pace, since=EVERY))
         case task.Completed(booked=True):
             return state
         case task.Completed() | Answered():
@@ -167,4 +170,4 @@ def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) 
     return replace(state, quality=known, choices=choices)
 
 
-LEARNING: Final = Projection("learning", 1, Learning, apply)
+LEARNING: Final = Projection("learning", 2, Learning, apply)

@@ -4,9 +4,12 @@ A router that paces spends on average no more than so much a task. Every decisio
 it is made, and corrected when its cost is known: the balance lags behind nothing.
 """
 
+import struct
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from callboard.events.task import Assigned
 from callboard.projections.bill import PPM
@@ -16,7 +19,7 @@ CELLS: Final = 6_000
 """Of the newest tasks so many are kept, or as many as have so many candidates together."""
 
 EVERY: Final = 8
-"""The shadow price is worked out anew with every eighth decision."""
+"""The shadow price is worked out anew with every eighth decision, and with the next after offers changed."""
 
 CREDIT: Final = 25
 DEBT: Final = 1_000
@@ -24,12 +27,21 @@ DEBT: Final = 1_000
 
 
 class Situation(Struct, frozen=True):
-    """A task decided on: what it looked like, its prompt's tokens, and who could have done it at what latency (ns)."""
+    """A task decided on: what it looked like, its prompt's tokens, and who could have done it at what latency.
+
+    ``latencies`` are those of ``backends`` in ns, in 64 bits each, the lowest byte first.
+    """
 
     features: bytes
     input: int
     backends: tuple[str, ...]
-    latencies: tuple[int, ...]
+    latencies: bytes
+
+    @classmethod
+    def of(cls, features: bytes, tokens: int, latencies: Mapping[str, int]) -> "Situation":
+        """A task that the backends in ``latencies`` could do."""
+        packed = struct.pack(f"<{len(latencies)}q", *latencies.values())
+        return cls(features, tokens, tuple(latencies), packed)
 
 
 class Pace(Struct, frozen=True):
@@ -53,13 +65,11 @@ class Pace(Struct, frozen=True):
 def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
     """After a paced decision for a backend of this predicted ``cost``; ``returned`` was booked for it before."""
     decision = event.decision
-    able = [candidate for candidate in decision.candidates if candidate.excluded is None]
-    backends = tuple(candidate.backend for candidate in able)
-    if pace.situations and pace.situations[-1].backends == backends:
-        backends = pace.situations[-1].backends
-    latencies = tuple(candidate.latency for candidate in able)
+    able = {each.backend: each.latency for each in decision.candidates if each.excluded is None}
     kept = max(min(WINDOW, CELLS // max(len(able), 1)), 1)
-    situation = Situation(decision.features, decision.input, backends, latencies)
+    situation = Situation.of(decision.features, decision.input, able)
+    if pace.situations and pace.situations[-1].backends == situation.backends:
+        situation = replace(situation, backends=pace.situations[-1].backends)  # kept once, not by task
     due = decision.pace if event.attempt == 1 else 0
     return Pace(
         situations=(*pace.situations, situation)[-kept:],

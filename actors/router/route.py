@@ -193,8 +193,7 @@ def _money(policy: Policy, view: View, options: Sequence[Option], looks: bytes, 
     pace = view.learning.pace
     if not pace.is_due:
         return policy.pace, pace.money, False
-    backends, latencies = zip(*((option.backend, option.latency) for option in options), strict=True)
-    newest = Situation(looks, length, backends, latencies)
+    newest = Situation.of(looks, length, {option.backend: option.latency for option in options})
     spreads = {option.backend: option.spread for option in options}
     return policy.pace, policy.money(Market(view.backends, _priors(view), view.learning, newest, spreads)), True
 

@@ -130,6 +130,7 @@ def _latencies(situations: list[Situation], columns: Mapping[str, int]) -> np.nd
         rows.setdefault(situation.backends, []).append(row)
     for backends, where in rows.items():
         kept = [place for place, name in enumerate(backends) if name in columns]
-        latencies = np.array([situations[row].latencies for row in where], float)[:, kept]
-        found[np.ix_(where, [columns[backends[place]] for place in kept])] = latencies
+        packed = b"".join(situations[row].latencies for row in where)
+        latencies = np.frombuffer(packed, "<i8").reshape(len(where), len(backends))
+        found[np.ix_(where, [columns[backends[place]] for place in kept])] = latencies[:, kept]
     return found

@@ -12,6 +12,9 @@ REACH: Final = 4.0
 """Standard deviations beyond which nothing is expected."""
 
 CELLS: Final = 48
+LEAST: Final = 0.01
+"""A smaller part of the greatest chance is none: what is hardly ever the best is not tried, while that is certain."""
+
 NARROWEST: Final = 0.001
 """No value is taken to be more certain than so many of the greatest deviation."""
 
@@ -23,8 +26,8 @@ def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -
     """The probability of each of independent normal values to be the highest, in parts per million.
 
     Numerical integration over cells of equal width: the mass that a value has in a cell, times the probability that
-    all others are below it, as if each had its mass spread evenly in the cell. Without any deviation the highest wins,
-    and equal ones share by lot.
+    all others are below it, as if each had its mass spread evenly in the cell. Those that are less than `LEAST`
+    of the greatest count as none. Without any deviation the highest wins, and equal ones share by lot.
     """
     mean, deviation = np.array(means, float), np.array(deviations, float)
     if not deviation.any():
@@ -43,6 +46,7 @@ def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -
     for part in GAUSS:
         reached = np.log(np.maximum(below[:, :-1] + part * mass, 1e-300))
         chances += (mass * np.exp(reached.sum(0) - reached)).sum(1)
+    chances[chances < LEAST * chances.max()] = 0.0
     shares = np.zeros(len(means), int)
     shares[contenders] = np.rint(CERTAIN * chances / chances.sum())
     return [int(share) for share in shares]

@@ -41,7 +41,7 @@ def market(
 
 
 def task(tokens: int = 100, backends: tuple[str, ...] = NAMES, features: tuple[int, ...] = X) -> Situation:
-    return Situation(bytes(features), tokens, backends, (0,) * len(backends))
+    return Situation.of(bytes(features), tokens, dict.fromkeys(backends, 0))
 
 
 def priced(**per_token: int) -> dict[str, Price]:

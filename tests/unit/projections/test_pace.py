@@ -2,16 +2,21 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from generators.decisions import answered, assigned, learned, packed, told
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from callboard.events import task
+from callboard.events.backend import BackendSpec, Priced, Registered
 from callboard.events.chat import Usage
+from callboard.events.envelope import Envelope
+from callboard.events.money import Price
 from callboard.events.task_spec import Candidate, Decision
 from callboard.projections import pace
-from callboard.projections.pace import CREDIT, DEBT, EVERY, Pace
+from callboard.projections.learning import LEARNING
+from callboard.projections.pace import CREDIT, DEBT, EVERY, Pace, Situation
 
 DUE = 1_000_000
 TASKS = 6
@@ -86,8 +91,7 @@ def test_the_newest_situations_are_kept_up_to_the_bounds(drawn):
             assert len(state.situations) <= max(min(10, 40 // able), 1)
             newest = state.situations[-1]
             assert newest.input == number
-            assert newest.backends == tuple(f"b{n}" for n in range(able))
-            assert newest.latencies == tuple(range(able))
+            assert newest == Situation.of(packed((1,)), number, {f"b{n}": n for n in range(able)})
             inputs = [situation.input for situation in state.situations]
             assert inputs == list(range(number - len(inputs) + 1, number + 1))
     finally:
@@ -115,6 +119,17 @@ def test_the_price_is_due_with_every_so_many_decisions():
         solved += [number] if due else []
         assert state.money == solved[-1]
     assert solved == [0, EVERY, 2 * EVERY]
+
+
+@pytest.mark.parametrize("event", [Priced(Price(1, 2)), Registered(BackendSpec("openai", "m"))])
+def test_the_price_is_due_at_once_when_offers_change(event):
+    """A price that rises would be paid for as many as EVERY tasks, each at many times the pace."""
+    before = learned(assigned("t", pace=9, cost=5, solved=True))
+    assert not before.pace.is_due
+    after = LEARNING.apply(before, Envelope("e", "test", "backend/b", NOW, event, 1))
+    assert after.pace.is_due
+    assert replace(after, pace=before.pace) == before
+    assert replace(after.pace, since=before.pace.since) == before.pace
 
 
 def test_an_unpaced_task_is_no_part_of_the_pace():
