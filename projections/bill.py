@@ -90,6 +90,11 @@ def answered(state: Bills, backend: str, features: bytes, output: int, predicted
     return Bills(state.by_backend.insert(backend, Bill(lengths, calls, before, paid)))
 
 
+def without(state: Bills, backend: str) -> Bills:
+    """With nothing known of a backend."""
+    return Bills(state.by_backend.discard(backend))
+
+
 def expenses(state: Bills, features: bytes) -> Mapping[str, Expense]:
     """What to expect of each backend that has answered a task with features of this form."""
     guesses = state.posteriors.at(features)

@@ -10,6 +10,7 @@ from callboard.events import task
 from callboard.events.backend import Priced, Registered
 from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope
+from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
 from callboard.events.task_spec import Decision, candidate_of
 from callboard.projections import bill, pace, quality
@@ -28,7 +29,7 @@ class Choice(Struct, frozen=True):
 
     ``predicted`` is what length and price alone said it would cost, ``booked`` what the balance still counts for it,
     None if it was not paced. ``score`` is the newest of its answer, ``changes`` how often its backend had changed when
-    it was first judged.
+    it was first judged. ``model`` is the one that the backend ran then.
     """
 
     backend: str
@@ -38,15 +39,17 @@ class Choice(Struct, frozen=True):
     booked: int | None = None
     score: int | None = None
     changes: int = 0
+    model: str = ""
 
 
 class Learning(Struct, frozen=True):
-    """What was learned, and the newest assignments by task."""
+    """What was learned, the newest assignments by task, and the model that each backend runs."""
 
     quality: Quality = Quality()
     bills: Bills = Bills()
     pace: Pace = Pace()
     choices: Recent[Choice] = Recent()
+    models: Map[str] = Map()
 
 
 class Expected(NamedTuple):
@@ -70,8 +73,10 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
             return _assigned(state, envelope.entity, event)
         case Hedged():
             return _hedged(state, envelope.entity, event)
-        case Priced() | Registered():
-            return replace(state, pace=replace(state.pace, since=EVERY))
+        case Registered():
+            return _offered(_registered(state, envelope.entity, event.spec.model))
+        case Priced():
+            return _offered(state)
         case task.Completed(booked=True):
             return state
         case task.Completed() | Answered():
@@ -92,6 +97,22 @@ def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) ->
     return {name: Expected(*qualities[name], *expenses.get(name, NOTHING_KNOWN)) for name in priors}
 
 
+def _offered(state: Learning) -> Learning:
+    """After something is on offer that was not, or at another price: the shadow price is due."""
+    return replace(state, pace=replace(state.pace, since=EVERY))
+
+
+def _registered(state: Learning, backend: str, model: str) -> Learning:
+    """What was learned of a backend is told by the model it runs: another one begins anew."""
+    before = state.models.get(backend)
+    if before == model:
+        return state
+    state = replace(state, models=state.models.insert(backend, model))
+    if before is None:
+        return state
+    return replace(state, quality=quality.without(state.quality, backend), bills=bill.without(state.bills, backend))
+
+
 def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
     decision, paced = event.decision, event.decision.pace > 0
     if not decision.features:
@@ -103,7 +124,7 @@ def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
     if paced:
         choice = replace(choice, booked=cost)
     choices = state.choices.discard(_second(task_id)) if before else state.choices
-    return Learning(state.quality, state.bills, now, choices.insert(task_id, choice, KEPT))
+    return replace(state, pace=now, choices=choices.insert(task_id, choice, KEPT))
 
 
 def _hedged(state: Learning, task_id: str, event: Hedged) -> Learning:
@@ -119,7 +140,7 @@ def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, 
     chosen = candidate_of(decision, backend)
     cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
     predicted = cost * PPM // state.bills.ratio(backend)
-    return Choice(backend, decision.features, predicted, expected), cost
+    return Choice(backend, decision.features, predicted, expected, model=state.models.get(backend, "")), cost
 
 
 def _second(task_id: str) -> str:
@@ -128,10 +149,10 @@ def _second(task_id: str) -> str:
 
 
 def _of(state: Learning, task_id: str, backend: str) -> tuple[str, Choice] | None:
-    """The choice of this backend for a task, and where it is kept."""
+    """The choice of this backend for a task, and where it is kept, if it still runs the same model."""
     for key in (task_id, _second(task_id)):
         choice = state.choices.get(key)
-        if choice is not None and choice.backend == backend:
+        if choice is not None and choice.backend == backend and choice.model == state.models.get(backend, ""):
             return key, choice
     return None
 

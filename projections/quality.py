@@ -99,6 +99,11 @@ def judged(state: Quality, backend: str, features: bytes, expected: int | None, 
     return Quality(state.by_backend.insert(backend, evidence), number)
 
 
+def without(state: Quality, backend: str) -> Quality:
+    """With nothing known of a backend."""
+    return Quality(state.by_backend.discard(backend), state.judged)
+
+
 def judged_again(state: Quality, backend: str, features: bytes, changes: int, before: int, score: int) -> Quality:
     """After a changed mind about an answer; ``changes`` is how often its backend had changed when it was judged.
 

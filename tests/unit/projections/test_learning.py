@@ -1,11 +1,13 @@
 """What the router learns from the events of tasks."""
 
 import pytest
-from generators.decisions import answered, assigned, learned, packed, scored
+from generators.decisions import NOW, answered, assigned, learned, packed, scored
 from generators.made_up_models import Model, Play
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callboard.events.backend import BackendSpec, Registered
+from callboard.events.envelope import Envelope
 from callboard.projections import learning
 from callboard.projections.bill import NOTHING_KNOWN, PPM
 from callboard.projections.learning import LEARNING, expectations
@@ -61,6 +63,35 @@ def test_nothing_is_learned_from_what_can_not_be_placed(events):
     state = learned(*events)
     assert (state.quality, state.bills) == (learned().quality, learned().bills)
     assert expectations(state, packed(X), PRIORS)["a"] == (600_000, 250_000, *NOTHING_KNOWN)
+
+
+def registered(model: str, tier: str = "medium") -> Envelope:
+    return Envelope("e", "test", "backend/a", NOW, Registered(BackendSpec("openai", model, tier=tier)), 1)
+
+
+def test_another_model_behind_a_backend_begins_anew():
+    """Nothing that was learned of the old one is held for or against it, neither before nor later; money is booked."""
+    of_old = [
+        assigned("1", X, pace=9, cost=4),
+        answered("1", 5),
+        scored("1", 100_000),
+        assigned("2", X, pace=9, cost=4),
+    ]
+    late = [answered("2", 6), scored("2", 100_000), scored("1", 900_000)]
+    state = learned(registered("old"), *of_old, registered("new"), *late)
+    assert expectations(state, packed(X), PRIORS) == expectations(learned(), packed(X), PRIORS)
+    assert state.pace.balance == 9 - 5 + 9 - 6
+    again = fold(LEARNING, state, [assigned("3", X), scored("3", 100_000)])
+    assert again.quality.by_backend["a"].judged == 1
+
+
+def test_a_backend_that_is_registered_again_with_its_model_keeps_what_was_learned():
+    """As with every start of a node, or another tier, limit or address."""
+    events = [registered("m"), assigned("1", X), answered("1", 5), scored("1", 100_000)]
+    state = learned(*events)
+    again = fold(LEARNING, state, [registered("m", "small")])
+    assert (again.quality, again.bills) == (state.quality, state.bills)
+    assert state.quality.by_backend["a"].judged == 1
 
 
 def test_a_score_is_compared_with_what_the_decision_expected():
