@@ -17,19 +17,23 @@ from callboard.projections import bill, pace, quality
 from callboard.projections.bill import NOTHING_KNOWN, PPM, Bills
 from callboard.projections.pace import EVERY, Pace
 from callboard.projections.projection import Projection
-from callboard.projections.quality import Quality
+from callboard.projections.quality import NOTHING_SEEN, Quality
 from callboard.projections.recent import Recent
 
 KEPT: Final = 10_000
 """The answers of so many of the newest assignments, and of at most twice as many, can still be learned from."""
+
+OUTGROWN: Final = 2
+FIRST: Final = 32
+"""An expectation no longer holds when so many times as much is known, counting the first so many answers for one."""
 
 
 class Choice(Struct, frozen=True):
     """An assignment: what was expected of it, in micro-dollars and parts per million.
 
     ``predicted`` is what length and price alone said it would cost, ``booked`` what the balance still counts for it,
-    None if it was not paced. ``score`` is the newest of its answer, ``changes`` how often its backend had changed when
-    it was first judged. ``model`` is the one that the backend ran then.
+    None if it was not paced. ``score`` is the newest of its answer. Of its backend then are kept how many answers were
+    ``judged`` since its last change, its ``changes`` (once the answer is judged, those then), and its ``model``.
     """
 
     backend: str
@@ -38,6 +42,7 @@ class Choice(Struct, frozen=True):
     quality: int | None = None
     booked: int | None = None
     score: int | None = None
+    judged: int = 0
     changes: int = 0
     model: str = ""
 
@@ -140,7 +145,11 @@ def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, 
     chosen = candidate_of(decision, backend)
     cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
     predicted = cost * PPM // state.bills.ratio(backend)
-    return Choice(backend, decision.features, predicted, expected, model=state.models.get(backend, "")), cost
+    seen, model = state.quality.by_backend.get(backend, NOTHING_SEEN), state.models.get(backend, "")
+    choice = Choice(
+        backend, decision.features, predicted, expected, judged=seen.judged, changes=seen.changes, model=model
+    )
+    return choice, cost
 
 
 def _second(task_id: str) -> str:
@@ -181,7 +190,8 @@ def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) 
         return state
     key, choice = found
     if choice.score is None:
-        known = quality.judged(state.quality, choice.backend, choice.features, choice.quality, event.score)
+        expected = choice.quality if _holds(state, choice) else None
+        known = quality.judged(state.quality, choice.backend, choice.features, expected, event.score)
         choice = replace(choice, changes=known.by_backend[choice.backend].changes)
     else:
         known = quality.judged_again(
@@ -189,6 +199,12 @@ def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) 
         )
     choices = state.choices.insert(key, replace(choice, score=event.score), KEPT)
     return replace(state, quality=known, choices=choices)
+
+
+def _holds(state: Learning, choice: Choice) -> bool:
+    """Whether what a decision expected is still about what is known: else a late score is no surprise."""
+    now = state.quality.by_backend.get(choice.backend, NOTHING_SEEN)
+    return now.changes == choice.changes and now.judged <= OUTGROWN * (choice.judged + FIRST)
 
 
 LEARNING: Final = Projection("learning", 2, Learning, apply)

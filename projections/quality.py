@@ -64,6 +64,9 @@ class Evidence(Struct, frozen=True):
         return self.total // max(self.judged, 1)
 
 
+NOTHING_SEEN: Final = Evidence()
+
+
 class Estimate(NamedTuple):
     """The quality to expect and its standard deviation, in parts per million."""
 
@@ -93,9 +96,9 @@ class Quality(Struct, frozen=True, dict=True):
 
 
 def judged(state: Quality, backend: str, features: bytes, expected: int | None, score: int) -> Quality:
-    """After the first score of an answer, whose quality was ``expected`` to be otherwise, if that is known."""
+    """After the first score of an answer, of which ``expected`` was thought before; None if that says nothing."""
     number = state.judged + 1
-    evidence = _observed(state.by_backend.get(backend, Evidence()), features, expected, score, number)
+    evidence = _observed(state.by_backend.get(backend, NOTHING_SEEN), features, expected, score, number)
     return Quality(state.by_backend.insert(backend, evidence), number)
 
 
@@ -138,22 +141,26 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dic
 
 
 def _observed(evidence: Evidence, features: bytes, expected: int | None, score: int, number: int) -> Evidence:
-    miss = 0 if expected is None else score - expected
+    if expected is not None:
+        evidence = _compared(evidence, score - expected)
+    return replace(
+        evidence,
+        regression=observe(evidence.regression, features, score),
+        judged=evidence.judged + 1,
+        total=evidence.total + score,
+        newest=number,
+    )
+
+
+def _compared(evidence: Evidence, miss: int) -> Evidence:
+    """After a score that was higher than expected by ``miss``."""
     relative = min(max(miss * PERFECT // max(isqrt(evidence.miss), LEAST_MISS), -OUTLIER), OUTLIER)
     better = max(evidence.better + relative - SLACK, 0)
     worse = max(evidence.worse - relative - SLACK, 0)
     if max(better, worse) > ALARM:
         evidence, better, worse = _changed(evidence), 0, 0
-    return Evidence(
-        regression=observe(evidence.regression, features, score),
-        judged=evidence.judged + 1,
-        total=evidence.total + score,
-        miss=evidence.miss + (miss * miss - evidence.miss) // MISSES,
-        better=better,
-        worse=worse,
-        changes=evidence.changes,
-        newest=number,
-    )
+    usual = evidence.miss + (miss * miss - evidence.miss) // MISSES
+    return replace(evidence, miss=usual, better=better, worse=worse)
 
 
 def _changed(evidence: Evidence) -> Evidence:

@@ -103,6 +103,25 @@ def test_a_score_is_compared_with_what_the_decision_expected():
     assert learned(*promised).quality.by_backend["a"].changes > 0
 
 
+def test_a_thousand_late_scores_are_no_change():
+    """All were decided on before the first was judged, and expected what nothing had shown yet."""
+    decided = [assigned(f"{n}", X, quality=900_000) for n in range(1000)]
+    late = [scored(f"{n}", 300_000) for n in range(1000)]
+    evidence = learned(*decided, *late).quality.by_backend["a"]
+    assert evidence.judged + 8 * evidence.changes >= 900
+    assert evidence.changes <= 1
+
+
+def test_what_was_decided_before_a_change_raises_no_second_alarm():
+    """Its scores are learned from, as those of what the backend is now."""
+    known = [e for n in range(100) for e in (assigned(f"{n}", X, quality=900_000), scored(f"{n}", 900_000))]
+    decided = [assigned(f"late {n}", X, quality=900_000) for n in range(80)]
+    late = [scored(f"late {n}", 100_000) for n in range(80)]
+    evidence = learned(*known, *decided, *late).quality.by_backend["a"]
+    assert evidence.changes == 1
+    assert evidence.judged > 60
+
+
 def test_old_assignments_are_forgotten(monkeypatch):
     """Answers of the newest `KEPT` assignments can be learned from, and of no more than twice as many."""
     monkeypatch.setattr(learning, "KEPT", 10)
