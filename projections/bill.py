@@ -12,8 +12,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from callboard.events.persistent import Map
-from callboard.projections.regression import Posteriors, Regression, observe
+from callboard.projections.regression import Posteriors, Regression, Stack, observe
 
 PPM: Final = 1_000_000
 USUAL_OUTPUT: Final = 256
@@ -48,15 +47,18 @@ class Bill(Struct, frozen=True):
         return min(max(ratio, PPM // FURTHEST), PPM * FURTHEST)
 
 
+_STACK: Final = Stack()
+
+
 class Bills(Struct, frozen=True, dict=True):
     """Bills by backend."""
 
-    by_backend: Map[Bill] = Map()
+    by_backend: dict[str, Bill] = {}
 
     @cached_property
     def posteriors(self) -> Posteriors:
         """What is known of the lengths, as of now."""
-        return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()})
+        return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()}, _STACK)
 
     def ratio(self, backend: str) -> int:
         """What a backend bills for what is predicted, in parts per million."""
@@ -87,22 +89,19 @@ def answered(state: Bills, backend: str, features: bytes, output: int, predicted
             calls, before, paid = CALLS // 2, before // 2, paid // 2
         calls, before, paid = calls + 1, before + predicted, paid + billed
     lengths = observe(bill.lengths, features, round(PPM * log(max(output, 1))))
-    return Bills(state.by_backend.insert(backend, Bill(lengths, calls, before, paid)))
+    return Bills({**state.by_backend, backend: Bill(lengths, calls, before, paid)})
 
 
 def without(state: Bills, backend: str) -> Bills:
     """With nothing known of a backend."""
-    return Bills(state.by_backend.discard(backend))
+    return Bills({name: each for name, each in state.by_backend.items() if name != backend})
 
 
 def expenses(state: Bills, features: bytes) -> Mapping[str, Expense]:
     """What to expect of each backend that has answered a task with features of this form."""
-    guesses = state.posteriors.at(features)
-    if guesses is None:
-        return {}
-    import numpy as np  # noqa: PLC0415  nothing was answered yet, mostly
+    import numpy as np  # noqa: PLC0415  most commands estimate nothing
 
-    names, learned, lift, _ = guesses
-    outputs = np.rint(np.exp(np.minimum(learned / PPM + log(USUAL_OUTPUT) * lift, LONGEST))).astype(int)
+    names, learned, lift = state.posteriors.over([features])
+    outputs = np.rint(np.exp(np.minimum(learned[0] / PPM + log(USUAL_OUTPUT) * lift[0], LONGEST))).astype(int)
     known = zip(names, outputs.tolist(), strict=True)
     return {name: Expense(output, state.ratios[name]) for name, output in known}

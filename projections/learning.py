@@ -103,8 +103,8 @@ def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) ->
 
 
 def _offered(state: Learning) -> Learning:
-    """After something is on offer that was not, or at another price: the shadow price is due."""
-    return replace(state, pace=replace(state.pace, since=EVERY))
+    """After something is on offer that was not, or at another price: what was saved before is not spent at these."""
+    return replace(state, pace=replace(state.pace, balance=min(state.pace.balance, 0), since=EVERY))
 
 
 def _registered(state: Learning, backend: str, model: str) -> Learning:

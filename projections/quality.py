@@ -13,9 +13,8 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from callboard.events.persistent import Map
 from callboard.events.task import PERFECT
-from callboard.projections.regression import Posteriors, Regression, amend, forget, observe
+from callboard.projections.regression import Posteriors, Regression, Stack, amend, forget, observe
 
 USUAL_MISS: Final = 250_000
 """How far off an estimate usually is as long as nothing was judged, in parts per million."""
@@ -67,6 +66,9 @@ class Evidence(Struct, frozen=True):
 NOTHING_SEEN: Final = Evidence()
 
 
+_STACK: Final = Stack()
+
+
 class Estimate(NamedTuple):
     """The quality to expect and its standard deviation, in parts per million."""
 
@@ -77,13 +79,13 @@ class Estimate(NamedTuple):
 class Quality(Struct, frozen=True, dict=True):
     """Evidence by backend, and how many answers of all backends were judged."""
 
-    by_backend: Map[Evidence] = Map()
+    by_backend: dict[str, Evidence] = {}
     judged: int = 0
 
     @cached_property
     def posteriors(self) -> Posteriors:
         """What is known of all backends, as of now."""
-        return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()})
+        return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()}, _STACK)
 
     @cached_property
     def doubts(self) -> dict[str, int]:
@@ -99,12 +101,12 @@ def judged(state: Quality, backend: str, features: bytes, expected: int | None, 
     """After the first score of an answer, of which ``expected`` was thought before; None if that says nothing."""
     number = state.judged + 1
     evidence = _observed(state.by_backend.get(backend, NOTHING_SEEN), features, expected, score, number)
-    return Quality(state.by_backend.insert(backend, evidence), number)
+    return Quality({**state.by_backend, backend: evidence}, number)
 
 
 def without(state: Quality, backend: str) -> Quality:
     """With nothing known of a backend."""
-    return Quality(state.by_backend.discard(backend), state.judged)
+    return Quality({name: each for name, each in state.by_backend.items() if name != backend}, state.judged)
 
 
 def judged_again(state: Quality, backend: str, features: bytes, changes: int, before: int, score: int) -> Quality:
@@ -115,9 +117,9 @@ def judged_again(state: Quality, backend: str, features: bytes, changes: int, be
     evidence = state.by_backend.get(backend)
     if evidence is None or evidence.changes != changes or not evidence.regression.fits(features):
         return state
-    regression = amend(evidence.regression, features, score - before)
+    regression = amend(evidence.regression, features, before, score)
     evidence = replace(evidence, regression=regression, total=evidence.total + score - before)
-    return Quality(state.by_backend.insert(backend, evidence), state.judged)
+    return Quality({**state.by_backend, backend: evidence}, state.judged)
 
 
 def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dict[str, Estimate]:

@@ -1,11 +1,12 @@
 """Bayesian linear regression on hashed features, kept as sums of whole numbers that estimates follow from.
 
-The sums are exact, so the same log gives the same estimates. New observations wait in a batch, since adding many at
-once to the sums takes hardly longer than adding one; estimates count them all the same.
+The sums are exact, so the same log gives the same estimates. New observations wait in a batch that grows with what is
+known, and count when it is full: so solving again is seldom needed, and an estimate lags by an eighth at most.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 BATCH: Final = 32
+PART: Final = 8
+"""A batch is full at such a part of all observations, and at `BATCH`."""
+
 MOST: Final = 16_384
 """At so many observations the sums are halved: what was long ago fades, and a sum of products fits 32 bits."""
 
@@ -43,120 +47,177 @@ class Guesses(NamedTuple):
     variance: "np.ndarray"
 
 
-class Regression(Struct, frozen=True, dict=True):
-    """What was observed: ``gram`` is the sum of x·xᵀ (32-bit), ``moment`` that of x·value (64-bit).
+class Sums(Struct, frozen=True, dict=True):
+    """Over observations: ``gram`` is the sum of x·xᵀ (32-bit), ``moment`` that of x·value (64-bit)."""
 
-    ``pending`` are the newest observations, not yet in the sums; ``count`` is the number of all.
-    """
-
-    count: int = 0
     gram: bytes = b""
     moment: bytes = b""
-    pending: tuple[tuple[bytes, int], ...] = ()
 
     @cached_property
     def solution(self) -> Solution:
         """The posterior; the prior counts as one observation."""
         import numpy as np  # noqa: PLC0415  most commands estimate nothing
 
-        gram, moment = _sums(self)
+        gram, moment = _arrays(self)
         size = len(moment)
         precision = gram / (FEATURE_SCALE * FEATURE_SCALE)
         precision[np.diag_indices(size)] += [1.0, *([CERTAINTY] * (size - 1))]
         covariance = np.linalg.inv(precision)
         return Solution(covariance @ (moment / FEATURE_SCALE), covariance[:, 0], covariance)
 
+
+class Regression(Struct, frozen=True):
+    """What was observed: the ``count`` of all observations, the ``sums`` of most, and the newest, ``pending``."""
+
+    count: int = 0
+    sums: Sums = Sums()
+    pending: tuple[tuple[bytes, int], ...] = ()
+
     def fits(self, features: bytes) -> bool:
         """Whether ``features`` have the form of those observed."""
-        return len(features) == (len(self.pending[0][0]) if self.pending else len(self.moment) // 8)
+        return 8 * len(features) == len(self.sums.moment)
+
+
+class Stack:
+    """Room for the solutions of several regressions side by side, so that all are asked in one multiplication.
+
+    It belongs to no state: what is in it is written again wherever it is not what is asked for, one row for each
+    regression that knows more than the last time.
+    """
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self._rows: dict[str, Sums] = {}
+        self._solutions: Solution | None = None
+
+    def holding(self, rows: dict[str, Sums]) -> Solution:
+        """The solutions of these, each part stacked in their order; to be used while the lock is held."""
+        before, solutions = self._rows, self._solutions
+        if solutions is None or before.keys() != rows.keys() or _size(before) != _size(rows):
+            solutions = _stacked([sums.solution for sums in rows.values()])
+        else:
+            for row, (old, new) in enumerate(zip(before.values(), rows.values(), strict=True)):
+                if old is not new:
+                    for array, part in zip(solutions, new.solution, strict=True):
+                        array[row] = part
+        self._rows, self._solutions = rows, solutions
+        return solutions
+
+
+def _size(rows: Mapping[str, Sums]) -> int:
+    return len(next(iter(rows.values())).moment)
+
+
+def _stacked(solutions: Sequence[Solution]) -> Solution:
+    import numpy as np  # noqa: PLC0415
+
+    learned, lift, covariance = zip(*solutions, strict=True)
+    # half the memory to read for each decision, and a deviation needs no more digits
+    return Solution(np.array(learned), np.array(lift), np.array(covariance, np.float32))
 
 
 class Posteriors:
-    """Several regressions at once, by name, solved when they are first needed."""
+    """Several regressions at once, by name, in a ``stack`` that may be shared with those before and after them."""
 
-    def __init__(self, regressions: Mapping[str, Regression]) -> None:
+    def __init__(self, regressions: Mapping[str, Regression], stack: Stack) -> None:
         self._regressions = regressions
-        self._by_size: dict[int, tuple[list[str], list[np.ndarray]]] = {}
+        self._stack = stack
+        self._by_size: dict[int, dict[str, Sums]] = {}
 
     def at(self, features: bytes) -> Guesses | None:
         """What the regressions on features of this form expect for these; None when there are none."""
-        names, stacked = self._stacked(features)
-        if not names:
-            return None
-        learned, lift, covariance = stacked
-        x = _vectors([features])[0] / FEATURE_SCALE
-        return Guesses(names, learned @ x, lift @ x, (covariance @ x) @ x)
-
-    def over(self, features: Sequence[bytes]) -> "tuple[list[str], np.ndarray, np.ndarray]":
-        """What each regression expects for many tasks: the names, then by task and name what `Guess` calls so."""
         import numpy as np  # noqa: PLC0415
 
-        names, stacked = self._stacked(features[0])
-        if not names:
+        rows = self._fitting(features)
+        if not rows:
+            return None
+        x = _vectors([features])[0] / FEATURE_SCALE
+        with self._stack.lock:
+            learned, lift, covariance = self._stack.holding(rows)
+            return Guesses(list(rows), learned @ x, lift @ x, (covariance @ x.astype(np.float32)) @ x)
+
+    def over(self, features: Sequence[bytes]) -> "tuple[list[str], np.ndarray, np.ndarray]":
+        """What each regression expects for many tasks: the names, then by task and name what `Guesses` calls so."""
+        import numpy as np  # noqa: PLC0415
+
+        rows = self._fitting(features[0])
+        if not rows:
             return [], np.empty((len(features), 0)), np.empty((len(features), 0))
         x = _vectors(features) / FEATURE_SCALE
-        return names, x @ stacked[0].T, x @ stacked[1].T
+        with self._stack.lock:
+            learned, lift, _ = self._stack.holding(rows)
+            return list(rows), x @ learned.T, x @ lift.T
 
-    def _stacked(self, features: bytes) -> "tuple[list[str], list[np.ndarray]]":
-        if len(features) not in self._by_size:
-            import numpy as np  # noqa: PLC0415
-
-            # in one order on every machine: the last bits of a sum may depend on it
-            fitting = {name: each.solution for name, each in sorted(self._regressions.items()) if each.fits(features)}
-            self._by_size[len(features)] = (
-                list(fitting),
-                [np.array(part) for part in zip(*fitting.values(), strict=True)],
-            )
-        return self._by_size[len(features)]
+    def _fitting(self, features: bytes) -> dict[str, Sums]:
+        """In one order on every machine, since the last bits of a sum may depend on it."""
+        size = len(features)
+        if size not in self._by_size:
+            names = sorted(self._regressions)
+            self._by_size[size] = {
+                name: self._regressions[name].sums for name in names if self._regressions[name].fits(features)
+            }
+        return self._by_size[size]
 
 
 def observe(before: Regression | None, features: bytes, value: int) -> Regression:
     """With one more observation; features of another form than before begin anew."""
     before = before if before and before.fits(features) else Regression()
-    pending = (*before.pending, (features, value))
-    if len(pending) < BATCH:
-        return Regression(before.count + 1, before.gram, before.moment, pending)
-    count = before.count + 1
-    gram, moment = _sums(Regression(count, before.gram, before.moment, pending))
+    count, pending = before.count + 1, (*before.pending, (features, value))
+    if len(pending) < min(count // PART, BATCH):
+        return Regression(count, before.sums, pending)
+    gram, moment = _all(Regression(count, before.sums, pending))
     if count >= MOST:
         count, gram, moment = count // 2, gram // 2, moment // 2
     return _regression(count, gram, moment)
 
 
-def amend(before: Regression, features: bytes, change: int) -> Regression:
-    """With the value of an earlier observation changed by ``change``."""
-    gram, moment = _sums(before)
-    return _regression(before.count, gram, moment + _vectors([features])[0] * change)
+def amend(before: Regression, features: bytes, value: int, other: int) -> Regression:
+    """With ``other`` in place of the ``value`` of an earlier observation."""
+    pending = list(before.pending)
+    if (features, value) in pending:
+        pending[pending.index((features, value))] = (features, other)
+        return Regression(before.count, before.sums, tuple(pending))
+    gram, moment = _arrays(before.sums)
+    moment = moment + _vectors([features])[0] * (other - value)
+    return _regression(before.count, gram, moment, before.pending)
 
 
 def forget(before: Regression, kept: int) -> Regression:
     """With all that was observed counting as no more than ``kept`` observations."""
     if before.count <= kept:
         return before
-    gram, moment = _sums(before)
+    gram, moment = _all(before)
     return _regression(kept, gram * kept // before.count, moment * kept // before.count)
 
 
-def _sums(regression: Regression) -> "tuple[np.ndarray, np.ndarray]":
-    """Gram matrix and moment of all observations, as 64-bit integers."""
+def _all(regression: Regression) -> "tuple[np.ndarray, np.ndarray]":
+    """Gram matrix and moment of all observations, those pending too, as 64-bit integers."""
     import numpy as np  # noqa: PLC0415
 
-    size = len(regression.moment) // 8
-    if not regression.pending:
-        gram = np.frombuffer(regression.gram, "<i4").astype(np.int64)
-        return gram.reshape(size, size), np.frombuffer(regression.moment, "<i8")
-    x = _vectors([features for features, _ in regression.pending])
-    values = np.array([value for _, value in regression.pending], np.int64)
-    floats = x.astype(float)  # these products are whole numbers under 2**53, and floats are multiplied far faster
-    gram, moment = (floats.T @ floats).astype(np.int64), values @ x
-    if size:
-        gram += np.frombuffer(regression.gram, "<i4").reshape(size, size)
-        moment = moment + np.frombuffer(regression.moment, "<i8")
+    gram, moment = _arrays(regression.sums)
+    if regression.pending:
+        x = _vectors([features for features, _ in regression.pending])
+        values = np.array([value for _, value in regression.pending], np.int64)
+        floats = x.astype(float)  # these products are whole numbers under 2**53, and floats are multiplied far faster
+        gram, moment = gram + (floats.T @ floats).astype(np.int64), moment + values @ x
     return gram, moment
 
 
-def _regression(count: int, gram: "np.ndarray", moment: "np.ndarray") -> Regression:
-    return Regression(count, gram.astype("<i4").tobytes(), moment.astype("<i8").tobytes())
+def _arrays(sums: Sums) -> "tuple[np.ndarray, np.ndarray]":
+    """Both as 64-bit integers; zeros that fit any features where there are none yet."""
+    import numpy as np  # noqa: PLC0415
+
+    size = len(sums.moment) // 8
+    if not size:
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    gram = np.frombuffer(sums.gram, "<i4").astype(np.int64).reshape(size, size)
+    return gram, np.frombuffer(sums.moment, "<i8")
+
+
+def _regression(
+    count: int, gram: "np.ndarray", moment: "np.ndarray", pending: tuple[tuple[bytes, int], ...] = ()
+) -> Regression:
+    return Regression(count, Sums(gram.astype("<i4").tobytes(), moment.astype("<i8").tobytes()), pending)
 
 
 def _vectors(features: Sequence[bytes]) -> "np.ndarray":

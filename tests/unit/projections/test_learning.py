@@ -80,7 +80,7 @@ def test_another_model_behind_a_backend_begins_anew():
     late = [answered("2", 6), scored("2", 100_000), scored("1", 900_000)]
     state = learned(registered("old"), *of_old, registered("new"), *late)
     assert expectations(state, packed(X), PRIORS) == expectations(learned(), packed(X), PRIORS)
-    assert state.pace.balance == 9 - 5 + 9 - 6
+    assert state.pace.balance == 4 - 6
     again = fold(LEARNING, state, [assigned("3", X), scored("3", 100_000)])
     assert again.quality.by_backend["a"].judged == 1
 

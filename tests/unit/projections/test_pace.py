@@ -129,7 +129,10 @@ def test_the_price_is_due_at_once_when_offers_change(event):
     after = LEARNING.apply(before, Envelope("e", "test", "backend/b", NOW, event, 1))
     assert after.pace.is_due
     assert (after.quality, after.bills, after.choices) == (before.quality, before.bills, before.choices)
-    assert replace(after.pace, since=before.pace.since) == before.pace
+    assert after.pace.balance == 0 < before.pace.balance, "what was saved is not spent at another price"
+    assert after.pace.situations == before.pace.situations
+    owing = learned(assigned("t", pace=9, cost=15, solved=True))
+    assert LEARNING.apply(owing, Envelope("e", "test", "backend/b", NOW, event, 1)).pace.balance == 9 - 15
 
 
 def test_an_unpaced_task_is_no_part_of_the_pace():

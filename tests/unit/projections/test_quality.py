@@ -19,6 +19,7 @@ from callboard.projections.quality import (
     judged,
     judged_again,
 )
+from callboard.projections.regression import PART
 
 X = bytes([100, 0])
 PRIORS = {"a": 750_000}
@@ -59,7 +60,7 @@ def test_what_was_never_judged_is_its_prior():
     assert estimates(after(Quality(), [5]), other_form, PRIORS) == {"a": Estimate(750_000, USUAL_MISS)}
 
 
-@given(st.lists(scores, min_size=1, max_size=30))
+@given(st.lists(scores, min_size=1, max_size=2 * PART - 1))
 def test_an_estimate_is_between_what_was_seen_and_the_prior(said):
     """It never leaves the possible, and on one kind of task it is the mean with the prior as one observation."""
     mean, spread = estimates(after(Quality(), said), X, PRIORS)["a"]
