@@ -1,23 +1,34 @@
 """Time of one routing decision among 100 judged backends with work outstanding: the pure function the router calls.
 
+First by each policy while nothing changes, then by `adaptive` while every answer is learned from before the next
+decision, without a pace of spending and with one (each eighth decision then works out the shadow price of money anew).
+
 python tests/benchmarks/bench_decision.py [--backends 100] [--decisions 5000]
 """
 
 import argparse
 import json
+import os
 import platform
+import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line sets it, before NumPy is imported
+
+from msgspec.structs import replace
+
 from callboard.actors.router.features import features
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
+from callboard.deploy.garbage import collect_seldom
 from callboard.events.backend import Backend, BackendSpec
+from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.money import Price
 from callboard.events.persistent import Map
-from callboard.events.task import Assigned, Evaluated, Status, Task
+from callboard.events.task import Assigned, Completed, Evaluated, Status, Task
 from callboard.events.task_spec import Decision, TaskSpec
 from callboard.projections.learning import LEARNING
 from callboard.projections.load import BackendLoad, Work
@@ -70,22 +81,56 @@ def judged(backend: str) -> Iterator[Envelope]:
             yield Envelope("e", "bench", f"task/{backend}-{number}", NOW, event, 1)
 
 
+def standing_still(world: View, policy: str, decisions: int) -> list[int]:
+    """How many ns each of many decisions on one task takes while nothing is learned."""
+    task = Task("t", Status.SUBMITTED, TaskSpec(input="a question " * 50, max_tokens=500))
+    rules, took = Rules(policies(), default=policy), []
+    for seed in range(decisions):
+        began = time.perf_counter_ns()
+        verdict = route(task, world, rules, NOW, seed)
+        took.append(time.perf_counter_ns() - began)
+        assert isinstance(verdict, Assigned)
+    return took
+
+
+def learning(world: View, pace: int, decisions: int) -> list[int]:
+    """The same of ``adaptive``, each on a task of its own, while every answer is told and judged before the next."""
+    rules, dice, took = Rules(policies(pace=pace), default="adaptive"), random.Random(1), []
+    words = [f"word{number}" for number in range(500)]
+    for seed in range(decisions):
+        text = " ".join(dice.choices(words, k=100))
+        task = Task(f"t{seed}", Status.SUBMITTED, TaskSpec(input=text, max_tokens=500))
+        began = time.perf_counter_ns()
+        verdict = route(task, world, rules, NOW, seed)
+        took.append(time.perf_counter_ns() - began)
+        assert isinstance(verdict, Assigned)
+        usage = Usage(150, dice.randrange(20, 400))
+        cost = world.backends[verdict.backend].price.cost(usage)
+        answer = Completed(verdict.backend, 1, "", usage, cost, "m")
+        events = (verdict, answer, Evaluated(verdict.backend, 1, dice.randrange(1_000_000)))
+        told = (Envelope("e", "bench", f"task/{task.id}", NOW, event, 1) for event in events)
+        world = replace(world, learning=fold(LEARNING, world.learning, told))
+    return took[decisions // 2 :]
+
+
+def quantiles(took: list[int]) -> dict[str, float]:
+    took.sort()
+    return {"p50_us": took[len(took) // 2] / 1e3, "p99_us": took[int(len(took) * 0.99)] / 1e3}
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--backends", type=int, default=100)
     arguments.add_argument("--decisions", type=int, default=5000)
     given = arguments.parse_args()
-    task = Task("t", Status.SUBMITTED, TaskSpec(input="a question " * 50, max_tokens=500))
-    world, result = view(given.backends), {}
-    for policy in ("cheapest", "fastest", "balanced", "best", "adaptive"):
-        rules, took = Rules(policies(), default=policy), []
-        for seed in range(given.decisions):
-            began = time.perf_counter_ns()
-            verdict = route(task, world, rules, NOW, seed)
-            took.append(time.perf_counter_ns() - began)
-            assert isinstance(verdict, Assigned)
-        took.sort()
-        result[policy] = {"p50_us": took[len(took) // 2] / 1e3, "p99_us": took[int(len(took) * 0.99)] / 1e3}
+    collect_seldom()
+    world = view(given.backends)
+    result = {
+        policy: quantiles(standing_still(world, policy, given.decisions))
+        for policy in ("cheapest", "fastest", "balanced", "best", "adaptive")
+    }
+    result["adaptive, learning"] = quantiles(learning(world, 0, given.decisions))
+    result["adaptive, learning and pacing"] = quantiles(learning(world, 60, given.decisions))
     print(
         json.dumps(
             {
