@@ -36,7 +36,8 @@ class Unknown(Struct, frozen=True, gc=False):
 class Envelope(Struct, frozen=True, gc=False):
     """One event and its circumstances. ``source`` is the actor with its epoch, ``subject`` is ``kind/id``.
 
-    ``kind`` (``task``, ``backend``, ``budget`` …) and ``entity``, its id, are read off the subject, once: folds ask often.
+    ``kind`` (``task``, ``backend``, ``budget`` …) and ``entity``, its id, are read off the subject once, since folds
+    ask often.
     """
 
     id: str
