@@ -1,8 +1,9 @@
 """From a submission in the log to its assignment: one node over a real nats-server, at a steady rate.
 
 Prints one JSON object. The load comes from a process of its own, on a connection of its own: there the clock starts
-when the append of ``submitted`` is acknowledged, and stops when a follower of the log sees ``assigned``. Beside it stands
-what an fsync took meanwhile, in the folder that nats-server writes to, and the same in memory (/dev/shm) if there is such.
+when the append of ``submitted`` is acknowledged, and stops when a follower of the log sees ``assigned``. Beside it is
+what an fsync took meanwhile, in the folder that nats-server writes to, and the same in memory (/dev/shm) if there is
+such.
 
     python tests/benchmarks/bench_router.py [--fsync always,100ms] [--rate 500] [--seconds 8] [--backends 20]
 """
@@ -19,6 +20,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -63,7 +65,7 @@ class FsyncProbe:
         self._thread = threading.Thread(target=self._run)
         self.took: list[float] = []
 
-    def __enter__(self) -> "FsyncProbe":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
