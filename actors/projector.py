@@ -91,9 +91,12 @@ class Projector:
         With a broken entity there is none: every start finds it again.
         """
         if self._uses_snapshots and not self.broken:
-            parts = {projection.name: Raw(self.dump(projection)) for projection in self._projections}
+            states, seq, parts = self._states, self.seq, {}
+            for projection in self._projections:
+                parts[projection.name] = Raw(dump(projection, states[projection.name], seq))
+                await asyncio.sleep(0)  # a large state takes long: let the others have a turn
             await self._bus.snapshots.save(SNAPSHOT, msgspec.json.encode(parts))
-            self._saved = self.seq
+            self._saved = seq
 
     async def _restore(self) -> None:
         if not self._uses_snapshots or self.seq:

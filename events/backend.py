@@ -20,7 +20,7 @@ from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
 
 
-class BackendSpec(Struct, frozen=True, omit_defaults=True):
+class BackendSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a backend is. ``context`` is its window in tokens; ``rpm`` and ``tpm`` are the endpoint's limits a minute.
 
     ``concurrency`` is the number of calls one replica makes at a time. ``provider`` says what answers: ``openai``,
@@ -39,21 +39,21 @@ class BackendSpec(Struct, frozen=True, omit_defaults=True):
     tpm: int | None = None
 
 
-class Registered(Struct, frozen=True, omit_defaults=True):
+class Registered(Struct, frozen=True, gc=False, omit_defaults=True):
     """It exists, as described."""
 
     type: ClassVar[str] = "callboard.backend.registered.v1"
     spec: BackendSpec
 
 
-class Priced(Struct, frozen=True, omit_defaults=True):
+class Priced(Struct, frozen=True, gc=False, omit_defaults=True):
     """What it costs from now on."""
 
     type: ClassVar[str] = "callboard.backend.priced.v1"
     price: Price
 
 
-class Scaled(Struct, frozen=True, omit_defaults=True):
+class Scaled(Struct, frozen=True, gc=False, omit_defaults=True):
     """How many replicas there should be from now on, and why."""
 
     type: ClassVar[str] = "callboard.backend.scaled.v1"
@@ -61,20 +61,20 @@ class Scaled(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class Drained(Struct, frozen=True, omit_defaults=True):
+class Drained(Struct, frozen=True, gc=False, omit_defaults=True):
     """No new work for it, please."""
 
     type: ClassVar[str] = "callboard.backend.drained.v1"
     reason: str = ""
 
 
-class Resumed(Struct, frozen=True, omit_defaults=True):
+class Resumed(Struct, frozen=True, gc=False, omit_defaults=True):
     """It takes work again."""
 
     type: ClassVar[str] = "callboard.backend.resumed.v1"
 
 
-class Opened(Struct, frozen=True, omit_defaults=True):
+class Opened(Struct, frozen=True, gc=False, omit_defaults=True):
     """Its breaker opened: leave it alone until then. ``evicts`` takes also the tasks away that it has."""
 
     type: ClassVar[str] = "callboard.backend.opened.v1"
@@ -83,20 +83,20 @@ class Opened(Struct, frozen=True, omit_defaults=True):
     evicts: bool = False
 
 
-class HalfOpened(Struct, frozen=True, omit_defaults=True):
+class HalfOpened(Struct, frozen=True, gc=False, omit_defaults=True):
     """One call may try whether it is well again: that of ``task``."""
 
     type: ClassVar[str] = "callboard.backend.half_opened.v1"
     task: str = ""
 
 
-class Closed(Struct, frozen=True, omit_defaults=True):
+class Closed(Struct, frozen=True, gc=False, omit_defaults=True):
     """It is well again."""
 
     type: ClassVar[str] = "callboard.backend.closed.v1"
 
 
-class Removed(Struct, frozen=True, omit_defaults=True):
+class Removed(Struct, frozen=True, gc=False, omit_defaults=True):
     """It is gone."""
 
     type: ClassVar[str] = "callboard.backend.removed.v1"
@@ -120,7 +120,7 @@ MAY_FOLLOW: Final[dict[type[BackendEvent], frozenset[Breaker]]] = {
 }
 
 
-class Backend(Struct, frozen=True):
+class Backend(Struct, frozen=True, gc=False):
     """A backend's state; ``spec`` is None while it is not registered.
 
     ``probe`` is the task whose call tries it while its breaker is half open. ``evicted`` says that the open breaker

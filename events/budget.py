@@ -25,7 +25,7 @@ from callboard.events.persistent import Map
 OnBreach: TypeAlias = Literal["ask", "degrade", "stop"]
 
 
-class Granted(Struct, frozen=True, omit_defaults=True):
+class Granted(Struct, frozen=True, gc=False, omit_defaults=True):
     """The limit from now on, the budget it is part of, and what to do when it is reached."""
 
     type: ClassVar[str] = "callboard.budget.granted.v1"
@@ -34,7 +34,7 @@ class Granted(Struct, frozen=True, omit_defaults=True):
     on_breach: OnBreach = "stop"
 
 
-class Reserved(Struct, frozen=True, omit_defaults=True):
+class Reserved(Struct, frozen=True, gc=False, omit_defaults=True):
     """``amount`` is held for what ``hold`` names: a lease of ``budget`` (this one, or one below it).
 
     ``owner`` spends from it. After ``until`` it may be thought gone.
@@ -48,7 +48,7 @@ class Reserved(Struct, frozen=True, omit_defaults=True):
     until: datetime | None = None
 
 
-class Sealed(Struct, frozen=True, omit_defaults=True):
+class Sealed(Struct, frozen=True, gc=False, omit_defaults=True):
     """Nothing more is paid from ``hold`` but what was assigned before."""
 
     type: ClassVar[str] = "callboard.budget.sealed.v1"
@@ -56,7 +56,7 @@ class Sealed(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class Settled(Struct, frozen=True, omit_defaults=True):
+class Settled(Struct, frozen=True, gc=False, omit_defaults=True):
     """What was paid from ``hold`` is ``amount`` so far, all in all; ``kept`` stays held for calls that have not ended.
 
     Of ``amount``, ``assumed`` is the ceiling of calls whose cost nobody has told for a long time; it may yet be told.
@@ -69,14 +69,14 @@ class Settled(Struct, frozen=True, omit_defaults=True):
     assumed: int = 0
 
 
-class Refunded(Struct, frozen=True, omit_defaults=True):
+class Refunded(Struct, frozen=True, gc=False, omit_defaults=True):
     """What was held for ``hold`` was not needed."""
 
     type: ClassVar[str] = "callboard.budget.refunded.v1"
     hold: str
 
 
-class Breached(Struct, frozen=True, omit_defaults=True):
+class Breached(Struct, frozen=True, gc=False, omit_defaults=True):
     """``task`` may need ``needed``, and only ``left`` is there, even if what is held for calls under way comes back."""
 
     type: ClassVar[str] = "callboard.budget.breached.v1"
@@ -88,7 +88,7 @@ class Breached(Struct, frozen=True, omit_defaults=True):
 BudgetEvent: TypeAlias = Granted | Reserved | Sealed | Settled | Refunded | Breached
 
 
-class Held(Struct, frozen=True):
+class Held(Struct, frozen=True, gc=False):
     """One hold: what is still ``amount`` held, and what was ``settled`` under it, of which some is ``assumed``."""
 
     amount: int
@@ -97,7 +97,7 @@ class Held(Struct, frozen=True):
     sealed: bool = False
 
 
-class Budget(Struct, frozen=True):
+class Budget(Struct, frozen=True, gc=False):
     """A budget's state: ``holds`` by what they are held for, ``held`` their sum."""
 
     id: str

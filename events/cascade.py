@@ -8,7 +8,7 @@ from callboard.events.chat import ToolCall, Usage
 from callboard.events.task_spec import Text
 
 
-class Answered(Struct, frozen=True, omit_defaults=True):
+class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
     """A call was answered, and the answer is set aside: it counts only if the task is completed with it.
 
     The call is settled here. Fields as those of ``completed``; ``scores`` is what was found of the answer already, by
@@ -30,7 +30,7 @@ class Answered(Struct, frozen=True, omit_defaults=True):
     scores: dict[str, int] = {}
 
 
-class Declined(Struct, frozen=True, omit_defaults=True):
+class Declined(Struct, frozen=True, gc=False, omit_defaults=True):
     """The answer of ``call`` was found wanting; the router tries a better backend, or takes the best answer so far.
 
     ``score`` in parts per million. ``verification`` is what finding out cost, in micro-dollars, booked elsewhere.

@@ -11,7 +11,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 CHARACTERS_PER_TOKEN: Final = 4
 
 
-class ToolCall(Struct, frozen=True, omit_defaults=True):
+class ToolCall(Struct, frozen=True, gc=False, omit_defaults=True):
     """A model's wish to call a tool. ``arguments`` is the JSON text as the model wrote it, valid or not."""
 
     id: str
@@ -19,7 +19,7 @@ class ToolCall(Struct, frozen=True, omit_defaults=True):
     arguments: str
 
 
-class Message(Struct, frozen=True, omit_defaults=True):
+class Message(Struct, frozen=True, gc=False, omit_defaults=True):
     """One turn of a conversation. ``tool_call_id`` says which call a ``tool`` message answers."""
 
     role: Role
@@ -28,7 +28,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     tool_call_id: str | None = None
 
 
-class Tool(Struct, frozen=True, omit_defaults=True):
+class Tool(Struct, frozen=True, gc=False, omit_defaults=True):
     """A function that a model may ask for; ``parameters`` is its JSON Schema."""
 
     name: str
@@ -36,7 +36,7 @@ class Tool(Struct, frozen=True, omit_defaults=True):
     parameters: dict[str, Any]
 
 
-class Usage(Struct, frozen=True, omit_defaults=True):
+class Usage(Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens of one model call. ``cached`` is the part of ``input`` that a prompt cache served."""
 
     input: int = 0

@@ -8,12 +8,12 @@ task.
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import force_setattr
 
 from callboard.events import backend, budget, task
 from callboard.events.errors import Undecodable
@@ -26,15 +26,19 @@ EVENT_TYPES: Final[dict[str, type[Any]]] = {
 }
 
 
-class Unknown(Struct, frozen=True):
+class Unknown(Struct, frozen=True, gc=False):
     """An event of a type that this version does not know; kept, but never decided upon."""
 
     type: str
     data: Raw
 
 
-class Envelope(Struct, frozen=True, dict=True):
-    """One event and its circumstances. ``source`` is the actor with its epoch, ``subject`` is ``kind/id``."""
+class Envelope(Struct, frozen=True, gc=False):
+    """One event and its circumstances. ``source`` is the actor with its epoch, ``subject`` is ``kind/id``.
+
+    ``kind`` (``task``, ``backend``, ``budget`` …) and ``entity``, its id, are read off the subject once, since folds
+    ask often.
+    """
 
     id: str
     source: str
@@ -46,16 +50,13 @@ class Envelope(Struct, frozen=True, dict=True):
     correlationid: str = ""
     traceparent: str = ""
     prevhash: str = ""
+    kind: str = ""
+    entity: str = ""
 
-    @cached_property
-    def kind(self) -> str:
-        """The entity's kind: ``task``, ``backend``, ``budget`` and so on."""
-        return self.subject.partition("/")[0]
-
-    @cached_property
-    def entity(self) -> str:
-        """The entity's id."""
-        return self.subject.partition("/")[2]
+    def __post_init__(self) -> None:
+        kind, _, entity = self.subject.partition("/")
+        force_setattr(self, "kind", kind)
+        force_setattr(self, "entity", entity)
 
     @property
     def type(self) -> str:
@@ -63,7 +64,7 @@ class Envelope(Struct, frozen=True, dict=True):
         return self.event.type
 
 
-class _Wire(Struct, frozen=True, omit_defaults=True):
+class _Wire(Struct, frozen=True, gc=False, omit_defaults=True):
     """The CloudEvents object, attribute by attribute."""
 
     specversion: str
@@ -80,7 +81,7 @@ class _Wire(Struct, frozen=True, omit_defaults=True):
     prevhash: str = ""
 
 
-class _Read(_Wire, frozen=True):
+class _Read(_Wire, frozen=True, gc=False):
     data: Raw = Raw(b"{}")
 
 

@@ -8,7 +8,7 @@ MICROS_PER_USD = 1_000_000
 TOKENS_PER_PRICE = 1_000_000
 
 
-class Rates(Struct, frozen=True, omit_defaults=True):
+class Rates(Struct, frozen=True, gc=False, omit_defaults=True):
     """Micro-dollars per million tokens. ``cached`` is the price of input tokens served by a prompt cache."""
 
     input: int = 0

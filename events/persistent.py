@@ -1,10 +1,15 @@
 """A map that is never changed: `insert` and `discard` give a new one and share what stays the same."""
 
+import sys
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, TypeVar, get_args, get_origin, overload
 
 import msgspec
-from rpds import HashTrieMap
+
+if sys.version_info < (3, 14):
+    from immutables import Map as Trie
+else:
+    from callboard.events.rpds_trie import RpdsTrie as Trie
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -14,18 +19,18 @@ class Map(Mapping[str, V]):
     """A persistent mapping from strings (a hash trie), with JSON both ways by the two hooks below."""
 
     __slots__ = ("_trie",)
-    _trie: "HashTrieMap[str, V]"
+    _trie: "Trie[str, V]"
 
     def __init__(self, items: Mapping[str, V] | None = None) -> None:
-        self._trie = HashTrieMap(items or {})
+        self._trie = Trie(items or {})
 
     def insert(self, key: str, value: V) -> "Map[V]":
         """This map with ``key`` set."""
-        return _around(self._trie.insert(key, value))
+        return _around(self._trie.set(key, value))
 
     def discard(self, key: str) -> "Map[V]":
         """This map without ``key``; itself when it has none."""
-        return _around(self._trie.remove(key)) if key in self._trie else self
+        return _around(self._trie.delete(key)) if key in self._trie else self
 
     @overload
     def get(self, key: str, /) -> V | None: ...
@@ -39,11 +44,11 @@ class Map(Mapping[str, V]):
 
     def items(self) -> ItemsView[str, V]:
         """All keys with their values, in no order."""
-        return self._trie.items()
+        return self._trie.items()  # type: ignore[return-value]  # a view in all but name
 
     def values(self) -> ValuesView[V]:
         """All values, in no order."""
-        return self._trie.values()
+        return self._trie.values()  # type: ignore[return-value]  # a view in all but name
 
     def __getitem__(self, key: str) -> V:
         return self._trie[key]
@@ -61,7 +66,7 @@ class Map(Mapping[str, V]):
         return f"Map({dict(self._trie.items())!r})"
 
 
-def _around(trie: "HashTrieMap[str, V]") -> Map[V]:
+def _around(trie: "Trie[str, V]") -> Map[V]:
     """A map of a trie as it is: the constructor would copy it."""
     made: Map[V] = Map.__new__(Map)
     made._trie = trie

@@ -11,7 +11,7 @@ from msgspec import Struct
 from callboard.events.task_spec import Decision
 
 
-class Hedged(Struct, frozen=True, omit_defaults=True):
+class Hedged(Struct, frozen=True, gc=False, omit_defaults=True):
     """Another backend is asked as well, as the ``attempt``-th: ``call`` is under way and has given no token yet.
 
     The rest is as in ``assigned``.
@@ -28,7 +28,7 @@ class Hedged(Struct, frozen=True, omit_defaults=True):
     service: int = 0
 
 
-class Placement(Struct, frozen=True):
+class Placement(Struct, frozen=True, gc=False):
     """A backend that has the task since its ``attempt``-th assignment; ``call`` is under way, 0 while it waits."""
 
     backend: str

@@ -148,7 +148,7 @@ MAY_FOLLOW: Final[dict[type[TaskEvent], frozenset[Status]]] = {
 }
 
 
-class Task(Struct, frozen=True):
+class Task(Struct, frozen=True, gc=False):
     """A task's state.
 
     ``placed`` says who has it; ``backend`` is the first of them, or the last to have failed or answered it.

@@ -9,14 +9,14 @@ from callboard.events.chat import ToolCall, Usage
 from callboard.events.task_spec import Decision, Failure, Hold, TaskSpec, Text
 
 
-class Submitted(Struct, frozen=True, omit_defaults=True):
+class Submitted(Struct, frozen=True, gc=False, omit_defaults=True):
     """Somebody asked."""
 
     type: ClassVar[str] = "callboard.task.submitted.v1"
     spec: TaskSpec
 
 
-class Rejected(Struct, frozen=True, omit_defaults=True):
+class Rejected(Struct, frozen=True, gc=False, omit_defaults=True):
     """It can never be done as asked. ``payload`` is the start of what was sent, when it could not be read."""
 
     type: ClassVar[str] = "callboard.task.rejected.v1"
@@ -24,7 +24,7 @@ class Rejected(Struct, frozen=True, omit_defaults=True):
     payload: str | None = None
 
 
-class Parked(Struct, frozen=True, omit_defaults=True):
+class Parked(Struct, frozen=True, gc=False, omit_defaults=True):
     """It can't be placed now; looked at again at ``until``, or when a backend that it ``waits`` for can take it.
 
     If it waits for advice, when task ``asks`` ends. If for money, ``needed`` micro-dollars of ``budget``: they are held
@@ -41,7 +41,7 @@ class Parked(Struct, frozen=True, omit_defaults=True):
     waits: tuple[str, ...] = ()
 
 
-class Assigned(Struct, frozen=True, omit_defaults=True):
+class Assigned(Struct, frozen=True, gc=False, omit_defaults=True):
     """The router chose a backend, for the ``attempt``-th time. ``tokens`` is the predicted work, in and out.
 
     ``cached`` of them are probably in the backend's prefix cache; ``service`` is the predicted time of the call in ns,
@@ -61,7 +61,7 @@ class Assigned(Struct, frozen=True, omit_defaults=True):
     check: str = ""
 
 
-class Released(Struct, frozen=True, omit_defaults=True):
+class Released(Struct, frozen=True, gc=False, omit_defaults=True):
     """Given back to the router: unstarted, woken from being parked, or after an interrupted call.
 
     ``backend`` no longer has it; without one, none has.
@@ -72,7 +72,7 @@ class Released(Struct, frozen=True, omit_defaults=True):
     backend: str = ""
 
 
-class Started(Struct, frozen=True, omit_defaults=True):
+class Started(Struct, frozen=True, gc=False, omit_defaults=True):
     """A worker is about to make the task's ``call``-th model call."""
 
     type: ClassVar[str] = "callboard.task.started.v1"
@@ -81,7 +81,7 @@ class Started(Struct, frozen=True, omit_defaults=True):
     worker: str
 
 
-class Interrupted(Struct, frozen=True, omit_defaults=True):
+class Interrupted(Struct, frozen=True, gc=False, omit_defaults=True):
     """The worker of ``call`` went away, or is given up; whether the model answered, and its cost, is not yet known."""
 
     type: ClassVar[str] = "callboard.task.interrupted.v1"
@@ -89,7 +89,7 @@ class Interrupted(Struct, frozen=True, omit_defaults=True):
     call: int
 
 
-class Completed(Struct, frozen=True, omit_defaults=True):
+class Completed(Struct, frozen=True, gc=False, omit_defaults=True):
     """The answer. ``cost`` in micro-dollars; ``first_token`` and ``duration`` in ns from the start of the call.
 
     ``booked`` says that it was set aside before, and its call settled then.
@@ -110,7 +110,7 @@ class Completed(Struct, frozen=True, omit_defaults=True):
     booked: bool = False
 
 
-class Failed(Struct, frozen=True, omit_defaults=True):
+class Failed(Struct, frozen=True, gc=False, omit_defaults=True):
     """A call ended without an answer; the router decides what next. What was spent all the same is booked here."""
 
     type: ClassVar[str] = "callboard.task.failed.v1"
@@ -122,7 +122,7 @@ class Failed(Struct, frozen=True, omit_defaults=True):
     duration: int = 0
 
 
-class Spent(Struct, frozen=True, omit_defaults=True):
+class Spent(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a call cost whose answer was no longer wanted: cancelled, expired or overtaken by another call.
 
     ``waited`` is how long (ns) it went without a first token, 0 if there was one.
@@ -137,28 +137,28 @@ class Spent(Struct, frozen=True, omit_defaults=True):
     waited: int = 0
 
 
-class Cancelled(Struct, frozen=True, omit_defaults=True):
+class Cancelled(Struct, frozen=True, gc=False, omit_defaults=True):
     """Somebody no longer wants it."""
 
     type: ClassVar[str] = "callboard.task.cancelled.v1"
     reason: str = ""
 
 
-class Expired(Struct, frozen=True, omit_defaults=True):
+class Expired(Struct, frozen=True, gc=False, omit_defaults=True):
     """Its deadline passed."""
 
     type: ClassVar[str] = "callboard.task.expired.v1"
     deadline: datetime
 
 
-class DeadLettered(Struct, frozen=True, omit_defaults=True):
+class DeadLettered(Struct, frozen=True, gc=False, omit_defaults=True):
     """Given up after all that could be tried; a person may requeue it."""
 
     type: ClassVar[str] = "callboard.task.dead_lettered.v1"
     reason: str
 
 
-class Requeued(Struct, frozen=True, omit_defaults=True):
+class Requeued(Struct, frozen=True, gc=False, omit_defaults=True):
     """A person wants a dead letter tried again, from the beginning."""
 
     type: ClassVar[str] = "callboard.task.requeued.v1"
@@ -170,7 +170,7 @@ Source: TypeAlias = Literal["user", "test", "schema", "judge", "cascade"]
 PERFECT: Final = 1_000_000
 
 
-class Evaluated(Struct, frozen=True, omit_defaults=True):
+class Evaluated(Struct, frozen=True, gc=False, omit_defaults=True):
     """How good the answer of ``call`` is, in parts per million: 0 is worthless, 1,000,000 could not be better."""
 
     type: ClassVar[str] = "callboard.task.evaluated.v1"

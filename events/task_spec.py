@@ -8,7 +8,7 @@ from msgspec import Struct
 from callboard.events.chat import Message, Tool
 
 
-class Blob(Struct, frozen=True, omit_defaults=True):
+class Blob(Struct, frozen=True, gc=False, omit_defaults=True):
     """A value too large for an event: its SHA-256 (hex) in the blob store, its size in bytes, and what it is."""
 
     sha256: str
@@ -20,7 +20,7 @@ Text: TypeAlias = str | Blob
 Input: TypeAlias = str | Blob | tuple[Message, ...]
 
 
-class Needs(Struct, frozen=True, omit_defaults=True):
+class Needs(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a backend must offer: every capability, a window of ``context`` tokens, every data policy."""
 
     capabilities: tuple[str, ...] = ("chat",)
@@ -31,7 +31,7 @@ class Needs(Struct, frozen=True, omit_defaults=True):
 NO_NEEDS: Final = Needs()
 
 
-class TaskSpec(Struct, frozen=True, omit_defaults=True):
+class TaskSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is asked for.
 
     ``max_cost`` is in micro-dollars, ``min_quality`` in percent, ``priority`` from 0 (default) to 9 (first).
@@ -80,7 +80,7 @@ def newest_text(spec: TaskSpec) -> str | None:
     return spec.input[-1].content if spec.input else ""
 
 
-class Candidate(Struct, frozen=True, omit_defaults=True):
+class Candidate(Struct, frozen=True, gc=False, omit_defaults=True):
     """A backend as the router saw it, or why it was left out.
 
     Predicted ``cost`` in micro-dollars, ``latency`` in ns, ``quality`` in parts per million; ``cached`` are the tokens
@@ -95,7 +95,7 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     cached: int = 0
 
 
-class Decision(Struct, frozen=True, omit_defaults=True):
+class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why a backend was chosen. ``seen`` is the log sequence the router's view stood at.
 
     ``propensity`` is the probability of this choice, in parts per million. ``features`` is what the task looked like to
@@ -125,7 +125,7 @@ def candidate_of(decision: Decision, backend: str) -> Candidate | None:
     return next((candidate for candidate in decision.candidates if candidate.backend == backend), None)
 
 
-class Hold(Struct, frozen=True, omit_defaults=True):
+class Hold(Struct, frozen=True, gc=False, omit_defaults=True):
     """The money that one call may cost at most, taken from a lease of ``budget``; a free call needs no lease.
 
     ``amount`` in micro-dollars covers ``input`` tokens, which the prompt can't exceed, and ``output`` tokens, which is
@@ -139,7 +139,7 @@ class Hold(Struct, frozen=True, omit_defaults=True):
     lease: str = ""
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why a call did not end in an answer; ``kind`` is a provider's failure kind."""
 
     kind: str

@@ -19,7 +19,11 @@ def addressee(event: TaskEvent) -> tuple[str, ...]:
 
 
 def work_subject(backend: str, priority: int = 0, *, kind: str = "assigned") -> str:
-    """The subjects on which a backend is given work of one priority; ``kind`` is ``assigned`` or ``hedged``."""
+    """The subjects on which a backend is given work of one priority: ``assigned``, ``hedged``, or ``*`` for both.
+
+    Workers ask for both by ``*``, since nothing else has an addressee: a queue with two filters takes nats-server
+    several times as long where a new file of its log begins, and it then searches all subjects for each queue.
+    """
     return f"evt.*.task.*.{kind}.{backend}.{priority}" if priority else f"evt.*.task.*.{kind}.{backend}"
 
 

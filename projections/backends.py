@@ -12,7 +12,7 @@ from callboard.events.persistent import Map
 from callboard.projections.projection import Projection
 
 
-class Backends(Struct, frozen=True):
+class Backends(Struct, frozen=True, gc=False):
     """Backends by id; a removed one is gone."""
 
     by_id: Map[Backend] = Map()

@@ -18,7 +18,7 @@ from callboard.events.persistent import Map
 from callboard.projections.projection import Projection
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """A call that is assigned or under way, and the ``amount`` that is held for it; ``call`` is 0 until it began."""
 
     lease: str
@@ -27,14 +27,14 @@ class Charge(Struct, frozen=True):
     call: int = 0
 
 
-class Untold(Struct, frozen=True):
+class Untold(Struct, frozen=True, gc=False):
     """A call whose end nobody saw: ``amount`` is held for it, ``since`` then."""
 
     amount: int
     since: datetime
 
 
-class Lease(Struct, frozen=True):
+class Lease(Struct, frozen=True, gc=False):
     """Money of ``budget`` that ``owner`` spends from; ``levels`` are the budgets that hold it, from that one upwards.
 
     ``realised`` is what ended calls cost, ``outstanding`` is held for ``calls`` that have not ended, and what is held
@@ -72,7 +72,7 @@ class Lease(Struct, frozen=True):
         return self.realised + assumed, self.outstanding + self.unknown - assumed, assumed
 
 
-class Waiting(Struct, frozen=True):
+class Waiting(Struct, frozen=True, gc=False):
     """A task that is parked for want of ``needed``; with ``breach`` until the limit is raised."""
 
     budget: str
@@ -81,7 +81,7 @@ class Waiting(Struct, frozen=True):
     since: datetime
 
 
-class Budgets(Struct, frozen=True):
+class Budgets(Struct, frozen=True, gc=False):
     """Budgets and leases by id; ``charges`` by task, ``untold`` is the lease of each ``task/call``."""
 
     by_id: Map[Budget] = Map()

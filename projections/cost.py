@@ -13,7 +13,7 @@ from callboard.events.persistent import Map
 from callboard.projections.projection import Projection
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """Sums over calls. ``cost`` in micro-dollars, of which ``wasted`` bought no answer that was used."""
 
     calls: int = 0
@@ -22,7 +22,7 @@ class Line(Struct, frozen=True):
     wasted: int = 0
 
 
-class Cost(Struct, frozen=True):
+class Cost(Struct, frozen=True, gc=False):
     """The sums, and what is needed to keep them.
 
     ``running`` are each task's calls in flight with their backends, ``unknown`` the backend of each call whose end
@@ -48,9 +48,11 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
     if envelope.kind != "task":
         return state
     event, entity, replace = envelope.event, envelope.entity, msgspec.structs.replace
-    match event:
-        case task.Submitted() if event.spec.tags:
-            return replace(state, tags=state.tags.insert(entity, event.spec.tags))
+    match event:  # the usual ones first
+        case task.Submitted():
+            return replace(state, tags=state.tags.insert(entity, event.spec.tags)) if event.spec.tags else state
+        case task.Assigned():
+            return state
         case task.Started():
             calls = (*state.running.get(entity, ()), (event.call, event.backend))
             return replace(state, running=state.running.insert(entity, calls))
@@ -114,10 +116,11 @@ def _told(state: Cost, entity: str, call: int) -> Cost:
 
 def _close(state: Cost, entity: str) -> Cost:
     """The task has ended: no answer will be used any more, and its tags are needed until the last call is told."""
-    state = msgspec.structs.replace(state, aside=state.aside.discard(entity))
+    aside = state.aside.discard(entity)
     if entity in state.owed:
-        return msgspec.structs.replace(state, closing=state.closing.insert(entity, True))
-    return msgspec.structs.replace(state, tags=state.tags.discard(entity), closing=state.closing.discard(entity))
+        return msgspec.structs.replace(state, aside=aside, closing=state.closing.insert(entity, True))
+    tags, closing = state.tags.discard(entity), state.closing.discard(entity)
+    return msgspec.structs.replace(state, aside=aside, tags=tags, closing=closing)
 
 
 def _book(state: Cost, envelope: Envelope, backend: str, usage: Usage, cost: int, *, wasted: bool) -> Cost:

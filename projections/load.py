@@ -29,7 +29,7 @@ PER_TASK: Final = 1000
 """``writing`` counts tasks in thousandths, so that whole numbers are fine enough."""
 
 
-class Work(Struct, frozen=True):
+class Work(Struct, frozen=True, gc=False):
     """Work that is assigned: how many tasks, their predicted tokens, and the time in ns that their calls will take.
 
     Of one task, ``among`` is how many were out when it was assigned, itself included; ``begun`` says that its call is.
@@ -43,7 +43,7 @@ class Work(Struct, frozen=True):
     begun: bool = False
 
 
-class BackendLoad(Struct, frozen=True):
+class BackendLoad(Struct, frozen=True, gc=False):
     """One backend. ``outstanding`` is the work of each task assigned to it, ``tokens`` the sum of theirs.
 
     ``running`` is the service of those whose call has begun. Of the others, ``waiting`` is the service and ``queued``
@@ -101,7 +101,7 @@ class BackendLoad(Struct, frozen=True):
         return usual * max(self.outstanding.get(task_id, _NOTHING).tokens, work) // work
 
 
-class Load(Struct, frozen=True):
+class Load(Struct, frozen=True, gc=False):
     """Loads by backend, and which backends each open task is with.
 
     ``hedged`` is the share of hedges among the newest calls, in parts per million.

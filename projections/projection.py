@@ -29,7 +29,7 @@ class Projection(NamedTuple, Generic[S]):
         return self.state_type()
 
 
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, gc=False):
     """A projection's state as folded up to and including the log sequence ``seq``."""
 
     name: str

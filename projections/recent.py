@@ -9,7 +9,7 @@ from callboard.events.persistent import Map
 V = TypeVar("V")
 
 
-class Recent(Struct, Generic[V], frozen=True):
+class Recent(Struct, Generic[V], frozen=True, gc=False):
     """A persistent map in two generations: when the newer one is full it becomes the older, and that is forgotten."""
 
     newer: Map[V] = Map()

@@ -12,7 +12,7 @@ LATELY: Final = 256
 """Assignments after which a router that made none of them is taken to be gone."""
 
 
-class Routers(Struct, frozen=True):
+class Routers(Struct, frozen=True, gc=False):
     """How many assignments there were, and the number of each recent router's newest one by its source."""
 
     assignments: int = 0

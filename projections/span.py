@@ -9,7 +9,7 @@ Attributes: TypeAlias = dict[str, Value]
 Kind: TypeAlias = Literal["internal", "client", "consumer"]
 
 
-class SpanEvent(Struct, frozen=True, omit_defaults=True):
+class SpanEvent(Struct, frozen=True, gc=False, omit_defaults=True):
     """Something that happened at one moment of a span."""
 
     name: str
@@ -17,7 +17,7 @@ class SpanEvent(Struct, frozen=True, omit_defaults=True):
     attributes: Attributes = {}
 
 
-class SpanLink(Struct, frozen=True, omit_defaults=True):
+class SpanLink(Struct, frozen=True, gc=False, omit_defaults=True):
     """Another span that this one has to do with, without being its child."""
 
     trace: str
@@ -25,7 +25,7 @@ class SpanLink(Struct, frozen=True, omit_defaults=True):
     attributes: Attributes = {}
 
 
-class Span(Struct, frozen=True, omit_defaults=True):
+class Span(Struct, frozen=True, gc=False, omit_defaults=True):
     """A finished span.
 
     ``parent`` is empty for the first span of a trace; ``remote`` says that the parent is a caller's, not in our log.

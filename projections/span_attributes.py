@@ -26,7 +26,7 @@ _PROVIDERS: Final = {
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class Endpoint(Struct, frozen=True, omit_defaults=True):
+class Endpoint(Struct, frozen=True, gc=False, omit_defaults=True):
     """A backend as its calls name it. ``provider`` is the convention's name of whoever serves the model."""
 
     provider: str

@@ -15,7 +15,7 @@ LONGEST_REASON: Final = 500
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Begun(Struct, frozen=True, omit_defaults=True):
+class Begun(Struct, frozen=True, gc=False, omit_defaults=True):
     """A span that has not ended."""
 
     stage: Literal["task", "route", "parked", "process", "chat", "check"]
@@ -27,7 +27,7 @@ class Begun(Struct, frozen=True, omit_defaults=True):
     links: tuple[SpanLink, ...] = ()
 
 
-class Run(Struct, frozen=True, omit_defaults=True):
+class Run(Struct, frozen=True, gc=False, omit_defaults=True):
     """A task from its submission (or requeue) to its end.
 
     ``own`` is the task's span for good, ``whole`` the one of this run. ``hedge`` is a second call beside that of the

@@ -57,7 +57,7 @@ KEPT_ENDED: Final = 10_000
 """Ended tasks that are remembered because something may still be told of them: an open bill, a requeue."""
 
 
-class Spans(Struct, frozen=True):
+class Spans(Struct, frozen=True, gc=False):
     """Open tasks, and the newest ended ones of which something may still be told.
 
     ``finished`` are the spans that ended with the last event.

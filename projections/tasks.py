@@ -21,7 +21,7 @@ KEPT_ENDED: Final = 10_000
 PREVIEW: Final = 120
 
 
-class TaskRow(Struct, frozen=True, omit_defaults=True):
+class TaskRow(Struct, frozen=True, gc=False, omit_defaults=True):
     """One task at a glance. Money in micro-dollars, durations in ns; ``preview`` is the start of the input.
 
     ``score`` is the newest judgement of its answer, in parts per million. ``placed`` says who has it, ``waits`` which
@@ -49,7 +49,7 @@ class TaskRow(Struct, frozen=True, omit_defaults=True):
     waits: tuple[str, ...] = ()
 
 
-class Tasks(Struct, frozen=True):
+class Tasks(Struct, frozen=True, gc=False):
     """Rows of open and of ended tasks by id, and counts of all that ever were by status.
 
     Of the ended ones at least the newest `KEPT_ENDED` are there.
@@ -93,17 +93,7 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
     if isinstance(event, Unknown):
         return row
     placed = task.placed_after(row.placed, event)  # type: ignore[arg-type]  # the kind says which union it is
-    match event:
-        case task.Parked():
-            return replace(
-                row,
-                status=Status.PARKED,
-                backend=None,
-                placed=placed,
-                reason=event.reason,
-                parked_until=event.until,
-                waits=event.waits,
-            )
+    match event:  # the usual ones first
         case task.Assigned():
             return replace(
                 row,
@@ -114,14 +104,26 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
                 parked_until=None,
                 waits=(),
             )
+        case task.Started():
+            return replace(row, status=Status.STARTED, placed=placed, calls=event.call)
+        case task.Completed():
+            return _completed(row, event, envelope.time)
+        case task.Parked():
+            return replace(
+                row,
+                status=Status.PARKED,
+                backend=None,
+                placed=placed,
+                reason=event.reason,
+                parked_until=event.until,
+                waits=event.waits,
+            )
         case Hedged():
             return replace(row, placed=placed)
         case task.Released():
             status, backend = task.standing(placed, Status.SUBMITTED, None)
             row = replace(row, parked_until=None, waits=())
             return replace(row, status=status, backend=backend, placed=placed, reason=event.reason)
-        case task.Started():
-            return replace(row, status=Status.STARTED, placed=placed, calls=event.call)
         case task.Interrupted():
             status, backend = task.standing(placed, row.status, row.backend)
             return replace(row, status=status, backend=backend, placed=placed)
@@ -130,10 +132,6 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
         case Declined():
             row = replace(row, parked_until=None, waits=())
             return replace(row, status=Status.DECLINED, placed=placed, reason=event.reason)
-        case task.Completed():
-            row = row if event.booked else _booked(row, event)
-            row = replace(row, backend=event.backend, first_token=event.first_token, duration=event.duration)
-            return _ended(replace(row, parked_until=None, waits=()), envelope, Status.COMPLETED, placed)
         case task.Failed():
             status, backend = task.standing(placed, Status.FAILED, event.backend)
             row = replace(row, status=status, backend=backend, placed=placed, reason=event.failure.message)
@@ -151,6 +149,23 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
         case task.Requeued():
             return replace(row, status=Status.SUBMITTED, backend=None, reason="requeued", ended=None)
     return row
+
+
+def _completed(row: TaskRow, event: task.Completed, time: datetime) -> TaskRow:
+    """The row of a task that has its answer."""
+    row = row if event.booked else _booked(row, event)
+    return msgspec.structs.replace(
+        row,
+        status=Status.COMPLETED,
+        backend=event.backend,
+        first_token=event.first_token,
+        duration=event.duration,
+        ended=time,
+        parked_until=None,
+        reason="",
+        placed=(),
+        waits=(),
+    )
 
 
 def _booked(row: TaskRow, event: task.Completed | Answered | task.Failed | task.Spent) -> TaskRow:

@@ -11,7 +11,7 @@ MEMORY: Final = 64
 """About so many measurements make the line."""
 
 
-class Trend(Struct, frozen=True):
+class Trend(Struct, frozen=True, gc=False):
     """How y follows x: about ``base`` + ``slope`` · x, where neither is ever negative.
 
     ``x`` and ``y`` are moving averages, ``xx`` the variance of x and ``xy`` its covariance with y.

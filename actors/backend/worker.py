@@ -138,8 +138,7 @@ class Worker:
         """
         queue = await self._bus.queue(
             work_queue(self._name, priority),
-            work_subject(self._name, priority),
-            work_subject(self._name, priority, kind="hedged"),
+            work_subject(self._name, priority, kind="*"),
             max_in_flight=2 * slots if priority else slots,
             ack_wait_s=ACK_WAIT_S,
         )

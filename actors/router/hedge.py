@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import PERCENT, Option, prompt_tokens
+from callboard.actors.router.options import PERCENT, Option
 from callboard.actors.router.policies.policy import highest
 from callboard.actors.router.route import View, surveyed
 from callboard.actors.router.twins import draw
@@ -47,9 +47,10 @@ def hedge(
         return None
     first = task.placed[0].backend
     looks = features(spec)
-    options = surveyed(task, view, looks, prefix, now).options
+    found = surveyed(task, view, looks, prefix, now)
+    options = found.options
     known = next((option for option in options if option.backend == first), None)
-    fit = tuple(o for o in options if known and _fits(o, known, task, spec, view))
+    fit = tuple(o for o in options if known and _fits(o, known, found.input, task, spec, view))
     if not fit:
         return None
     winner, propensity = draw(fit, lambda among: highest([-option.latency for option in among]), seed)
@@ -67,14 +68,13 @@ def hedge(
     return Hedged(winner.backend, attempt, call, tokens, decision, spec.priority, winner.cached, winner.service)
 
 
-def _fits(option: Option, first: Option, task: Task, spec: TaskSpec, view: View) -> bool:
+def _fits(option: Option, first: Option, sent: int, task: Task, spec: TaskSpec, view: View) -> bool:
     closed = view.backends[option.backend].breaker is Breaker.CLOSED
     if option.backend == first.backend or not closed or option.full or option.room <= 0:
         return False
     both = task.cost + first.cost + option.cost
     if spec.max_cost is not None and both > spec.max_cost:
         return False
-    sent = prompt_tokens(spec)
     usage = Usage(sent, first.tokens - sent)
     dear, usual = (view.backends[one.backend].price.cost(usage) for one in (option, first))
     return dear <= DEAREST * usual

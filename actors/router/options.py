@@ -68,7 +68,7 @@ class Option(Struct, frozen=True):
 
 
 class Survey(Struct, frozen=True):
-    """All backends looked at for one task.
+    """All backends looked at for one task, whose prompt has ``input`` tokens, as estimated.
 
     ``excluded`` are those that can't do it now, of which ``later`` might be able to by and by; ``until`` is the
     earliest time known for one of them.
@@ -78,6 +78,7 @@ class Survey(Struct, frozen=True):
     excluded: tuple[Candidate, ...] = ()
     later: frozenset[str] = frozenset()
     until: datetime | None = None
+    input: int = 0
 
     def without(self, refused: Mapping[str, str]) -> "Survey":
         """The same, with some options left out for the reason given."""
@@ -144,7 +145,7 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
                 continue
             refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
         excluded.append(Candidate(name, excluded=refusal))
-    return Survey(tuple(options), tuple(excluded), frozenset(later), until)
+    return Survey(tuple(options), tuple(excluded), frozenset(later), until, input_tokens)
 
 
 _IDLE: Final = BackendLoad()

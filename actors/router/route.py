@@ -15,7 +15,6 @@ from callboard.actors.router.options import (
     Surroundings,
     Survey,
     not_now,
-    prompt_tokens,
     required,
     survey,
 )
@@ -151,8 +150,7 @@ def _assign(
     assert spec is not None
     fresh = tuple(option for option in found.options if not option.failed)
     options, crowded = _spread(task, fresh or found.options)
-    length = prompt_tokens(spec)
-    pace, money, solved = _money(policy, view, options, looks, length)
+    pace, money, solved = _money(policy, view, options, looks, found.input)
 
     def shares(among: Sequence[Option]) -> Sequence[int]:
         return [option.capacity for option in among] if crowded else policy.shares(spec, among, money / PPM)
@@ -168,7 +166,7 @@ def _assign(
         seed=seed,
         propensity=propensity,
         features=looks if TAGS.isdisjoint(spec.tags) else b"",
-        input=length,
+        input=found.input,
         pace=pace,
         money=money,
         solved=solved,

@@ -1,7 +1,9 @@
-"""From a submission in the log to its assignment: one node's router over a real nats-server, at a steady rate.
+"""From a submission in the log to its assignment: one node over a real nats-server, at a steady rate.
 
-Prints one JSON object. The clock starts when the append of ``submitted`` is acknowledged, as it is for whoever submits,
-and stops when a follower of the log on another connection sees ``assigned``.
+Prints one JSON object. The load comes from a process of its own, on a connection of its own: there the clock starts
+when the append of ``submitted`` is acknowledged, and stops when a follower of the log sees ``assigned``. Beside it is
+what an fsync took meanwhile, in the folder that nats-server writes to, and the same in memory (/dev/shm) if there is
+such.
 
     python tests/benchmarks/bench_router.py [--fsync always,100ms] [--rate 500] [--seconds 8] [--backends 20]
 """
@@ -10,12 +12,15 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import platform
 import sys
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -29,6 +34,8 @@ from callboard.deploy.settings import Backend, Nats, Router, Settings, Telemetry
 from callboard.events.money import Price
 
 ROLES = ("router", "timekeeper", "backends")
+MEMORY = Path("/dev/shm")
+ROUNDS = 3
 
 
 def settings(folder: str, fsync: str, backends: int) -> Settings:
@@ -42,9 +49,43 @@ def settings(folder: str, fsync: str, backends: int) -> Settings:
     )
 
 
-async def assignments(node: Node, rate: int, seconds: float) -> dict[str, float]:
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Their median, their 99th percentile and the worst, in milliseconds."""
+    ordered = sorted(seconds)
+    places = {"p50_ms": len(ordered) // 2, "p99_ms": int(len(ordered) * 0.99), "worst_ms": -1}
+    return {name: round(ordered[place] * 1e3, 2) for name, place in places.items()}
+
+
+class FsyncProbe:
+    """Writes a few bytes and syncs them, 50 times a second, beside what nats-server writes."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = Path(folder) / "fsync-probe"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.took: list[float] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._path.open("wb") as file:
+            while not self._ended.wait(0.02):
+                file.write(bytes(300))
+                file.flush()
+                began = time.perf_counter()
+                os.fsync(file.fileno())
+                self.took.append(time.perf_counter() - began)
+
+
+async def assignments(url: str, rate: int, seconds: float) -> dict[str, float]:
     """Submit at a steady rate; how long each waited for its assignment."""
-    bus = await jetstream.connect(node.url, name="bench")
+    bus = await jetstream.connect(url, name="bench")
     board, submitted, seen = Board(bus, "bench"), {}, {}
 
     async def listen() -> None:
@@ -57,34 +98,46 @@ async def assignments(node: Node, rate: int, seconds: float) -> dict[str, float]
         handle = await board.submit("hi")
         submitted[handle.id] = time.perf_counter()
 
-    listening, begun, loop = asyncio.create_task(listen()), [], asyncio.get_running_loop()
+    listening, begun, loop = asyncio.create_task(listen()), set(), asyncio.get_running_loop()
     await asyncio.sleep(0.2)
     start = loop.time()
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, start + number / rate - loop.time()))
-        begun.append(asyncio.create_task(one()))
+        begun.add(task := asyncio.create_task(one()))
+        task.add_done_callback(begun.discard)
     await asyncio.gather(*begun)
     took_s = loop.time() - start
     while submitted.keys() - seen.keys():
         await asyncio.sleep(0.01)
     listening.cancel()
     await bus.aclose()
-    waited = sorted(max(seen[task_id] - at, 0.0) for task_id, at in submitted.items())
-    return {
-        "p50_ms": round(waited[len(waited) // 2] * 1e3, 2),
-        "p99_ms": round(waited[int(len(waited) * 0.99)] * 1e3, 2),
-        "worst_ms": round(waited[-1] * 1e3, 2),
-        "tasks": len(waited),
-        "rate": round(len(waited) / took_s),
-    }
+    waited = [max(seen[task_id] - at, 0.0) for task_id, at in submitted.items()]
+    return spread(waited) | {"tasks": len(waited), "rate": round(len(waited) / took_s)}
 
 
-async def measure(fsync: str, rate: int, seconds: float, backends: int) -> list[dict[str, float]]:
-    collect_seldom()
-    with tempfile.TemporaryDirectory() as folder:
-        async with Node(settings(folder, fsync, backends), roles=ROLES) as node:
-            await assignments(node, rate, 2.0)
-            return [await assignments(node, rate, seconds) for _ in range(3)]
+async def load(url: str, folder: str, rate: int, seconds: float) -> list[dict[str, float]]:
+    """What the process that makes the load does."""
+    await assignments(url, rate, 2.0)
+    rounds = []
+    for _ in range(ROUNDS):
+        with FsyncProbe(folder) as disk:
+            found = await assignments(url, rate, seconds)
+        rounds.append(found | {f"fsync_{name}": value for name, value in spread(disk.took).items()})
+    return rounds
+
+
+async def measure(place: Path | None, fsync: str, given: argparse.Namespace) -> dict[str, float]:
+    """The round with the median p99 of a node whose data is in ``place``."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        async with Node(settings(folder, fsync, given.backends), roles=ROLES) as node:
+            collect_seldom()
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, __file__, "--rate", str(given.rate), "--seconds", str(given.seconds)),
+                *("--load", node.url, "--folder", folder),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            told, _ = await child.communicate()
+    return sorted(json.loads(told), key=lambda one: one["p99_ms"])[ROUNDS // 2]
 
 
 def main() -> None:
@@ -93,17 +146,24 @@ def main() -> None:
     arguments.add_argument("--rate", type=int, default=500)
     arguments.add_argument("--seconds", type=float, default=8.0)
     arguments.add_argument("--backends", type=int, default=20)
+    arguments.add_argument("--load", help=argparse.SUPPRESS)
+    arguments.add_argument("--folder", help=argparse.SUPPRESS)
     given = arguments.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    if given.load:
+        collect_seldom()
+        print(json.dumps(asyncio.run(load(given.load, given.folder, given.rate, given.seconds))))
+        return
     result: dict[str, object] = {
         "benchmark": "router",
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "backends": given.backends,
     }
-    for fsync in given.fsync.split(","):
-        rounds = asyncio.run(measure(fsync, given.rate, given.seconds, given.backends))
-        result[f"fsync {fsync}"] = sorted(rounds, key=lambda one: one["p99_ms"])[1]
+    for name, place in {"disk": None, "memory": MEMORY}.items():
+        if place is None or place.is_dir():
+            for fsync in given.fsync.split(","):
+                result[f"{name}, fsync {fsync}"] = asyncio.run(measure(place, fsync, given))
     print(json.dumps(result, indent=2))
 
 

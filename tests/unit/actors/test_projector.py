@@ -1,0 +1,27 @@
+"""Snapshots that are taken while the log goes on."""
+
+import asyncio
+
+from callboard.actors.board import Board
+from callboard.actors.projector import Projector
+from callboard.bus.memory import MemoryBus
+from callboard.projections.cost import COST
+from callboard.projections.projection import dump
+from callboard.projections.tasks import TASKS
+
+
+async def test_a_snapshot_shows_one_moment_though_others_have_their_turn_meanwhile():
+    """All projections of it stand at the same event, so that what comes after is folded into all of them."""
+    bus = MemoryBus()
+    board, projector = Board(bus, "client"), Projector(bus, TASKS, COST)
+    await board.submit("one", tags=["a"])
+    await projector.catch_up()
+    await board.submit("two", tags=["b"])
+    await asyncio.gather(projector.save(), projector.catch_up())
+    restored = Projector(bus, TASKS, COST)
+    await restored.catch_up()
+    assert restored.seq == projector.seq
+    for projection in (TASKS, COST):
+        live, again = projector.state(projection), restored.state(projection)
+        assert dump(projection, again, 0) == dump(projection, live, 0)
+    await bus.aclose()
