@@ -25,9 +25,9 @@ from callboard.projections.projection import Projection
 from callboard.projections.trend import Trend
 
 KEPT: Final = 1 << 30
-"""Tokens that all caches together are believed to hold, each the same part of it at most: so no more than 2 million marks.
+"""Tokens that all caches together are believed to hold at most, each the same part of it.
 
-One for each block, that is, and 16 bytes of memory for each at the worst.
+With a mark for each block that is 2 million of them.
 """
 
 REACH: Final = 8_000_000

@@ -14,7 +14,6 @@ from callboard.actors.router.options import (
     Option,
     Surroundings,
     Survey,
-    not_now,
     prompt_tokens,
     required,
     survey,
@@ -23,9 +22,11 @@ from callboard.actors.router.policies.agent import Agent
 from callboard.actors.router.policies.cascade import Cascade
 from callboard.actors.router.policies.policy import Paced, Policy
 from callboard.actors.router.shadow_price import Market
+from callboard.actors.router.standing import not_now
 from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend, Breaker
+from callboard.events.persistent import ordered
 from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.bill import PPM
@@ -129,7 +130,7 @@ def seed_of(task: Task) -> int:
 
 def _priors(view: View) -> dict[str, int]:
     """The quality that each backend is taken to have unseen, in parts per million."""
-    return {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
+    return {name: TIER_QUALITY[backend.spec.tier] for name, backend in ordered(view.backends) if backend.spec}
 
 
 def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | None:

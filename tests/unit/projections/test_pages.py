@@ -44,7 +44,7 @@ def test_a_page_that_grows_is_swept():
     mark = bytes(MARK)
     pages = filled(*((mark, number, number % 2) for number in range(SWEPT)))
     pages, _ = stamped(pages, mark, SWEPT, 7, lambda _, stamp: stamp == 1)
-    assert dict(stamps(pages, mark)) == {**{number: 0 for number in range(0, SWEPT, 2)}, SWEPT: 7}
+    assert dict(stamps(pages, mark)) == {**dict.fromkeys(range(0, SWEPT, 2), 0), SWEPT: 7}
 
 
 def test_pages_survive_a_snapshot():
