@@ -80,17 +80,13 @@ class Prefixes(Struct, frozen=True):
     names: tuple[str, ...] = ()
     gone: tuple[Cache, ...] = ()
 
-    def age(self, number: int, stamp: int) -> int | None:
-        """How many tokens a cache has read since it stood at a stamp; None if it can't have kept what it read then."""
+    def is_worthless(self, number: int, stamp: int) -> bool:
+        """Whether a cache can't have kept any more what it read when it stood at a stamp."""
         cache = self.caches.get(self.names[number])
         if cache is None or cache.number != number:
-            return None
+            return True
         age = (cache.passed - stamp) % STAMPS
-        return age if age <= min(cache.reach, KEPT // len(self.caches)) else None
-
-    def is_worthless(self, number: int, stamp: int) -> bool:
-        """Whether nothing can be there any more."""
-        return self.age(number, stamp) is None
+        return age > cache.reach or age * len(self.caches) > KEPT
 
 
 def apply(state: Prefixes, envelope: Envelope) -> Prefixes:
@@ -120,15 +116,14 @@ def held(state: Prefixes, prefix: bytes) -> dict[str, int]:
         if not has(state.pages, mark):
             break  # whoever has kept more has kept this too
         known.append((place, mark))
-    found: dict[str, int] = {}
+    found: dict[int, int] = {}
     for place, mark in reversed(known):
         for number, stamp in stamps(state.pages, mark):
-            name = state.names[number]
-            if name not in found and state.age(number, stamp) is not None:
-                found[name] = place * BLOCK
+            if number not in found and not state.is_worthless(number, stamp):
+                found[number] = place * BLOCK
         if len(found) == len(state.caches):
             break
-    return found
+    return {state.names[number]: tokens for number, tokens in found.items()}
 
 
 def _forget(state: Prefixes, task_id: str, only: str = "") -> Prefixes:

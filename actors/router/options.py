@@ -106,7 +106,8 @@ class Surroundings(Struct, frozen=True):
 
     ``extra`` is work assigned by this router that ``loads`` do not show yet: all tasks, and the tokens and service of
     those that go before this one. ``expected`` is what was learned of each for such a task, ``cached`` are the tokens
-    of its prompt that each has kept.
+    of its prompt that each has kept. ``judged`` says whether any answer ever was: as long as nothing is learned from
+    trying what is uncertain, nothing is uncertain.
     """
 
     loads: Mapping[str, BackendLoad]
@@ -114,6 +115,7 @@ class Surroundings(Struct, frozen=True):
     expected: Mapping[str, Expected]
     caches: Mapping[str, Cache]
     cached: Mapping[str, int]
+    judged: bool = True
 
 
 def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, now: datetime) -> Survey:
@@ -127,11 +129,12 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
     until: datetime | None = None
     loads = [(backend, around.loads.get(name, _IDLE)) for name, backend in ordered(backends)]
     answers = _answers(loads, around.expected, spec.max_tokens or sys.maxsize)
+    extras, caches, learned, held = around.extra, around.caches, around.expected, around.cached
     for backend, load in loads:
         name, offered = backend.id, backend.spec
         assert offered is not None
-        extra, cache = around.extra.get(name, _NOTHING), around.caches.get(name, _FRESH)
-        expected, standing, refusal = around.expected[name], standing_of(backend, load, cache, extra), None
+        expected, extra, cache = learned[name], extras.get(name, _NOTHING), caches.get(name, _FRESH)
+        standing, refusal = standing_of(backend, load, cache, extra), None
         # the comparisons in front spare every backend a call for what hardly any task asks
         if picky or window > offered.context or needed != offered.capabilities:
             refusal = _misfit(task, spec, backend, needed, window, expected.quality)
@@ -143,11 +146,12 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
         if refusal is None:
-            answer, cached = answers[offered.model], around.cached.get(name, 0)
+            answer, cached = answers[offered.model], held.get(name, 0)
             work = Usage(input_tokens, answer.output, min(cached, input_tokens))
             cost = _cost(backend, cache, work, answer)
             if spec.max_cost is None or task.charged + cost <= spec.max_cost:
-                options.append(_predict(standing, extra, task, work, expected, cost, now))
+                spread = expected.spread if around.judged else 0
+                options.append(_predict(standing, extra, task, work, (expected.quality, spread), cost, now))
                 continue
             refusal = f"would cost {cost} micro-dollars, over max_cost {spec.max_cost}"
         excluded.append(Candidate(name, excluded=refusal))
@@ -217,7 +221,7 @@ def _misfit(
 
 
 def _predict(
-    standing: Standing, extra: Work, task: Task, work: Usage, expected: Expected, cost: int, now: datetime
+    standing: Standing, extra: Work, task: Task, work: Usage, quality: tuple[int, int], cost: int, now: datetime
 ) -> Option:
     """What a call of so much ``work`` would be like there."""
     backend, load, priority = standing.backend, standing.load, task.spec.priority if task.spec else 0
@@ -233,8 +237,7 @@ def _predict(
         cost,
         latency,
         work.input + work.output,
-        expected.quality,
-        expected.spread,
+        *quality,
         task.failure is not None and task.backend == backend.id,
         work.cached,
         service,

@@ -119,7 +119,8 @@ def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime)
     """Every backend looked at for a task of these features, whose prompt begins with ``prefix``."""
     expected = expectations(view.learning, looks, _priors(view))
     cached = held(view.prefixes, prefix) if prefix else {}
-    around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached)
+    judged = view.learning.quality.judged > 0
+    around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
     return survey(task, view.backends, around, now).without(view.unaffordable)
 
 
@@ -150,7 +151,7 @@ def _assign(
 ) -> Assigned:
     spec = task.spec
     assert spec is not None
-    fresh = tuple(option for option in found.options if not option.failed)
+    fresh = tuple(option for option in found.options if not option.failed) if task.failure else ()
     options, crowded = _spread(task, fresh or found.options)
     length = prompt_tokens(spec)
     pace, money, solved = _money(policy, view, options, looks, length)
