@@ -18,11 +18,13 @@ V = TypeVar("V")
 class Map(Mapping[str, V]):
     """A persistent mapping from strings (a hash trie), with JSON both ways by the two hooks below."""
 
-    __slots__ = ("_trie",)
+    __slots__ = ("_ordered", "_trie")
     _trie: "Trie[str, V]"
+    _ordered: tuple[tuple[str, V], ...] | None
 
     def __init__(self, items: Mapping[str, V] | None = None) -> None:
         self._trie = Trie(items or {})
+        self._ordered = None
 
     def insert(self, key: str, value: V) -> "Map[V]":
         """This map with ``key`` set."""
@@ -50,6 +52,12 @@ class Map(Mapping[str, V]):
         """All values, in no order."""
         return self._trie.values()  # type: ignore[return-value]  # a view in all but name
 
+    def ordered(self) -> tuple[tuple[str, V], ...]:
+        """All items in the order of their keys; they are put in order once, since to go through a trie takes long."""
+        if self._ordered is None:
+            self._ordered = tuple(sorted(self._trie.items(), key=_key))
+        return self._ordered
+
     def __getitem__(self, key: str) -> V:
         return self._trie[key]
 
@@ -70,7 +78,17 @@ def _around(trie: "Trie[str, V]") -> Map[V]:
     """A map of a trie as it is: the constructor would copy it."""
     made: Map[V] = Map.__new__(Map)
     made._trie = trie
+    made._ordered = None
     return made
+
+
+def ordered(items: Mapping[str, V]) -> tuple[tuple[str, V], ...]:
+    """All items of a mapping in the order of their keys."""
+    return items.ordered() if isinstance(items, Map) else tuple(sorted(items.items(), key=_key))
+
+
+def _key(item: tuple[str, object]) -> str:
+    return item[0]
 
 
 def encode_map(value: Any) -> Any:

@@ -27,7 +27,6 @@ PLACES: Final = (
 """The block that each mark ends, counted from 1; what is beyond the last is not told apart."""
 
 
-def marks(prefix: bytes) -> list[str]:
-    """The marks of a prefix in hex, that of the shortest beginning first."""
-    text = prefix.hex()
-    return [text[start : start + 2 * MARK] for start in range(0, len(text), 2 * MARK)]
+def marks(prefix: bytes) -> list[bytes]:
+    """The marks of a prefix, that of the shortest beginning first."""
+    return [prefix[start : start + MARK] for start in range(0, len(prefix), MARK)]

@@ -40,7 +40,7 @@ class Cost(Struct, frozen=True, gc=False):
     owed: Map[tuple[int, ...]] = Map()
     tags: Map[tuple[str, ...]] = Map()
     closing: Map[bool] = Map()
-    aside: Map[dict[int, str]] = Map()
+    aside: Map[tuple[tuple[int, str], ...]] = Map()
 
 
 def apply(state: Cost, envelope: Envelope) -> Cost:
@@ -65,7 +65,7 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
             return _close(_lose(_settle(state, entity, event.call), entity), entity)
         case Answered():
             state = _book(state, envelope, event.backend, event.usage, event.cost, wasted=True)
-            aside = state.aside.get(entity, {}) | {event.call: _day(envelope)}
+            aside = (*state.aside.get(entity, ()), (event.call, _day(envelope)))
             state = replace(state, aside=state.aside.insert(entity, aside))
             return _lose(_settle(state, entity, event.call), entity)
         case task.Failed():
@@ -84,7 +84,7 @@ def apply(state: Cost, envelope: Envelope) -> Cost:
 
 def _use(state: Cost, entity: str, event: task.Completed) -> Cost:
     """An answer that was set aside is used after all: what it cost is not wasted."""
-    entry, day = Line(wasted=-event.cost), state.aside.get(entity, {}).get(event.call)
+    entry, day = Line(wasted=-event.cost), dict(state.aside.get(entity, ())).get(event.call)
     return state if day is None else _enter(state, entity, event.backend, day, entry)
 
 
@@ -153,4 +153,4 @@ def _sum(a: Line, b: Line) -> Line:
     return Line(a.calls + b.calls, a.usage + b.usage, a.cost + b.cost, a.wasted + b.wasted)
 
 
-COST: Final = Projection("cost", 3, Cost, apply)
+COST: Final = Projection("cost", 4, Cost, apply)

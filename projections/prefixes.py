@@ -4,6 +4,9 @@ An assignment tells that its prompt goes through a backend's cache. Each mark of
 tokens had gone through by then; since a cache forgets what was not used for longest, what went through since says
 whether the beginning is still there. How far back a backend's cache reaches is learned from its answers: from the
 cached tokens that it reports, or, if it never reports any, from whether the first token came as early as it should.
+
+A fleet's caches hold millions of marks, so they are kept in pages of bytes (`projections/pages.py`), 8 for each backend
+that has kept one. What is beyond a cache's reach is worth nothing, and is dropped: that, and `KEPT`, bound them.
 """
 
 from typing import Final
@@ -11,19 +14,20 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from callboard.events import task
+from callboard.events import backend, task
 from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
 from callboard.events.prefix import BLOCK, PLACES, marks
+from callboard.projections.pages import NUMBERS, STAMPS, Pages, has, stamped, stamps
 from callboard.projections.projection import Projection
 from callboard.projections.trend import Trend
 
-KEPT: Final = 100_000
-"""Marks of a generation, of which there are two: those of the newest 14,000 to 28,000 prompts of Mooncake's trace.
+KEPT: Final = 1 << 30
+"""Tokens that all caches together are believed to hold at most, each the same part of it.
 
-Twice as many take up to 95 MB, and as a snapshot 7 MB and some 0.3 s each time; more would know more of a large fleet.
+With a mark for each block that is 2 million of them.
 """
 
 REACH: Final = 8_000_000
@@ -42,7 +46,7 @@ DOUBT: Final = 64
 class Cache(Struct, frozen=True):
     """One backend's. ``passed`` are the tokens that went through it, ``reach`` how many it is taken to hold.
 
-    ``proven`` is how far back there were hits lately.
+    ``number`` is its own in the pages, ``proven`` how far back there were hits lately.
 
     ``reports`` says that it tells the cached tokens of its calls; ``reading`` is the time to its first token in ns over
     the tokens that it had to read.
@@ -53,6 +57,7 @@ class Cache(Struct, frozen=True):
     proven: int = 0
     reports: bool = False
     reading: Trend = Trend()
+    number: int = 0
 
 
 class Claim(Struct, frozen=True):
@@ -64,12 +69,24 @@ class Claim(Struct, frozen=True):
 
 
 class Prefixes(Struct, frozen=True):
-    """Caches by backend, claims by task, and by mark, in two generations, where each backend's cache stood."""
+    """Caches by backend, claims by task, and by page which marks have gone through which cache.
+
+    ``names`` are the backends by their numbers, ``gone`` the caches of those that are no more, whose numbers are free.
+    """
 
     caches: Map[Cache] = Map()
     claims: Map[tuple[Claim, ...]] = Map()
-    newer: Map[dict[str, int]] = Map()
-    older: Map[dict[str, int]] = Map()
+    pages: Pages = Map()
+    names: tuple[str, ...] = ()
+    gone: tuple[Cache, ...] = ()
+
+    def is_worthless(self, number: int, stamp: int) -> bool:
+        """Whether a cache can't have kept any more what it read when it stood at a stamp."""
+        cache = self.caches.get(self.names[number])
+        if cache is None or cache.number != number:
+            return True
+        age = (cache.passed - stamp) % STAMPS
+        return age > cache.reach or age * len(self.caches) > KEPT
 
 
 def apply(state: Prefixes, envelope: Envelope) -> Prefixes:
@@ -87,25 +104,26 @@ def apply(state: Prefixes, envelope: Envelope) -> Prefixes:
             return _forget(state, envelope.entity, event.backend)
         case task.Parked() | task.Rejected() | task.Cancelled() | task.Expired() | task.DeadLettered():
             return _forget(state, envelope.entity)
+        case backend.Removed():
+            return _removed(state, envelope.entity)
     return state
 
 
 def held(state: Prefixes, prefix: bytes) -> dict[str, int]:
     """How many tokens of a prompt each backend has probably kept; those that have none are left out."""
-    found: dict[str, int] = {}
-    caches, newer, older = state.caches, state.newer, state.older
-    for place, mark in reversed(list(zip(PLACES, marks(prefix), strict=False))):
-        stamps = newer.get(mark) or older.get(mark)
-        if stamps is None:
-            continue
-        for backend, stamp in stamps.items():
-            if backend not in found:
-                cache = caches[backend]
-                if cache.passed - stamp <= cache.reach:
-                    found[backend] = place * BLOCK
-        if len(found) == len(caches):
+    known = []
+    for place, mark in zip(PLACES, marks(prefix), strict=False):
+        if not has(state.pages, mark):
+            break  # whoever has kept more has kept this too
+        known.append((place, mark))
+    found: dict[int, int] = {}
+    for place, mark in reversed(known):
+        for number, stamp in stamps(state.pages, mark):
+            if number not in found and not state.is_worthless(number, stamp):
+                found[number] = place * BLOCK
+        if len(found) == len(state.caches):
             break
-    return found
+    return {state.names[number]: tokens for number, tokens in found.items()}
 
 
 def _forget(state: Prefixes, task_id: str, only: str = "") -> Prefixes:
@@ -115,31 +133,53 @@ def _forget(state: Prefixes, task_id: str, only: str = "") -> Prefixes:
         return state
     left = tuple(claim for claim in claims if only and claim.backend != only)
     kept = state.claims.insert(task_id, left) if left else state.claims.discard(task_id)
-    return Prefixes(state.caches, kept, state.newer, state.older)
+    return msgspec.structs.replace(state, claims=kept)
 
 
 def _pass(state: Prefixes, task_id: str, event: task.Assigned | Hedged) -> Prefixes:
     """A prompt goes through a cache: what it shares with earlier ones is claimed, and all of it is new again."""
     if not event.decision.prefix:
         return state
-    backend, newer, older, claims = event.backend, state.newer, state.older, state.claims
-    cache = state.caches.get(backend, _FRESH)
+    state = _numbered(state, event.backend)
+    cache = state.caches[event.backend]
     passed = cache.passed + event.tokens - event.cached
-    claim: Claim | None = None
+    caches = state.caches.insert(event.backend, msgspec.structs.replace(cache, passed=passed))
+    state = Prefixes(caches, state.claims, state.pages, state.names, state.gone)
+    pages, claim = state.pages, None
     for place, mark in zip(PLACES, marks(event.decision.prefix), strict=False):
-        stamps = newer.get(mark) or older.get(mark) or {}
-        if backend in stamps:
-            claim = Claim(backend, place * BLOCK, cache.passed - stamps[backend])
-        if len(newer) >= KEPT and mark not in newer:
-            newer, older = Map(), newer
-        newer = newer.insert(mark, {**stamps, backend: passed})
+        pages, before = stamped(pages, mark, cache.number, passed, state.is_worthless)
+        if before is not None:
+            claim = Claim(event.backend, place * BLOCK, (cache.passed - before) % STAMPS)
+    claims = state.claims
     if claim is not None:
         claims = claims.insert(task_id, (*claims.get(task_id, ()), claim))
-    caches = state.caches.insert(backend, msgspec.structs.replace(cache, passed=passed))
-    return Prefixes(caches, claims, newer, older)
+    return Prefixes(caches, claims, pages, state.names, state.gone)
 
 
-_FRESH: Final = Cache()
+def _numbered(state: Prefixes, name: str) -> Prefixes:
+    """With a cache of this name that has a number.
+
+    One that takes over a number begins where nothing is kept any more of what bore it before.
+    """
+    cache = state.caches.get(name)
+    if cache is not None:
+        return state
+    if state.gone:
+        old, *gone = state.gone
+        cache = Cache(passed=old.passed + KEPT + 1, number=old.number)
+        names = (*state.names[: old.number], name, *state.names[old.number + 1 :])
+        return Prefixes(state.caches.insert(name, cache), state.claims, state.pages, names, tuple(gone))
+    number = min(len(state.names), NUMBERS - 1)
+    caches = state.caches.insert(name, Cache(number=number))
+    return Prefixes(caches, state.claims, state.pages, (*state.names, name))
+
+
+def _removed(state: Prefixes, name: str) -> Prefixes:
+    """Without a backend's cache."""
+    cache = state.caches.get(name)
+    if cache is None:
+        return state
+    return msgspec.structs.replace(state, caches=state.caches.discard(name), gone=(*state.gone, cache))
 
 
 def _learn(state: Prefixes, task_id: str, event: task.Completed | Answered) -> Prefixes:
@@ -148,7 +188,8 @@ def _learn(state: Prefixes, task_id: str, event: task.Completed | Answered) -> P
     Where nothing is reported, a first token that came early is a hit, and teaches nothing about reading: else a hit
     that is wrongly assumed would make the next one likelier.
     """
-    cache, usage = state.caches.get(event.backend, _FRESH), event.usage
+    state = _numbered(state, event.backend)
+    cache, usage = state.caches[event.backend], event.usage
     claim = next((one for one in state.claims.get(task_id, ()) if one.backend == event.backend), None)
     reports, reading = cache.reports or usage.cached > 0, cache.reading
     claimed = claim.tokens if claim is not None else 0
@@ -183,4 +224,4 @@ def _missed(cache: Cache, age: int) -> Cache:
     return msgspec.structs.replace(cache, reach=reach, proven=proven)
 
 
-PREFIXES: Final = Projection("prefixes", 3, Prefixes, apply)
+PREFIXES: Final = Projection("prefixes", 4, Prefixes, apply)

@@ -1,7 +1,7 @@
 """Which backends could do a task, and what each would probably cost and take. Pure: time and seeds are arguments."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -9,14 +9,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from callboard.actors.router.cascade import no_better
-from callboard.actors.router.slow_start import is_full, lanes
-from callboard.events.backend import Backend, Breaker
+from callboard.actors.router.standing import Standing, not_now, standing_of
+from callboard.events.backend import Backend, BackendSpec, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
+from callboard.events.persistent import ordered
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
 from callboard.projections.bill import PPM, USUAL_OUTPUT
 from callboard.projections.learning import Expected
-from callboard.projections.load import OUTPUT_SMOOTHING, PER_TASK, BackendLoad, Work
+from callboard.projections.load import OUTPUT_SMOOTHING, BackendLoad, Work
 from callboard.projections.prefixes import Cache
 
 TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
@@ -24,8 +25,6 @@ TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 
 PERCENT: Final = 10_000
 
-DEFAULT_PER_OUTPUT: Final = 15_000_000
-DEFAULT_FIRST_TOKEN: Final = 300_000_000
 MICROSECOND: Final = timedelta(microseconds=1)
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MINUTE: Final = 60 * NS_PER_S
@@ -45,7 +44,7 @@ class Option(Struct, frozen=True):
     begins.
 
     ``failed`` says that it was the last to fail this very task, ``full`` that it is new and has enough for now.
-    ``room`` is how many more calls it could make at once, ``capacity`` how many such tasks it would do in a day.
+    ``width`` is how many calls it makes at a time, ``room`` how many more it could at once.
     """
 
     backend: str
@@ -59,7 +58,12 @@ class Option(Struct, frozen=True):
     service: int = 0
     full: bool = False
     room: int = 0
-    capacity: int = 1
+    width: int = 1
+
+    @property
+    def capacity(self) -> int:
+        """How many such tasks it would do in a day."""
+        return max(self.width * NS_PER_DAY // max(self.service, 1), 1)
 
     @property
     def candidate(self) -> Candidate:
@@ -103,7 +107,8 @@ class Surroundings(Struct, frozen=True):
 
     ``extra`` is work assigned by this router that ``loads`` do not show yet: all tasks, and the tokens and service of
     those that go before this one. ``expected`` is what was learned of each for such a task, ``cached`` are the tokens
-    of its prompt that each has kept.
+    of its prompt that each has kept. ``judged`` says whether any answer ever was: as long as nothing is learned from
+    trying what is uncertain, nothing is uncertain.
     """
 
     loads: Mapping[str, BackendLoad]
@@ -111,6 +116,7 @@ class Surroundings(Struct, frozen=True):
     expected: Mapping[str, Expected]
     caches: Mapping[str, Cache]
     cached: Mapping[str, int]
+    judged: bool = True
 
 
 def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, now: datetime) -> Survey:
@@ -118,39 +124,44 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
     spec = task.spec
     assert spec is not None
     needed, input_tokens = required(spec), prompt_tokens(spec)
+    window = max(spec.needs.context or 0, input_tokens + (spec.max_tokens or 0))
+    picky = bool(spec.backend or spec.needs.data_policy or spec.min_quality is not None or task.unsuited)
     options, excluded, later = [], [], set()
     until: datetime | None = None
-    # plain copies: a persistent map takes longer to look up
-    loads, caches = dict(around.loads.items()), dict(around.caches.items())
-    answers = _answers(backends, loads, around.expected, spec.max_tokens or sys.maxsize)
-    extras, held = around.extra, around.cached
-    for name, backend in sorted(backends.items()):
-        load, extra, expected = loads.get(name, _IDLE), extras.get(name, _NOTHING), around.expected[name]
-        refusal = _misfit(task, spec, backend, needed, input_tokens, expected.quality)
+    loads = [(backend, around.loads.get(name, _IDLE)) for name, backend in ordered(backends)]
+    answers = _answers(loads, around.expected, spec.max_tokens or sys.maxsize)
+    extras, caches, learned, held = around.extra, around.caches, around.expected, around.cached
+    for backend, load in loads:
+        name, offered = backend.id, backend.spec
+        assert offered is not None
+        expected, extra, cache = learned[name], extras.get(name, _NOTHING), caches.get(name, _FRESH)
+        standing, refusal = standing_of(backend, load, cache, extra), None
+        # the comparisons in front spare every backend a call for what hardly any task asks
+        if picky or window > offered.context or needed != offered.capabilities:
+            refusal = _misfit(task, spec, backend, needed, window, expected.quality)
         if refusal is None and task.declined:
             refusal = no_better(task, name, expected.quality)
-        if refusal is None and (wait := not_now(backend, load, len(load.outstanding) + extra.tasks, now)):
+        if refusal is None and not standing.ready and (wait := not_now(backend, load, standing.out, now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
         if refusal is None:
-            assert backend.spec is not None
-            answer, cache = answers[backend.spec.model], caches.get(name, _UNREAD)
-            work = Usage(input_tokens, answer.output, min(held.get(name, 0), input_tokens))
+            answer, cached = answers[offered.model], held.get(name, 0)
+            work = Usage(input_tokens, answer.output, min(cached, input_tokens))
             cost = _cost(backend, cache, work, answer)
-            option = _predict(task, backend, load, extra, cache, work, expected, cost, now)
-            if spec.max_cost is None or task.charged + option.cost <= spec.max_cost:
-                options.append(option)
+            if spec.max_cost is None or task.charged + cost <= spec.max_cost:
+                spread = expected.spread if around.judged else 0
+                options.append(_predict(standing, extra, task, work, (expected.quality, spread), cost, now))
                 continue
-            refusal = f"would cost {option.cost} micro-dollars, over max_cost {spec.max_cost}"
+            refusal = f"would cost {cost} micro-dollars, over max_cost {spec.max_cost}"
         excluded.append(Candidate(name, excluded=refusal))
     return Survey(tuple(options), tuple(excluded), frozenset(later), until, input_tokens)
 
 
 _IDLE: Final = BackendLoad()
 _NOTHING: Final = Work()
-_UNREAD: Final = Cache()
+_FRESH: Final = Cache()
 
 
 class _Answer(NamedTuple):
@@ -162,7 +173,7 @@ class _Answer(NamedTuple):
 
 
 def _answers(
-    backends: Mapping[str, Backend], loads: Mapping[str, BackendLoad], expected: Mapping[str, Expected], most: int
+    loads: Sequence[tuple[Backend, BackendLoad]], expected: Mapping[str, Expected], most: int
 ) -> dict[str, _Answer]:
     """What to expect of each model's answer, of ``most`` so many tokens.
 
@@ -171,14 +182,14 @@ def _answers(
     """
     totals: dict[str, tuple[int, int]] = {}
     learned: dict[str, list[Expected]] = {}
-    for name, backend in backends.items():
+    for backend, load in loads:
         if backend.spec is not None:
-            model, load = backend.spec.model, loads.get(name, _IDLE)
+            model = backend.spec.model
             weight = min(OUTPUT_SMOOTHING, load.answered)
             tokens, weights = totals.get(model, (0, 0))
             totals[model] = tokens + weight * load.output, weights + weight
-            if expected[name].output:
-                learned.setdefault(model, []).append(expected[name])
+            if (told := expected[backend.id]).output:
+                learned.setdefault(model, []).append(told)
     found = {}
     for model, (tokens, weights) in totals.items():
         output = min(tokens // weights if weights else USUAL_OUTPUT, most)
@@ -190,19 +201,17 @@ def _answers(
 
 
 def _misfit(
-    task: Task, spec: TaskSpec, backend: Backend, needed: tuple[str, ...], input_tokens: int, quality: int
+    task: Task, spec: TaskSpec, backend: Backend, needed: tuple[str, ...], window: int, quality: int
 ) -> str | None:
     """Why this backend can never do the task, as both are."""
     offered, needs = backend.spec, spec.needs
     assert offered is not None
     if spec.backend is not None and spec.backend != backend.id:
         return f"the task is pinned to {spec.backend}"
-    # the same twice, mostly, or nothing: the comparisons in front spare every backend a list
-    if needed != offered.capabilities and (missing := [name for name in needed if name not in offered.capabilities]):
+    if missing := [name for name in needed if name not in offered.capabilities]:
         return f"does not offer {', '.join(missing)}"
     if needs.data_policy and (missing := [name for name in needs.data_policy if name not in offered.data_policy]):
         return f"does not promise {', '.join(missing)}"
-    window = max(needs.context or 0, input_tokens + (spec.max_tokens or 0))
     if window > offered.context:
         return f"{window} tokens do not fit its window of {offered.context}"
     if spec.min_quality is not None and quality < spec.min_quality * PERCENT:
@@ -212,85 +221,55 @@ def _misfit(
     return None
 
 
-def not_now(backend: Backend, load: BackendLoad, out: int, now: datetime) -> str | None:
-    """Why this backend, with ``out`` tasks assigned to it, gets no work at the moment."""
-    if backend.draining:
-        return "is draining"
-    if backend.replicas == 0:
-        return "is scaled to 0"
-    if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
-        return f"breaker open until {backend.until.isoformat(timespec='seconds')}: {backend.reason}"
-    if backend.breaker is not Breaker.CLOSED and out:
-        return "breaker half open, a call is trying it"
-    if load.suspect and is_full(backend, load, out):
-        return "in its slow start"
-    return None
-
-
 def _predict(
-    task: Task,
-    backend: Backend,
-    load: BackendLoad,
-    extra: Work,
-    cache: Cache,
-    work: Usage,
-    expected: Expected,
-    cost: int,
-    now: datetime,
+    standing: Standing, extra: Work, task: Task, work: Usage, quality: tuple[int, int], cost: int, now: datetime
 ) -> Option:
     """What a call of so much ``work`` would be like there."""
-    name, offered, spec = backend.id, backend.spec, task.spec
-    assert offered is not None
-    assert spec is not None
-    width, out = lanes(backend), len(load.outstanding) + extra.tasks
-    service = _service(load, cache, out, width, work)
-    wait = (load.ahead(spec.priority, width) + extra.service) // width if out >= width else 0
-    if offered.tpm:
-        wait = max(wait, (load.tokens_ahead(spec.priority) + extra.tokens) * NS_PER_MINUTE // offered.tpm)
-    if offered.rpm:
-        wait = max(wait, out * NS_PER_MINUTE // offered.rpm)
+    backend, load, priority = standing.backend, standing.load, task.spec.priority if task.spec else 0
+    service = standing.service(work)
+    wait = 0 if standing.room > 0 else (load.ahead(priority, standing.width) + extra.service) // standing.width
+    if backend.spec and (backend.spec.tpm or backend.spec.rpm):
+        wait = max(wait, _limited(backend.spec, standing, extra, priority))
+    latency = wait + service
+    if load.failed_at is not None:
+        latency = latency * PPM // max(_reliability(load, now), LEAST_RELIABLE)
     return Option(
-        name,
+        backend.id,
         cost,
-        (wait + service) * PPM // max(_reliability(load, now), LEAST_RELIABLE),
+        latency,
         work.input + work.output,
-        expected.quality,
-        expected.spread,
-        task.failure is not None and task.backend == name,
+        *quality,
+        task.failure is not None and task.backend == backend.id,
         work.cached,
         service,
-        is_full(backend, load, out),
-        width - out,
-        max(width * NS_PER_DAY // max(service, 1), 1),
+        standing.full,
+        standing.room,
+        standing.width,
     )
+
+
+def _limited(spec: BackendSpec, standing: Standing, extra: Work, priority: int) -> int:
+    """The time in ns that the limits of tokens and requests a minute make such a task wait."""
+    wait = 0
+    if spec.tpm:
+        wait = (standing.load.tokens_ahead(priority) + extra.tokens) * NS_PER_MINUTE // spec.tpm
+    return max(wait, standing.out * NS_PER_MINUTE // spec.rpm) if spec.rpm else wait
 
 
 def _cost(backend: Backend, cache: Cache, work: Usage, answer: _Answer) -> int:
     """What the call will be billed; a cache that is never reported is never billed for either."""
-    usage = Usage(work.input, answer.billed, work.cached if cache.reports else 0)
+    cached = work.cached if cache.reports else 0
+    same = answer.billed == work.output and cached == work.cached
+    usage = work if same else Usage(work.input, answer.billed, cached)
     return backend.price.cost(usage) * answer.ratio // PPM
 
 
 def _reliability(load: BackendLoad, now: datetime) -> int:
     """How many of its calls are good, in parts per million; failures fade."""
-    if load.failed_at is None:
+    if load.failed_at is None:  # mostly
         return PPM
     ago = min(max(now - load.failed_at, timedelta(0)), FORGIVEN)
     return load.reliability + (PPM - load.reliability) * (ago // MICROSECOND) // (FORGIVEN // MICROSECOND)
-
-
-def _service(load: BackendLoad, cache: Cache, tasks: int, width: int, work: Usage) -> int:
-    """The time in ns to read what is not cached and to write an answer, when so many ``tasks`` are there already.
-
-    As long as nothing was measured, a backend that is full is taken to write at half its pace.
-    """
-    reading, writing = cache.reading, load.writing
-    others = tasks if tasks < width else width - 1
-    unread = work.input - work.cached
-    first = reading.base + reading.slope * unread if reading.count else load.first_token or DEFAULT_FIRST_TOKEN
-    if writing.count:
-        return first + work.output * (writing.base + writing.slope * (others + 1) * PER_TASK)
-    return first + work.output * DEFAULT_PER_OUTPUT * (width + others) // width
 
 
 def prompt_tokens(spec: TaskSpec) -> int:

@@ -14,7 +14,6 @@ from callboard.actors.router.options import (
     Option,
     Surroundings,
     Survey,
-    not_now,
     required,
     survey,
 )
@@ -22,9 +21,11 @@ from callboard.actors.router.policies.agent import Agent
 from callboard.actors.router.policies.cascade import Cascade
 from callboard.actors.router.policies.policy import Paced, Policy
 from callboard.actors.router.shadow_price import Market
+from callboard.actors.router.standing import not_now
 from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend, Breaker
+from callboard.events.persistent import ordered
 from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.bill import PPM
@@ -117,7 +118,8 @@ def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime)
     """Every backend looked at for a task of these features, whose prompt begins with ``prefix``."""
     expected = expectations(view.learning, looks, _priors(view))
     cached = held(view.prefixes, prefix) if prefix else {}
-    around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached)
+    judged = view.learning.quality.judged > 0
+    around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
     return survey(task, view.backends, around, now).without(view.unaffordable)
 
 
@@ -128,7 +130,7 @@ def seed_of(task: Task) -> int:
 
 def _priors(view: View) -> dict[str, int]:
     """The quality that each backend is taken to have unseen, in parts per million."""
-    return {name: TIER_QUALITY[backend.spec.tier] for name, backend in view.backends.items() if backend.spec}
+    return {name: TIER_QUALITY[backend.spec.tier] for name, backend in ordered(view.backends) if backend.spec}
 
 
 def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | None:
@@ -148,7 +150,7 @@ def _assign(
 ) -> Assigned:
     spec = task.spec
     assert spec is not None
-    fresh = tuple(option for option in found.options if not option.failed)
+    fresh = tuple(option for option in found.options if not option.failed) if task.failure else ()
     options, crowded = _spread(task, fresh or found.options)
     pace, money, solved = _money(policy, view, options, looks, found.input)
 

@@ -15,8 +15,8 @@ def scaled(trace: Trace, tasks: int, factor: float) -> Iterator[Arrival]:
     Twice as often or more means several copies of the trace at a time, each at its own place in it and with prompts of
     its own, so that what follows upon an answer in the trace still does.
     """
-    copies = _copies(factor)
-    streams = [_copy(trace, number, copies, factor / copies) for number in range(copies)]
+    copies, apart = _copies(factor), _apart(trace)
+    streams = [_copy(trace, number, copies, factor / copies, apart) for number in range(copies)]
     return islice(heapq.merge(*streams), tasks)
 
 
@@ -51,12 +51,12 @@ def _apart(trace: Trace) -> int:
     return 1 + max((block for arrival in trace.arrivals for block in arrival.blocks), default=0)
 
 
-def _copy(trace: Trace, number: int, copies: int, speed: float) -> Iterator[Arrival]:
+def _copy(trace: Trace, number: int, copies: int, speed: float, apart: int) -> Iterator[Arrival]:
     """One copy without end, which begins at its part of the trace."""
-    apart, offset = _apart(trace), trace.span * number // copies
+    offset = trace.span * number // copies
     start = bisect_left(trace.arrivals, (offset,))
     for turn in count():
         salt = (turn * copies + number) * apart
         for arrival in trace.arrivals[start:] if turn == 0 else trace.arrivals:
             at = round((arrival.at + turn * trace.span - offset) / speed)
-            yield Arrival(at, arrival.input, arrival.output, tuple(block + salt for block in arrival.blocks))
+            yield Arrival(at, arrival.input, arrival.output, tuple([block + salt for block in arrival.blocks]))

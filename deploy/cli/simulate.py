@@ -8,10 +8,12 @@ import click
 from callboard.deploy.cli.options import as_json
 
 if TYPE_CHECKING:
+    from callboard.actors.simulation.comparison import Question
     from callboard.actors.simulation.fleet import Fleet
     from callboard.actors.simulation.measures import Result
+    from callboard.actors.simulation.trace import Trace
 
-DEFAULT = ("balanced", "least-requests", "two-choices", "round-robin", "random")
+DEFAULT = ("adaptive", "least-requests", "two-choices", "round-robin", "random")
 
 
 @click.command()
@@ -45,8 +47,8 @@ def simulate(
 
     TRACE is Azure's CSV, Mooncake's JSON lines, or JSON lines {"at": seconds, "input": tokens, "output": tokens,
     "blocks": [numbers]}: equal blocks are equal beginnings of prompts, 512 tokens each. A policy is one of the router's
-    or a simple rule: least-requests, two-choices, round-robin, random. With one router its view is exact; --view-delay
-    counts with several.
+    or a simple rule: least-requests, two-choices, round-robin, random; answers are not judged, so adaptive has no
+    quality to learn. With one router its view is exact; --view-delay counts with several.
 
     A FILE of backends has a table [backends.NAME] for each kind: model, count, replicas, concurrency,
     prefill_tokens_per_s, decode_tokens_per_s, slowdown (of a token when all slots are busy), cache_tokens,
@@ -57,7 +59,7 @@ def simulate(
     decision}}]}.
     """
     from callboard.actors.simulation.comparison import Question, compare
-    from callboard.actors.simulation.fleet import rate_at, read_fleet
+    from callboard.actors.simulation.fleet import read_fleet
     from callboard.actors.simulation.trace import read
     from callboard.deploy.cli.printing import print_json, working
     from callboard.deploy.plots import drawn, require_matplotlib
@@ -67,16 +69,14 @@ def simulate(
         require_matplotlib()
     if speed is not None and (load is not None or speed <= 0):
         raise click.UsageError("--speed must be over 0, and goes without --load: both say how often tasks come")
-    fleet = _fleet(backends) if backends.isdigit() else read_fleet(Path(backends))
+    fleet = _alike(backends) if backends.isdigit() else read_fleet(Path(backends))
     read_trace = read(trace)
-    if load is not None:
-        speed = rate_at(fleet, load / 100, *read_trace.average) / read_trace.rate
     question = Question(
         trace=read_trace,
         fleet=fleet,
         policies=policies or DEFAULT,
         tasks=tasks or len(read_trace.arrivals),
-        speed=speed or 1.0,
+        speed=speed or _pace(read_trace, fleet, load),
         routers=routers,
         view_delay=duration_ns(view_delay, "--view-delay") if routers > 1 else 0,
         seed=seed,
@@ -86,26 +86,37 @@ def simulate(
     if plot is not None:
         drawn(results, question.title, plot)
     if as_json:
-        shown = {
-            "trace": read_trace.name,
-            "tasks": question.tasks,
-            "speed": question.speed,
-            "backends": len(fleet),
-            "routers": routers,
-            "view_delay": question.view_delay,
-            "seed": seed,
-        }
-        print_json(shown | {"results": results})
-        return
-    _print(question.title, results)
+        print_json(_facts(question) | {"results": results})
+    else:
+        _print(question.title, results)
 
 
-def _fleet(number: str) -> "Fleet":
+def _alike(number: str) -> "Fleet":
     from callboard.actors.simulation.fleet import alike
 
     if int(number) < 1:
         raise click.BadParameter("at least 1 backend is needed", param_hint="--backends")
     return alike(int(number))
+
+
+def _pace(trace: "Trace", fleet: "Fleet", load: int | None) -> float:
+    """How many times as often as in the trace tasks come so that ``load`` percent of all slots are busy."""
+    from callboard.actors.simulation.fleet import rate_at
+
+    return 1.0 if load is None else rate_at(fleet, load / 100, *trace.average) / trace.rate
+
+
+def _facts(question: "Question") -> dict[str, object]:
+    """What was simulated, for --json."""
+    return {
+        "trace": question.trace.name,
+        "tasks": question.tasks,
+        "speed": question.speed,
+        "backends": len(question.fleet),
+        "routers": question.routers,
+        "view_delay": question.view_delay,
+        "seed": question.seed,
+    }
 
 
 def _print(title: str, results: "list[Result]") -> None:

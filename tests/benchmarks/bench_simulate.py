@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_simulate.py --data DIR [--tasks 30000] [--backends 10] [--loads 50,70,90]
 
 DIR holds ``azure/*.csv`` and ``mooncake/*.jsonl`` as published. A million tasks on 100 backends take minutes:
-``--backends 100 --tasks 1000000 --loads 70 --policies balanced --traces mooncake``. ``--plot`` draws the last trace.
+``--backends 100 --tasks 1000000 --loads 70 --policies adaptive --traces mooncake``. ``--plot`` draws the last trace.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from callboard.actors.simulation.measures import Quantiles, Result
 from callboard.actors.simulation.trace import Trace, read
 from callboard.deploy.plots import drawn
 
-POLICIES = "balanced,least-requests,two-choices,round-robin,random"
+POLICIES = "adaptive,least-requests,two-choices,round-robin,random"
 VIEW_DELAY_NS = 5_000_000
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.events import persistent
-from callboard.events.persistent import Map, decode_map, encode_map
+from callboard.events.persistent import Map, decode_map, encode_map, ordered
 from callboard.events.rpds_trie import RpdsTrie
 
 CHANGES = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.integers()))
@@ -50,3 +50,17 @@ def test_it_becomes_json_and_comes_back(trie, monkeypatch):
     monkeypatch.setattr(persistent, "Trie", trie)
     data = msgspec.json.encode(Map({"a": 1}), enc_hook=encode_map)
     assert (data, msgspec.json.decode(data, type=Map[int], dec_hook=decode_map)) == (b'{"a":1}', Map({"a": 1}))
+
+
+@given(st.lists(st.tuples(st.text(max_size=2), st.integers() | st.none())))
+def test_each_is_in_order_of_its_keys(changes: list[tuple[str, int | None]]):
+    """Also those that came of one that was put in order before; which stays as it was."""
+    found, expected = Map[int](), dict[str, int]()
+    for key, value in changes:
+        before, old = found, found.ordered()
+        if value is None:
+            found, _ = found.discard(key), expected.pop(key, None)
+        else:
+            found, expected = found.insert(key, value), {**expected, key: value}
+        assert ordered(found) == ordered(expected) == tuple(sorted(expected.items()))
+        assert before.ordered() is old

@@ -3,11 +3,13 @@
 from generators.task_histories import START
 
 from callboard.events import task
+from callboard.events.backend import Removed
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.placement import Hedged
 from callboard.events.prefix import BLOCK, MARK
 from callboard.events.task_spec import Decision
+from callboard.projections.pages import SWEPT
 from callboard.projections.prefixes import PREFIXES, REACH, Prefixes, held
 
 PER_TOKEN = 100_000
@@ -62,16 +64,28 @@ def test_what_was_long_ago_is_forgotten():
 
 
 def test_marks_are_bounded(monkeypatch):
-    """Two generations; what is used again stays."""
-    monkeypatch.setattr("callboard.projections.prefixes.KEPT", 20)
-    state = PREFIXES.initial()
-    for name in range(1, 100):
+    """What is beyond every cache's part of what they may hold together is dropped; what is used again stays."""
+    monkeypatch.setattr("callboard.projections.prefixes.KEPT", 2 * 60 * BLOCK)
+    state = served(PREFIXES.initial(), 0, 3, 0, backend="b")
+    for name in range(1, 500):
         state = served(state, name, 3, 0)
         state = served(state, 0, 3, 0)
-        assert len(state.newer) <= 20
-        assert len(state.older) <= 20
-    assert held(state, prompt(0, 3)) == {"a": 3 * BLOCK}
-    assert held(state, prompt(50, 3)) == {}
+        assert sum(map(len, state.pages.values())) // 8 <= 60 + 12 + SWEPT
+    assert held(state, prompt(0, 3)) == {"a": 3 * BLOCK, "b": 3 * BLOCK}
+    assert held(state, prompt(495, 3)) == {"a": 3 * BLOCK}
+    assert held(state, prompt(400, 3)) == {}
+
+
+def test_a_backend_that_is_removed_has_kept_nothing():
+    """Nor does one that comes after it inherit what it had."""
+    state = served(served(PREFIXES.initial(), 1, 4, 0), 2, 4, 0, backend="b")
+    state = PREFIXES.apply(state, Envelope("e", "fleet", "backend/a", START, Removed(), 1))
+    assert held(state, prompt(1, 4)) == {}
+    state = served(state, 3, 4, 0, backend="c")
+    assert held(state, prompt(1, 4)) == {}
+    assert held(state, prompt(2, 4)) == {"b": 4 * BLOCK}
+    assert held(state, prompt(3, 4)) == {"c": 4 * BLOCK}
+    assert state.names == ("c", "b")
 
 
 def test_a_reported_miss_takes_the_reach_back():

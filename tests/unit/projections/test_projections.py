@@ -7,6 +7,7 @@ from generators.task_histories import START, books, histories
 from hypothesis import given
 
 from callboard.events import backend, task, task_spec
+from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.money import Price
@@ -31,6 +32,17 @@ def test_a_snapshot_continues_as_if_never_taken(projection, history):
     assert seq == half
     whole = fold(projection, projection.initial(), history)
     assert dump(projection, fold(projection, state, history[half:]), 9) == dump(projection, whole, 9)
+
+
+@pytest.mark.parametrize("projection", LIVE, ids=lambda projection: projection.name)
+def test_a_snapshot_can_be_taken_while_an_answer_is_set_aside(projection):
+    """In the middle of a cascade, say."""
+    answer = Answered("a", 1, "out", Usage(1, 2), 3, "m")
+    events = (task.Submitted(task_spec.TaskSpec(input="x")), task.Started("a", 1, "w"), answer)
+    state = fold(projection, projection.initial(), (Envelope("e", "s", "task/t", START, event, 1) for event in events))
+    restored = load(projection, dump(projection, state, 1))
+    assert restored is not None
+    assert dump(projection, restored[0], 1) == dump(projection, state, 1)
 
 
 @pytest.mark.parametrize("projection", LIVE, ids=lambda projection: projection.name)

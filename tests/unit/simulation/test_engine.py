@@ -18,7 +18,7 @@ from callboard.events.prefix import BLOCK
 from callboard.projections.load import LOAD
 from callboard.projections.prefixes import PREFIXES
 
-NAMES = ["balanced", "fastest", *SIMPLE]
+NAMES = ["adaptive", "balanced", "fastest", *SIMPLE]
 
 arrivals = st.lists(
     st.builds(

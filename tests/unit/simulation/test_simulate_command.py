@@ -6,10 +6,13 @@ from importlib.util import find_spec
 import pytest
 from click.testing import CliRunner
 
+from callboard.actors.router.route import Rules
+from callboard.actors.simulation.rules import SIMPLE
 from callboard.deploy import plots
 from callboard.deploy.cli.group import callboard
+from callboard.deploy.cli.simulate import DEFAULT
 
-NAMES = ["balanced", "least-requests"]
+NAMES = ["adaptive", "least-requests"]
 
 
 @pytest.fixture
@@ -32,6 +35,12 @@ def called(*arguments: object, code: int = 0):
 
 def policies_of(*names: str) -> list[str]:
     return [argument for name in names for argument in ("--policy", name)]
+
+
+def test_by_default_the_policy_of_a_node_is_compared():
+    """With every simple rule."""
+    assert DEFAULT[0] == Rules({}).default
+    assert set(DEFAULT[1:]) == set(SIMPLE)
 
 
 def test_json_tells_all_that_was_measured(trace):
