@@ -2,8 +2,8 @@
 
 An entry is what follows of the mark, the cache's number, and a stamp: how far the cache had come, modulo 2³². A page is
 a few dozen entries, so that it takes no longer to copy than to look up. Entries that are of no more use are dropped in
-passing, as a clock's hand goes round: whoever adds one looks at the first two, and what is still of use goes to the end.
-So no more than about a quarter of a page is of no use.
+passing, as a clock's hand goes round: whoever adds one looks at the first two, and what is of use goes to the end. So
+no more than about a quarter of a page is of no use.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def stamps(pages: Pages, mark: bytes) -> list[tuple[int, int]]:
 def stamped(
     pages: Pages, marks: Sequence[bytes], number: int, stamp: int, worthless: Worthless
 ) -> tuple[Pages, list[int | None]]:
-    """The pages after marks went through a cache that had come to ``stamp``, and where it stood when each did before."""
+    """The pages after marks went through a cache that had come to ``stamp``, and where it stood when each last did."""
     cache, now = _NUMBER.pack(number), _STAMP.pack(stamp % STAMPS)
     stood: list[int | None] = []
     for mark in marks:
