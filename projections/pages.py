@@ -1,11 +1,12 @@
 """Marks by the caches that they went through, in little memory: pages of bytes, each for the marks that begin alike.
 
 An entry is what follows of the mark, the cache's number, and a stamp: how far the cache had come, modulo 2³². A page is
-a few dozen entries in no order, so that it takes no longer to copy than to look up. Entries that are of no more use are
-dropped in passing: when a page has grown by `SWEPT` of them.
+a few dozen entries, so that it takes no longer to copy than to look up. Entries that are of no more use are dropped in
+passing, as a clock's hand goes round: whoever adds one looks at the first two, and what is of use goes to the end. So
+no more than about a quarter of a page is of no use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -20,7 +21,7 @@ PAGE: Final = 2
 
 STAMPS: Final = 1 << 32
 NUMBERS: Final = 1 << 16
-SWEPT: Final = 8
+LOOKED_AT: Final = 2
 
 _ENTRY: Final = Struct(">HHI")
 _STAMP: Final = Struct(">I")
@@ -39,18 +40,25 @@ def stamps(pages: Pages, mark: bytes) -> list[tuple[int, int]]:
     return [(number, stamp) for other, number, stamp in _ENTRY.iter_unpack(page) if other == rest]
 
 
-def stamped(pages: Pages, mark: bytes, number: int, stamp: int, worthless: Worthless) -> tuple[Pages, int | None]:
-    """The pages after a mark went through a cache that had come to ``stamp``, and where it stood at the time before."""
-    key, prefix = mark[:PAGE].hex(), mark[PAGE:] + _NUMBER.pack(number)
-    page, now = pages.get(key, b""), _STAMP.pack(stamp % STAMPS)
-    place = _find(page, prefix)
-    if place >= 0:
-        start = place + len(prefix)
-        before: int = _STAMP.unpack_from(page, start)[0]
-        return pages.insert(key, page[:start] + now + page[start + _STAMP.size :]), before
-    if page and len(page) % (SWEPT * _ENTRY.size) == 0:
-        page = _swept(page, worthless)
-    return pages.insert(key, page + prefix + now), None
+def stamped(
+    pages: Pages, marks: Sequence[bytes], number: int, stamp: int, worthless: Worthless
+) -> tuple[Pages, list[int | None]]:
+    """The pages after marks went through a cache that had come to ``stamp``, and where it stood when each last did."""
+    cache, now = _NUMBER.pack(number), _STAMP.pack(stamp % STAMPS)
+    stood: list[int | None] = []
+    for mark in marks:
+        key, prefix = mark[:PAGE].hex(), mark[PAGE:] + cache
+        page = pages.get(key, b"")
+        place = _find(page, prefix)
+        if place >= 0:
+            start = place + len(prefix)
+            stood.append(_STAMP.unpack_from(page, start)[0])
+            page = page[:start] + now + page[start + _STAMP.size :]
+        else:
+            stood.append(None)
+            page = _turned(page, worthless) + prefix + now
+        pages = pages.insert(key, page)
+    return pages, stood
 
 
 def _find(page: bytes, prefix: bytes) -> int:
@@ -61,7 +69,11 @@ def _find(page: bytes, prefix: bytes) -> int:
     return place
 
 
-def _swept(page: bytes, worthless: Worthless) -> bytes:
-    """What is of use of a page."""
-    entries = _ENTRY.iter_unpack(page)
-    return b"".join(_ENTRY.pack(rest, number, stamp) for rest, number, stamp in entries if not worthless(number, stamp))
+def _turned(page: bytes, worthless: Worthless) -> bytes:
+    """The page with its first entries at its end, as far as they are of use."""
+    end, kept = min(LOOKED_AT * _ENTRY.size, len(page)), b""
+    for start in range(0, end, _ENTRY.size):
+        _, number, stamp = _ENTRY.unpack_from(page, start)
+        if not worthless(number, stamp):
+            kept += page[start : start + _ENTRY.size]
+    return page[end:] + kept

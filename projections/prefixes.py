@@ -145,9 +145,9 @@ def _pass(state: Prefixes, task_id: str, event: task.Assigned | Hedged) -> Prefi
     passed = cache.passed + event.tokens - event.cached
     caches = state.caches.insert(event.backend, msgspec.structs.replace(cache, passed=passed))
     state = Prefixes(caches, state.claims, state.pages, state.names, state.gone)
-    pages, claim = state.pages, None
-    for place, mark in zip(PLACES, marks(event.decision.prefix), strict=False):
-        pages, before = stamped(pages, mark, cache.number, passed, state.is_worthless)
+    pages, stood = stamped(state.pages, marks(event.decision.prefix), cache.number, passed, state.is_worthless)
+    claim: Claim | None = None
+    for place, before in zip(PLACES, stood, strict=False):
         if before is not None:
             claim = Claim(event.backend, place * BLOCK, (cache.passed - before) % STAMPS)
     claims = state.claims

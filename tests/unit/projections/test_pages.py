@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.events.prefix import MARK
-from callboard.projections.pages import STAMPS, SWEPT, Pages, has, stamped, stamps
+from callboard.projections.pages import STAMPS, Pages, has, stamped, stamps
 from callboard.projections.projection import Projection, dump, load
 
 # few different bytes, so that entries hold what looks like the beginning of others
@@ -19,7 +19,7 @@ def never(_number: int, _stamp: int) -> bool:
 def filled(*entries: tuple[bytes, int, int]) -> Pages:
     pages = Pages()
     for mark, number, stamp in entries:
-        pages = stamped(pages, mark, number, stamp, never)[0]
+        pages = stamped(pages, [mark], number, stamp, never)[0]
     return pages
 
 
@@ -29,8 +29,8 @@ def test_pages_are_a_map(entries: list[tuple[bytes, int, int]], other: bytes):
     pages, known = Pages(), {}
     for mark, number, stamp in entries:
         before_all = dict(pages.items())
-        changed, before = stamped(pages, mark, number, stamp, never)
-        assert before == known.get((mark, number))
+        changed, before = stamped(pages, [mark], number, stamp, never)
+        assert before[0] == known.get((mark, number))
         assert dict(pages.items()) == before_all
         pages, known[mark, number] = changed, stamp % STAMPS
     for mark in {other, *(mark for mark, _ in known)}:
@@ -39,12 +39,15 @@ def test_pages_are_a_map(entries: list[tuple[bytes, int, int]], other: bytes):
         assert has(pages, mark) == bool(expected)
 
 
-def test_a_page_that_grows_is_swept():
-    """Of what is worthless by then."""
-    mark = bytes(MARK)
-    pages = filled(*((mark, number, number % 2) for number in range(SWEPT)))
-    pages, _ = stamped(pages, mark, SWEPT, 7, lambda _, stamp: stamp == 1)
-    assert dict(stamps(pages, mark)) == {**dict.fromkeys(range(0, SWEPT, 2), 0), SWEPT: 7}
+@given(st.integers(1, 60))
+def test_what_is_worthless_is_dropped_in_passing(useful: int):
+    """So that however many come, not much more is kept than is of use; of that, nothing is lost."""
+    mark, pages = bytes(MARK), Pages()
+    for number in range(500):
+        pages, _ = stamped(pages, [mark], number, number, lambda _, stamp, now=number: now - stamp >= useful)
+        kept = dict(stamps(pages, mark))
+        assert kept.keys() >= set(range(max(number - useful + 1, 0), number + 1))
+        assert len(kept) <= 2 * useful + 2
 
 
 def test_pages_survive_a_snapshot():

@@ -9,7 +9,6 @@ from callboard.events.envelope import Envelope
 from callboard.events.placement import Hedged
 from callboard.events.prefix import BLOCK, MARK
 from callboard.events.task_spec import Decision
-from callboard.projections.pages import SWEPT
 from callboard.projections.prefixes import PREFIXES, REACH, Prefixes, held
 
 PER_TOKEN = 100_000
@@ -70,7 +69,7 @@ def test_marks_are_bounded(monkeypatch):
     for name in range(1, 500):
         state = served(state, name, 3, 0)
         state = served(state, 0, 3, 0)
-        assert sum(map(len, state.pages.values())) // 8 <= 60 + 12 + SWEPT
+        assert sum(map(len, state.pages.values())) // 8 <= 1.5 * 60 + 12
     assert held(state, prompt(0, 3)) == {"a": 3 * BLOCK, "b": 3 * BLOCK}
     assert held(state, prompt(495, 3)) == {"a": 3 * BLOCK}
     assert held(state, prompt(400, 3)) == {}
