@@ -47,18 +47,20 @@ class Bill(Struct, frozen=True):
         return min(max(ratio, PPM // FURTHEST), PPM * FURTHEST)
 
 
-_STACK: Final = Stack()
-
-
 class Bills(Struct, frozen=True, dict=True):
     """Bills by backend."""
 
     by_backend: dict[str, Bill] = {}
 
     @cached_property
+    def stack(self) -> Stack:
+        """Handed on to the states after it."""
+        return Stack()
+
+    @cached_property
     def posteriors(self) -> Posteriors:
         """What is known of the lengths, as of now."""
-        return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()}, _STACK)
+        return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()}, self.stack)
 
     def ratio(self, backend: str) -> int:
         """What a backend bills for what is predicted, in parts per million."""
@@ -89,12 +91,18 @@ def answered(state: Bills, backend: str, features: bytes, output: int, predicted
             calls, before, paid = CALLS // 2, before // 2, paid // 2
         calls, before, paid = calls + 1, before + predicted, paid + billed
     lengths = observe(bill.lengths, features, round(PPM * log(max(output, 1))))
-    return Bills({**state.by_backend, backend: Bill(lengths, calls, before, paid)})
+    return _after(state, {**state.by_backend, backend: Bill(lengths, calls, before, paid)})
 
 
 def without(state: Bills, backend: str) -> Bills:
     """With nothing known of a backend."""
-    return Bills({name: each for name, each in state.by_backend.items() if name != backend})
+    return _after(state, {name: each for name, each in state.by_backend.items() if name != backend})
+
+
+def _after(state: Bills, by_backend: dict[str, Bill]) -> Bills:
+    after = Bills(by_backend)
+    after.__dict__["stack"] = state.stack
+    return after
 
 
 def expenses(state: Bills, features: bytes) -> Mapping[str, Expense]:

@@ -66,9 +66,6 @@ class Evidence(Struct, frozen=True):
 NOTHING_SEEN: Final = Evidence()
 
 
-_STACK: Final = Stack()
-
-
 class Estimate(NamedTuple):
     """The quality to expect and its standard deviation, in parts per million."""
 
@@ -83,9 +80,14 @@ class Quality(Struct, frozen=True, dict=True):
     judged: int = 0
 
     @cached_property
+    def stack(self) -> Stack:
+        """Handed on to the states after it."""
+        return Stack()
+
+    @cached_property
     def posteriors(self) -> Posteriors:
         """What is known of all backends, as of now."""
-        return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()}, _STACK)
+        return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()}, self.stack)
 
     @cached_property
     def doubts(self) -> dict[str, int]:
@@ -101,12 +103,19 @@ def judged(state: Quality, backend: str, features: bytes, expected: int | None, 
     """After the first score of an answer, of which ``expected`` was thought before; None if that says nothing."""
     number = state.judged + 1
     evidence = _observed(state.by_backend.get(backend, NOTHING_SEEN), features, expected, score, number)
-    return Quality({**state.by_backend, backend: evidence}, number)
+    return _after(state, {**state.by_backend, backend: evidence}, number)
 
 
 def without(state: Quality, backend: str) -> Quality:
     """With nothing known of a backend."""
-    return Quality({name: each for name, each in state.by_backend.items() if name != backend}, state.judged)
+    kept = {name: each for name, each in state.by_backend.items() if name != backend}
+    return _after(state, kept, state.judged)
+
+
+def _after(state: Quality, by_backend: dict[str, Evidence], judged: int) -> Quality:
+    after = Quality(by_backend, judged)
+    after.__dict__["stack"] = state.stack
+    return after
 
 
 def judged_again(state: Quality, backend: str, features: bytes, changes: int, before: int, score: int) -> Quality:
@@ -119,7 +128,7 @@ def judged_again(state: Quality, backend: str, features: bytes, changes: int, be
         return state
     regression = amend(evidence.regression, features, before, score)
     evidence = replace(evidence, regression=regression, total=evidence.total + score - before)
-    return Quality({**state.by_backend, backend: evidence}, state.judged)
+    return _after(state, {**state.by_backend, backend: evidence}, state.judged)
 
 
 def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dict[str, Estimate]:

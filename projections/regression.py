@@ -6,7 +6,6 @@ known, and count when it is full: so solving again is seldom needed, and an esti
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
@@ -81,17 +80,16 @@ class Regression(Struct, frozen=True):
 class Stack:
     """Room for the solutions of several regressions side by side, so that all are asked in one multiplication.
 
-    It belongs to no state: what is in it is written again wherever it is not what is asked for, one row for each
-    regression that knows more than the last time.
+    It is handed on from state to state, and is no part of any: it is written again wherever it does not hold what is
+    asked for, one row for each regression that knows more than the last time.
     """
 
     def __init__(self) -> None:
-        self.lock = Lock()
         self._rows: dict[str, Sums] = {}
         self._solutions: Solution | None = None
 
     def holding(self, rows: dict[str, Sums]) -> Solution:
-        """The solutions of these, each part stacked in their order; to be used while the lock is held."""
+        """The solutions of these, each part stacked in their order, until others are asked for."""
         before, solutions = self._rows, self._solutions
         if solutions is None or before.keys() != rows.keys() or _size(before) != _size(rows):
             solutions = _stacked([sums.solution for sums in rows.values()])
@@ -117,7 +115,7 @@ def _stacked(solutions: Sequence[Solution]) -> Solution:
 
 
 class Posteriors:
-    """Several regressions at once, by name, in a ``stack`` that may be shared with those before and after them."""
+    """Several regressions at once, by name, in a ``stack`` that those before and after them use too."""
 
     def __init__(self, regressions: Mapping[str, Regression], stack: Stack) -> None:
         self._regressions = regressions
@@ -132,9 +130,8 @@ class Posteriors:
         if not rows:
             return None
         x = _vectors([features])[0] / FEATURE_SCALE
-        with self._stack.lock:
-            learned, lift, covariance = self._stack.holding(rows)
-            return Guesses(list(rows), learned @ x, lift @ x, (covariance @ x.astype(np.float32)) @ x)
+        learned, lift, covariance = self._stack.holding(rows)
+        return Guesses(list(rows), learned @ x, lift @ x, (covariance @ x.astype(np.float32)) @ x)
 
     def over(self, features: Sequence[bytes]) -> "tuple[list[str], np.ndarray, np.ndarray]":
         """What each regression expects for many tasks: the names, then by task and name what `Guesses` calls so."""
@@ -144,9 +141,8 @@ class Posteriors:
         if not rows:
             return [], np.empty((len(features), 0)), np.empty((len(features), 0))
         x = _vectors(features) / FEATURE_SCALE
-        with self._stack.lock:
-            learned, lift, _ = self._stack.holding(rows)
-            return list(rows), x @ learned.T, x @ lift.T
+        learned, lift, _ = self._stack.holding(rows)
+        return list(rows), x @ learned.T, x @ lift.T
 
     def _fitting(self, features: bytes) -> dict[str, Sums]:
         """In one order on every machine, since the last bits of a sum may depend on it."""
