@@ -100,7 +100,7 @@ class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
 
     ``propensity`` is the probability of this choice, in parts per million. ``features`` is what the task looked like to
     what the router learns: signed bytes, in hundredths; ``input`` are its prompt's tokens, ``prefix`` the marks of its
-    prompt's beginnings.
+    prompt's beginnings, ``output`` the most tokens that its answer may have, 0 if it may have any number.
 
     A paced decision has a ``pace``, the micro-dollars that a task may cost on average, and says what a micro-dollar
     counted for (``money``, in parts per million), and whether that was ``solved`` for anew.
@@ -118,6 +118,7 @@ class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
     money: int = 1_000_000
     solved: bool = False
     prefix: bytes = b""
+    output: int = 0
 
 
 def candidate_of(decision: Decision, backend: str) -> Candidate | None:

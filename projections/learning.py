@@ -207,4 +207,4 @@ def _holds(state: Learning, choice: Choice) -> bool:
     return now.changes == choice.changes and now.judged <= OUTGROWN * (choice.judged + FIRST)
 
 
-LEARNING: Final = Projection("learning", 2, Learning, apply)
+LEARNING: Final = Projection("learning", 3, Learning, apply)

@@ -29,19 +29,21 @@ DEBT: Final = 1_000
 class Situation(Struct, frozen=True):
     """A task decided on: what it looked like, its prompt's tokens, and who could have done it at what latency.
 
-    ``latencies`` are those of ``backends`` in ns, in 64 bits each, the lowest byte first.
+    Its answer may have ``output`` tokens at most, any number if that is 0. ``latencies`` are those of ``backends`` in
+    ns, in 64 bits each, the lowest byte first.
     """
 
     features: bytes
     input: int
+    output: int
     backends: tuple[str, ...]
     latencies: bytes
 
     @classmethod
-    def of(cls, features: bytes, tokens: int, latencies: Mapping[str, int]) -> "Situation":
+    def of(cls, features: bytes, tokens: int, output: int, latencies: Mapping[str, int]) -> "Situation":
         """A task that the backends in ``latencies`` could do."""
         packed = struct.pack(f"<{len(latencies)}q", *latencies.values())
-        return cls(features, tokens, tuple(latencies), packed)
+        return cls(features, tokens, output, tuple(latencies), packed)
 
 
 class Pace(Struct, frozen=True):
@@ -67,7 +69,7 @@ def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
     decision = event.decision
     able = {each.backend: each.latency for each in decision.candidates if each.excluded is None}
     kept = max(min(WINDOW, CELLS // max(len(able), 1)), 1)
-    situation = Situation.of(decision.features, decision.input, able)
+    situation = Situation.of(decision.features, decision.input, decision.output, able)
     if pace.situations and pace.situations[-1].backends == situation.backends:
         situation = replace(situation, backends=pace.situations[-1].backends)  # kept once, not by task
     due = decision.pace if event.attempt == 1 else 0

@@ -152,7 +152,8 @@ def _assign(
     assert spec is not None
     fresh = tuple(option for option in found.options if not option.failed) if task.failure else ()
     options, crowded = _spread(task, fresh or found.options)
-    pace, money, solved = _money(policy, view, options, looks, found.input)
+    size = found.input, spec.max_tokens or 0
+    pace, money, solved = _money(policy, view, options, looks, size)
 
     def shares(among: Sequence[Option]) -> Sequence[int]:
         return [option.capacity for option in among] if crowded else policy.shares(spec, among, money / PPM)
@@ -173,6 +174,7 @@ def _assign(
         money=money,
         solved=solved,
         prefix=prefix,
+        output=spec.max_tokens or 0,
     )
     return Assigned(
         backend=winner.backend,
@@ -186,14 +188,16 @@ def _assign(
     )
 
 
-def _money(policy: Policy, view: View, options: Sequence[Option], looks: bytes, length: int) -> tuple[int, int, bool]:
+def _money(
+    policy: Policy, view: View, options: Sequence[Option], looks: bytes, size: tuple[int, int]
+) -> tuple[int, int, bool]:
     """The policy's pace, what a micro-dollar counts for so that it is kept, and whether that was worked out anew."""
     if not isinstance(policy, Paced) or not policy.pace:
         return 0, PPM, False
     pace = view.learning.pace
     if not pace.is_due:
         return policy.pace, pace.money, False
-    newest = Situation.of(looks, length, {option.backend: option.latency for option in options})
+    newest = Situation.of(looks, *size, {option.backend: option.latency for option in options})
     spreads = {option.backend: option.spread for option in options}
     return policy.pace, policy.money(Market(view.backends, _priors(view), view.learning, newest, spreads)), True
 

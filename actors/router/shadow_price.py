@@ -86,7 +86,8 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
     gain = gain * quality - _latencies(situations, columns) * second
 
     lengths = _expected(learning.bills.posteriors, features, columns, length_unseen)
-    output = np.exp(np.minimum(lengths / PPM, LONGEST))
+    most = np.array([situation.output or np.inf for situation in situations])
+    output = np.minimum(np.exp(np.minimum(lengths / PPM, LONGEST)), most[:, None])
     prices = [market.backends[name].price for name in names]
     inputs = np.array([situation.input for situation in situations], float)
     ratios = [learning.bills.ratio(name) / PPM for name in names]

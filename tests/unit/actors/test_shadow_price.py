@@ -40,8 +40,10 @@ def market(
     return Market(backends, priors, learning, situations[-1], dict.fromkeys(prices, spread))
 
 
-def task(tokens: int = 100, backends: tuple[str, ...] = NAMES, features: tuple[int, ...] = X) -> Situation:
-    return Situation.of(bytes(features), tokens, dict.fromkeys(backends, 0))
+def task(
+    tokens: int = 100, backends: tuple[str, ...] = NAMES, features: tuple[int, ...] = X, most: int = 0
+) -> Situation:
+    return Situation.of(bytes(features), tokens, most, dict.fromkeys(backends, 0))
 
 
 def priced(**per_token: int) -> dict[str, Price]:
@@ -127,6 +129,12 @@ def test_a_balance_is_spent_or_saved_within_the_horizon():
         level = market(priced(a=1, b=2, c=3, d=9), rows)
         moved = shadow_price(level, 1000 + balance // HORIZON, **VALUE)
         assert shadow_price(with_balance, 1000, **VALUE) == moved != shadow_price(level, 1000, **VALUE)
+
+
+def test_no_answer_is_taken_to_be_longer_than_it_may_be():
+    """What a task allows bounds what it would cost."""
+    found = market(priced(a=1, b=4), [task(100, ("a", "b"), most=20), task(100, ("a", "b"), most=5000)])
+    assert costs(found, 0).round().tolist() == [4 * (100 + 20), 4 * (100 + USUAL_OUTPUT)]
 
 
 def test_who_could_not_do_a_task_is_never_chosen_for_it():

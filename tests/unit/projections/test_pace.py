@@ -91,7 +91,7 @@ def test_the_newest_situations_are_kept_up_to_the_bounds(drawn):
             assert len(state.situations) <= max(min(10, 40 // able), 1)
             newest = state.situations[-1]
             assert newest.input == number
-            assert newest == Situation.of(packed((1,)), number, {f"b{n}": n for n in range(able)})
+            assert newest == Situation.of(packed((1,)), number, 7, {f"b{n}": n for n in range(able)})
             inputs = [situation.input for situation in state.situations]
             assert inputs == list(range(number - len(inputs) + 1, number + 1))
     finally:
@@ -145,5 +145,5 @@ def decided(number: int, able: int, unable: int) -> task.Assigned:
     candidates = [Candidate(f"b{n}", 1, n) for n in range(able)]
     candidates += [Candidate(f"x{n}", excluded="is draining") for n in range(unable)]
     return task.Assigned(
-        "b0", 1, 9, Decision("p", "r", 0, tuple(candidates), features=packed((1,)), input=number, pace=9)
+        "b0", 1, 9, Decision("p", "r", 0, tuple(candidates), features=packed((1,)), input=number, pace=9, output=7)
     )
