@@ -70,6 +70,9 @@ class TaskSpec(Struct, frozen=True, gc=False, omit_defaults=True):
 FEATURE_SCALE: Final = 100
 """What stands for 1 in a decision's features."""
 
+SHAPE_FEATURES: Final = 6
+"""The last of a decision's features: what tells of a text as a whole, like its length."""
+
 
 def newest_text(spec: TaskSpec) -> str | None:
     """What is asked: the input's text, or its last message's; None when it lies in the blob store."""

@@ -33,7 +33,8 @@ class Choice(Struct, frozen=True):
 
     ``predicted`` is what length and price alone said it would cost, ``booked`` what the balance still counts for it,
     None if it was not paced. ``score`` is the newest of its answer. Of its backend then are kept how many answers were
-    ``judged`` since its last change, its ``changes`` (once the answer is judged, those then), and its ``model``.
+    ``judged`` since its last change, their ``usual`` score, its ``changes`` (once the answer is judged, those then),
+    and its ``model``.
     """
 
     backend: str
@@ -43,6 +44,7 @@ class Choice(Struct, frozen=True):
     booked: int | None = None
     score: int | None = None
     judged: int = 0
+    usual: int | None = None
     changes: int = 0
     model: str = ""
 
@@ -147,7 +149,14 @@ def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, 
     predicted = cost * PPM // state.bills.ratio(backend)
     seen, model = state.quality.by_backend.get(backend, NOTHING_SEEN), state.models.get(backend, "")
     choice = Choice(
-        backend, decision.features, predicted, expected, judged=seen.judged, changes=seen.changes, model=model
+        backend=backend,
+        features=decision.features,
+        predicted=predicted,
+        quality=expected,
+        judged=seen.judged,
+        usual=seen.mean if seen.judged else None,
+        changes=seen.changes,
+        model=model,
     )
     return choice, cost
 
@@ -191,11 +200,11 @@ def _evaluated(state: Learning, task_id: str, event: task.Evaluated | Declined) 
     key, choice = found
     if choice.score is None:
         expected = choice.quality if _holds(state, choice) else None
-        known = quality.judged(state.quality, choice.backend, choice.features, expected, event.score)
+        known = quality.judged(state.quality, choice.backend, choice.features, expected, choice.usual, event.score)
         choice = replace(choice, changes=known.by_backend[choice.backend].changes)
     else:
         known = quality.judged_again(
-            state.quality, choice.backend, choice.features, choice.changes, choice.score, event.score
+            state.quality, choice.backend, choice.features, choice.changes, choice.usual, choice.score, event.score
         )
     choices = state.choices.insert(key, replace(choice, score=event.score), KEPT)
     return replace(state, quality=known, choices=choices)
@@ -207,4 +216,4 @@ def _holds(state: Learning, choice: Choice) -> bool:
     return now.changes == choice.changes and now.judged <= OUTGROWN * (choice.judged + FIRST)
 
 
-LEARNING: Final = Projection("learning", 3, Learning, apply)
+LEARNING: Final = Projection("learning", 4, Learning, apply)

@@ -21,6 +21,9 @@ CELLS: Final = 6_000
 EVERY: Final = 8
 """The shadow price is worked out anew with every eighth decision, and with the next after offers changed."""
 
+RESERVE: Final = 100
+"""Such a part of the pace is not spent: it is a bound, and spending strays to both sides of what it aims at."""
+
 CREDIT: Final = 25
 DEBT: Final = 1_000
 """Bounds of the balance, as so many tasks at the pace: what was saved long ago is not spent at once."""
@@ -72,7 +75,7 @@ def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
     situation = Situation.of(decision.features, decision.input, decision.output, able)
     if pace.situations and pace.situations[-1].backends == situation.backends:
         situation = replace(situation, backends=pace.situations[-1].backends)  # kept once, not by task
-    due = decision.pace if event.attempt == 1 else 0
+    due = decision.pace - decision.pace // RESERVE if event.attempt == 1 else 0
     return Pace(
         situations=(*pace.situations, situation)[-kept:],
         balance=_bounded(pace.balance + due + returned - cost, decision.pace),

@@ -33,7 +33,7 @@ KEPT_AFTER_CHANGE: Final = 8
 MISSES: Final = 64
 """Over about how many scores the usual miss is averaged."""
 
-KIND_DOUBT: Final = 40_000
+KIND_DOUBT: Final = 20_000
 """How much better or worse a backend is taken to be at one kind of task, unseen: a standard deviation in ppm."""
 
 WANDERING: Final = 1_000
@@ -74,10 +74,15 @@ class Estimate(NamedTuple):
 
 
 class Quality(Struct, frozen=True, dict=True):
-    """Evidence by backend, and how many answers of all backends were judged."""
+    """Evidence by backend, and how many answers of all backends were judged.
+
+    ``common`` is learned of all of them: by how much a score was higher than is usual for its backend. What makes a
+    task hard for one makes it hard for most, so it says what to expect of a backend that has seen little of the kind.
+    """
 
     by_backend: dict[str, Evidence] = {}
     judged: int = 0
+    common: Regression = Regression()
 
     @cached_property
     def stack(self) -> Stack:
@@ -87,7 +92,9 @@ class Quality(Struct, frozen=True, dict=True):
     @cached_property
     def posteriors(self) -> Posteriors:
         """What is known of all backends, as of now."""
-        return Posteriors({name: evidence.regression for name, evidence in self.by_backend.items()}, self.stack)
+        return Posteriors(
+            {name: evidence.regression for name, evidence in self.by_backend.items()}, self.stack, self.common
+        )
 
     @cached_property
     def doubts(self) -> dict[str, int]:
@@ -99,26 +106,29 @@ class Quality(Struct, frozen=True, dict=True):
         return doubts
 
 
-def judged(state: Quality, backend: str, features: bytes, expected: int | None, score: int) -> Quality:
-    """After the first score of an answer, of which ``expected`` was thought before; None if that says nothing."""
+def judged(
+    state: Quality, backend: str, features: bytes, expected: int | None, usual: int | None, score: int
+) -> Quality:
+    """After the first score of an answer.
+
+    ``expected`` was thought of it before, None if that says nothing; ``usual`` was the mean of its backend's scores
+    when it was chosen, None if there was none.
+    """
     number = state.judged + 1
     evidence = _observed(state.by_backend.get(backend, NOTHING_SEEN), features, expected, score, number)
-    return _after(state, {**state.by_backend, backend: evidence}, number)
+    common = state.common if usual is None else observe(state.common, features, score - usual)
+    return _after(state, {**state.by_backend, backend: evidence}, number, common)
 
 
 def without(state: Quality, backend: str) -> Quality:
     """With nothing known of a backend."""
     kept = {name: each for name, each in state.by_backend.items() if name != backend}
-    return _after(state, kept, state.judged)
+    return _after(state, kept, state.judged, state.common)
 
 
-def _after(state: Quality, by_backend: dict[str, Evidence], judged: int) -> Quality:
-    after = Quality(by_backend, judged)
-    after.__dict__["stack"] = state.stack
-    return after
-
-
-def judged_again(state: Quality, backend: str, features: bytes, changes: int, before: int, score: int) -> Quality:
+def judged_again(
+    state: Quality, backend: str, features: bytes, changes: int, usual: int | None, before: int, score: int
+) -> Quality:
     """After a changed mind about an answer; ``changes`` is how often its backend had changed when it was judged.
 
     What was learned before a change is no longer there to be amended.
@@ -126,9 +136,18 @@ def judged_again(state: Quality, backend: str, features: bytes, changes: int, be
     evidence = state.by_backend.get(backend)
     if evidence is None or evidence.changes != changes or not evidence.regression.fits(features):
         return state
+    common = state.common
+    if usual is not None and common.fits(features):
+        common = amend(common, features, before - usual, score - usual)
     regression = amend(evidence.regression, features, before, score)
     evidence = replace(evidence, regression=regression, total=evidence.total + score - before)
-    return _after(state, {**state.by_backend, backend: evidence}, state.judged)
+    return _after(state, {**state.by_backend, backend: evidence}, state.judged, common)
+
+
+def _after(state: Quality, by_backend: dict[str, Evidence], judged: int, common: Regression) -> Quality:
+    after = Quality(by_backend, judged, common)
+    after.__dict__["stack"] = state.stack
+    return after
 
 
 def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dict[str, Estimate]:

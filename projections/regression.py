@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 
-from callboard.events.task_spec import FEATURE_SCALE
+from callboard.events.task_spec import FEATURE_SCALE, SHAPE_FEATURES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,11 @@ MOST: Final = 16_384
 """At so many observations the sums are halved: what was long ago fades, and a sum of products fits 32 bits."""
 
 CERTAINTY: Final = 20.0
-"""How many observations it takes to move a weight half-way from what holds for tasks of any kind."""
+SHAPE_CERTAINTY: Final = 2.0
+"""How many observations it takes to move a weight half-way from what holds for tasks of any kind.
+
+More for a word or a tag, of which there are many and each says little, than for the shape of a text.
+"""
 
 
 class Solution(NamedTuple):
@@ -60,9 +64,15 @@ class Sums(Struct, frozen=True, dict=True):
         gram, moment = _arrays(self)
         size = len(moment)
         precision = gram / (FEATURE_SCALE * FEATURE_SCALE)
-        precision[np.diag_indices(size)] += [1.0, *([CERTAINTY] * (size - 1))]
+        precision[np.diag_indices(size)] += certainties(size)
         covariance = np.linalg.inv(precision)
         return Solution(covariance @ (moment / FEATURE_SCALE), covariance[:, 0], covariance)
+
+
+def certainties(size: int) -> list[float]:
+    """The prior's precision by feature; the first stands for 1, and the prior counts as one observation of it."""
+    shape = min(SHAPE_FEATURES, size - 1)
+    return [1.0, *([CERTAINTY] * (size - 1 - shape)), *([SHAPE_CERTAINTY] * shape)]
 
 
 class Regression(Struct, frozen=True):
@@ -115,11 +125,16 @@ def _stacked(solutions: Sequence[Solution]) -> Solution:
 
 
 class Posteriors:
-    """Several regressions at once, by name, in a ``stack`` that those before and after them use too."""
+    """Several regressions at once, by name, in a ``stack`` that those before and after them use too.
 
-    def __init__(self, regressions: Mapping[str, Regression], stack: Stack) -> None:
+    ``common`` is a regression on the same features, of what holds for all of them: its weights, but for the first, are
+    what each one's are taken to be as long as little was observed.
+    """
+
+    def __init__(self, regressions: Mapping[str, Regression], stack: Stack, common: Regression | None = None) -> None:
         self._regressions = regressions
         self._stack = stack
+        self._common = common
         self._by_size: dict[int, dict[str, Sums]] = {}
 
     def at(self, features: bytes) -> Guesses | None:
@@ -131,7 +146,8 @@ class Posteriors:
             return None
         x = _vectors([features])[0] / FEATURE_SCALE
         learned, lift, covariance = self._stack.holding(rows)
-        return Guesses(list(rows), learned @ x, lift @ x, (covariance @ x.astype(np.float32)) @ x)
+        spread = covariance @ x.astype(np.float32)
+        return Guesses(list(rows), learned @ x + spread @ self._pull(features), lift @ x, spread @ x)
 
     def over(self, features: Sequence[bytes]) -> "tuple[list[str], np.ndarray, np.ndarray]":
         """What each regression expects for many tasks: the names, then by task and name what `Guesses` calls so."""
@@ -141,8 +157,19 @@ class Posteriors:
         if not rows:
             return [], np.empty((len(features), 0)), np.empty((len(features), 0))
         x = _vectors(features) / FEATURE_SCALE
-        learned, lift, _ = self._stack.holding(rows)
-        return list(rows), x @ learned.T, x @ lift.T
+        learned, lift, covariance = self._stack.holding(rows)
+        pulled = learned + covariance @ self._pull(features[0]).astype(np.float32)
+        return list(rows), x @ pulled.T, x @ lift.T
+
+    def _pull(self, features: bytes) -> "np.ndarray":
+        """How strongly the prior draws each weight, and whereto: its precision times its mean."""
+        import numpy as np  # noqa: PLC0415
+
+        if self._common is None or not self._common.fits(features):
+            return np.zeros(len(features))
+        pull: np.ndarray = np.array(certainties(len(features))) * self._common.sums.solution.learned
+        pull[0] = 0.0
+        return pull
 
     def _fitting(self, features: bytes) -> dict[str, Sums]:
         """In one order on every machine, since the last bits of a sum may depend on it."""

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
-from callboard.events.task_spec import FEATURE_SCALE, TaskSpec, newest_text
+from callboard.events.task_spec import FEATURE_SCALE, SHAPE_FEATURES, TaskSpec, newest_text
 
 WORDS: Final = 64
 TAGS: Final = 16
-SHAPE: Final = 6
-SIZE: Final = 1 + WORDS + TAGS + SHAPE
+SIZE: Final = 1 + WORDS + TAGS + SHAPE_FEATURES
 LONGEST: Final = 2000
 """Characters of the text that are looked at."""
 

@@ -16,7 +16,7 @@ from callboard.events.money import Price
 from callboard.events.task_spec import Candidate, Decision
 from callboard.projections import pace
 from callboard.projections.learning import LEARNING
-from callboard.projections.pace import CREDIT, DEBT, EVERY, Pace, Situation
+from callboard.projections.pace import CREDIT, DEBT, EVERY, RESERVE, Pace, Situation
 
 DUE = 1_000_000
 TASKS = 6
@@ -56,7 +56,7 @@ def test_the_balance_is_what_was_due_less_what_was_paid_and_is_booked(drawn):
             if what.startswith("assigned"):
                 attempts[number] += 1
                 paced = what == "assigned"
-                due += DUE if paced and attempts[number] == 1 else 0
+                due += DUE - DUE // RESERVE if paced and attempts[number] == 1 else 0
                 booked[number] = cost if paced else None
                 event = assigned(f"{number}", attempt=attempts[number], cost=cost, pace=DUE if paced else 0)
             elif what in ENDS:

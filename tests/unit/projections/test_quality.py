@@ -31,7 +31,7 @@ def after(state: Quality, said, backend: str = "a") -> Quality:
     """After scores, each compared with what is expected at that time."""
     for score in said:
         expected = estimates(state, X, {backend: 750_000})[backend].mean
-        state = judged(state, backend, X, expected, int(score))
+        state = judged(state, backend, X, expected, None, int(score))
     return state
 
 
@@ -72,7 +72,7 @@ def test_an_estimate_stays_within_what_a_score_can_be():
     """However features are extrapolated."""
     most, least, state = bytes([100, 127]), bytes([100, 128]), Quality()
     for _ in range(200):
-        state = judged(judged(state, "a", bytes([100, 40]), None, PERFECT), "a", bytes([100, 216]), None, 0)
+        state = judged(judged(state, "a", bytes([100, 40]), None, None, PERFECT), "a", bytes([100, 216]), None, None, 0)
     assert estimates(state, most, PRIORS)["a"].mean == PERFECT
     assert estimates(state, least, PRIORS)["a"].mean == 0
 
@@ -92,9 +92,9 @@ def test_a_changed_mind_about_every_answer_leaves_the_estimates_of_the_new_score
     """Without a change of the backend between, estimates and mean are those of the last scores alone."""
     state, clean = Quality(), Quality()
     for first, second in pairs:
-        state = judged(state, "a", X, first, first)
-        state = judged_again(state, "a", X, 0, first, second)
-        clean = judged(clean, "a", X, second, second)
+        state = judged(state, "a", X, first, 500_000, first)
+        state = judged_again(state, "a", X, 0, 500_000, first, second)
+        clean = judged(clean, "a", X, second, 500_000, second)
     assert estimates(state, X, PRIORS) == estimates(clean, X, PRIORS)
     assert state.by_backend["a"].mean == clean.by_backend["a"].mean
     assert state.judged == clean.judged
@@ -157,8 +157,8 @@ def test_a_changed_mind_about_an_answer_before_a_change_is_too_late():
     state = after(Quality(), [PERFECT] * 200)
     while not state.by_backend["a"].changes:
         state = after(state, [0])
-    assert judged_again(state, "a", X, 0, PERFECT, 0) == state
-    amended = judged_again(state, "a", X, 1, 0, 300_000)
+    assert judged_again(state, "a", X, 0, None, PERFECT, 0) == state
+    amended = judged_again(state, "a", X, 1, None, 0, 300_000)
     assert amended.by_backend["a"].mean == 300_000
 
 
@@ -167,3 +167,23 @@ def test_the_usual_miss_follows_the_misses():
     assert quality.Evidence().miss == USUAL_MISS**2
     state = after(Quality(), graded(1, 0.6, 600))
     assert isqrt(state.by_backend["a"].miss) == pytest.approx(150_000, rel=0.25)
+
+
+def test_what_is_hard_for_others_is_expected_to_be_hard():
+    """A backend that was seen at easy tasks alone is taken to be worse at what others do worse, if not as much."""
+    easy, hard, state = bytes([100, 100, 0]), bytes([100, 0, 100]), Quality()
+    for _ in range(100):
+        state = judged(judged(state, "a", easy, None, 600_000, 900_000), "a", hard, None, 600_000, 300_000)
+    for _ in range(10):
+        state = judged(state, "b", easy, None, 900_000, 900_000)
+    at_easy, at_hard = (
+        estimates(state, easy, {"b": 750_000})["b"].mean,
+        estimates(state, hard, {"b": 750_000})["b"].mean,
+    )
+    assert estimates(state, hard, PRIORS)["a"].mean < at_hard < at_easy - 100_000
+
+
+def test_nothing_is_held_against_a_backend_that_nobody_was_compared_with():
+    """Without a usual score there is nothing in common."""
+    state = judged(Quality(), "a", X, None, None, 0)
+    assert state.common == Quality().common

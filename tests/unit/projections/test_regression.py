@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from callboard.projections import regression
 from callboard.projections.regression import (
     BATCH,
-    CERTAINTY,
     PART,
     Posteriors,
     Regression,
     Stack,
     amend,
+    certainties,
     forget,
     observe,
 )
@@ -34,7 +34,7 @@ def expected(observed, x: tuple[int, ...]) -> tuple[float, float]:
     """Mean and variance by the textbook: ridge regression towards the prior, which counts as one observation."""
     seen = np.array([x for x, _ in observed]) / 100
     values = np.array([value for _, value in observed], float)
-    precision = seen.T @ seen + np.diag([1.0, *([CERTAINTY] * (len(x) - 1))])
+    precision = seen.T @ seen + np.diag(certainties(len(x)))
     prior = np.array([float(PRIOR), *([0.0] * (len(x) - 1))])
     asked = np.array(x) / 100
     return np.linalg.solve(precision, seen.T @ values + prior) @ asked, asked @ np.linalg.solve(precision, asked)
