@@ -10,6 +10,7 @@ from callboard.events import task
 from callboard.events.backend import Priced, Registered
 from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope
+from callboard.events.money import Price
 from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
 from callboard.events.task_spec import Decision, candidate_of
@@ -49,14 +50,24 @@ class Choice(Struct, frozen=True):
     model: str = ""
 
 
+class Offer(Struct, frozen=True):
+    """What a backend has announced: its model, and the price of it."""
+
+    model: str
+    price: Price | None = None
+
+
+UNKNOWN: Final = Offer("")
+
+
 class Learning(Struct, frozen=True):
-    """What was learned, the newest assignments by task, and the model that each backend runs."""
+    """What was learned, the newest assignments by task, and what each backend has on offer."""
 
     quality: Quality = Quality()
     bills: Bills = Bills()
     pace: Pace = Pace()
     choices: Recent[Choice] = Recent()
-    models: Map[str] = Map()
+    offers: Map[Offer] = Map()
 
 
 class Expected(NamedTuple):
@@ -81,9 +92,9 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
         case Hedged():
             return _hedged(state, envelope.entity, event)
         case Registered():
-            return _offered(_registered(state, envelope.entity, event.spec.model))
+            return _registered(state, envelope.entity, event.spec.model)
         case Priced():
-            return _offered(state)
+            return _priced(state, envelope.entity, event.price)
         case task.Completed(booked=True):
             return state
         case task.Completed() | Answered():
@@ -104,20 +115,26 @@ def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) ->
     return {name: Expected(*qualities[name], *expenses.get(name, NOTHING_KNOWN)) for name in priors}
 
 
-def _offered(state: Learning) -> Learning:
-    """After something is on offer that was not, or at another price: what was saved before is not spent at these."""
-    return replace(state, pace=replace(state.pace, balance=min(state.pace.balance, 0), since=EVERY))
-
-
 def _registered(state: Learning, backend: str, model: str) -> Learning:
     """What was learned of a backend is told by the model it runs: another one begins anew."""
-    before = state.models.get(backend)
-    if before == model:
+    before = state.offers.get(backend)
+    if before is not None and before.model == model:
         return state
-    state = replace(state, models=state.models.insert(backend, model))
+    state = _offered(state, backend, Offer(model))
     if before is None:
         return state
     return replace(state, quality=quality.without(state.quality, backend), bills=bill.without(state.bills, backend))
+
+
+def _priced(state: Learning, backend: str, price: Price) -> Learning:
+    before = state.offers.get(backend, UNKNOWN)
+    return state if before.price == price else _offered(state, backend, Offer(before.model, price))
+
+
+def _offered(state: Learning, backend: str, offer: Offer) -> Learning:
+    """Something is on offer that was not, or at another price: what was saved before is not spent at these."""
+    due = replace(state.pace, balance=min(state.pace.balance, 0), since=EVERY)
+    return replace(state, offers=state.offers.insert(backend, offer), pace=due)
 
 
 def _assigned(state: Learning, task_id: str, event: task.Assigned) -> Learning:
@@ -147,7 +164,7 @@ def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, 
     chosen = candidate_of(decision, backend)
     cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
     predicted = cost * PPM // state.bills.ratio(backend)
-    seen, model = state.quality.by_backend.get(backend, NOTHING_SEEN), state.models.get(backend, "")
+    seen, model = state.quality.by_backend.get(backend, NOTHING_SEEN), state.offers.get(backend, UNKNOWN).model
     choice = Choice(
         backend=backend,
         features=decision.features,
@@ -170,7 +187,11 @@ def _of(state: Learning, task_id: str, backend: str) -> tuple[str, Choice] | Non
     """The choice of this backend for a task, and where it is kept, if it still runs the same model."""
     for key in (task_id, _second(task_id)):
         choice = state.choices.get(key)
-        if choice is not None and choice.backend == backend and choice.model == state.models.get(backend, ""):
+        if (
+            choice is not None
+            and choice.backend == backend
+            and choice.model == state.offers.get(backend, UNKNOWN).model
+        ):
             return key, choice
     return None
 

@@ -21,12 +21,18 @@ CELLS: Final = 6_000
 EVERY: Final = 8
 """The shadow price is worked out anew with every eighth decision, and with the next after offers changed."""
 
-RESERVE: Final = 100
-"""Such a part of the pace is not spent: it is a bound, and spending strays to both sides of what it aims at."""
-
 CREDIT: Final = 25
+CALLS: Final = 3
+"""So many tasks at the pace, or so many of the dearest calls of late, are the most that is saved up.
+
+What was saved long ago is not spent at once; but a call that costs as much as twenty tasks has to be saved for.
+"""
+
+FADING: Final = 400
+"""By such a part the dearest call of late fades with each decision."""
+
 DEBT: Final = 1_000
-"""Bounds of the balance, as so many tasks at the pace: what was saved long ago is not spent at once."""
+"""So many tasks at the pace are the most that is owed."""
 
 
 class Situation(Struct, frozen=True):
@@ -53,13 +59,15 @@ class Pace(Struct, frozen=True):
     """The newest paced tasks, and how spending stands.
 
     ``balance`` is what should have been spent and was not, in micro-dollars. ``money`` is the shadow price of a
-    micro-dollar in parts per million, as of the decision that last worked it out, ``since`` decisions ago.
+    micro-dollar in parts per million, as of the decision that last worked it out, ``since`` decisions ago. ``dearest``
+    is the cost of the dearest call of late, in micro-dollars.
     """
 
     situations: tuple[Situation, ...] = ()
     balance: int = 0
     money: int = PPM
     since: int = EVERY
+    dearest: int = 0
 
     @property
     def is_due(self) -> bool:
@@ -75,19 +83,18 @@ def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
     situation = Situation.of(decision.features, decision.input, decision.output, able)
     if pace.situations and pace.situations[-1].backends == situation.backends:
         situation = replace(situation, backends=pace.situations[-1].backends)  # kept once, not by task
-    due = decision.pace - decision.pace // RESERVE if event.attempt == 1 else 0
+    due = decision.pace if event.attempt == 1 else 0
+    dearest = max(cost, pace.dearest - pace.dearest // FADING)
+    most = max(CREDIT * decision.pace, CALLS * dearest)
     return Pace(
         situations=(*pace.situations, situation)[-kept:],
-        balance=_bounded(pace.balance + due + returned - cost, decision.pace),
+        balance=min(max(pace.balance + due + returned - cost, -DEBT * decision.pace), most),
         money=decision.money,
         since=1 if decision.solved else pace.since + 1,
+        dearest=dearest,
     )
 
 
 def settled(pace: Pace, booked: int, cost: int) -> Pace:
     """After ``cost`` was paid for what had been ``booked``."""
-    return Pace(pace.situations, pace.balance + booked - cost, pace.money, pace.since)
-
-
-def _bounded(balance: int, pace: int) -> int:
-    return min(max(balance, -DEBT * pace), CREDIT * pace)
+    return replace(pace, balance=pace.balance + booked - cost)

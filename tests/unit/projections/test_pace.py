@@ -16,7 +16,7 @@ from callboard.events.money import Price
 from callboard.events.task_spec import Candidate, Decision
 from callboard.projections import pace
 from callboard.projections.learning import LEARNING
-from callboard.projections.pace import CREDIT, DEBT, EVERY, RESERVE, Pace, Situation
+from callboard.projections.pace import CALLS, CREDIT, DEBT, EVERY, Pace, Situation
 
 DUE = 1_000_000
 TASKS = 6
@@ -56,7 +56,7 @@ def test_the_balance_is_what_was_due_less_what_was_paid_and_is_booked(drawn):
             if what.startswith("assigned"):
                 attempts[number] += 1
                 paced = what == "assigned"
-                due += DUE - DUE // RESERVE if paced and attempts[number] == 1 else 0
+                due += DUE if paced and attempts[number] == 1 else 0
                 booked[number] = cost if paced else None
                 event = assigned(f"{number}", attempt=attempts[number], cost=cost, pace=DUE if paced else 0)
             elif what in ENDS:
@@ -75,6 +75,9 @@ def test_the_balance_is_bounded():
     """What was saved long ago is not spent at once, and a debt is not paid back for ever."""
     saved = learned(*(assigned(f"{n}", pace=100) for n in range(2 * CREDIT)))
     assert saved.pace.balance == CREDIT * 100
+    dear = 100 * CREDIT
+    saving = learned(assigned("dear", pace=100, cost=dear), *(assigned(f"{n}", pace=100) for n in range(4 * CREDIT)))
+    assert CREDIT * 100 < saving.pace.balance <= CALLS * dear, "a dear call is saved for"
     owed = learned(*(assigned(f"{n}", pace=100, cost=5000) for n in range(DEBT)))
     assert owed.pace.balance == -DEBT * 100
 
