@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.actors.router.features import LONGEST, SHAPE, SIZE, TAGS, WORDS, features
+from callboard.actors.router.features import LONGEST, SIZE, TAGS, WORDS, features
 from callboard.events.chat import Message
-from callboard.events.task_spec import Blob, TaskSpec
+from callboard.events.task_spec import SHAPE_FEATURES, Blob, TaskSpec
 
 
 @given(st.text(), st.lists(st.text(min_size=1, max_size=9), max_size=5))
@@ -38,7 +38,7 @@ def test_the_newest_message_is_what_counts():
 
 def shape(text: str) -> tuple[int, ...]:
     """Length, digits, capitals, punctuation, length of words, lines, in hundredths."""
-    return tuple(array("b", features(TaskSpec(input=text)))[-SHAPE:])
+    return tuple(array("b", features(TaskSpec(input=text)))[-SHAPE_FEATURES:])
 
 
 texts = st.text() | st.text("🙂é\n0A.", max_size=40) | st.sampled_from(["a" * 10**5, "word " * 10**5, "9\n" * 10**5])
