@@ -235,7 +235,7 @@ async def test_advice_that_comes_when_nobody_can_do_it_is_kept(stage, say):
     for name in ("small", "large"):
         await stage.change(name, Drained("upgrade"))
     stage.route()
-    while "is draining" not in (await task.state()).parked.reason:
+    while not ((parked := (await task.state()).parked) and "is draining" in parked.reason):
         await asyncio.sleep(0.01)
     gate.set()
     await stage.projector.reached(await stage.bus.log.end())
