@@ -146,8 +146,10 @@ class Posteriors:
             return None
         x = _vectors([features])[0] / FEATURE_SCALE
         learned, lift, covariance = self._stack.holding(rows)
-        spread = covariance @ x.astype(np.float32)
-        return Guesses(list(rows), learned @ x + spread @ self._pull(features), lift @ x, spread @ x)
+        spread, means, pull = covariance @ x.astype(np.float32), learned @ x, self._pull(features)
+        if pull is not None:
+            means += spread @ pull
+        return Guesses(list(rows), means, lift @ x, spread @ x)
 
     def over(self, features: Sequence[bytes]) -> "tuple[list[str], np.ndarray, np.ndarray]":
         """What each regression expects for many tasks: the names, then by task and name what `Guesses` calls so."""
@@ -158,15 +160,17 @@ class Posteriors:
             return [], np.empty((len(features), 0)), np.empty((len(features), 0))
         x = _vectors(features) / FEATURE_SCALE
         learned, lift, covariance = self._stack.holding(rows)
-        pulled = learned + covariance @ self._pull(features[0]).astype(np.float32)
-        return list(rows), x @ pulled.T, x @ lift.T
+        pull = self._pull(features[0])
+        if pull is not None:
+            learned = learned + covariance @ pull.astype(np.float32)
+        return list(rows), x @ learned.T, x @ lift.T
 
-    def _pull(self, features: bytes) -> "np.ndarray":
-        """How strongly the prior draws each weight, and whereto: its precision times its mean."""
+    def _pull(self, features: bytes) -> "np.ndarray | None":
+        """How strongly the prior draws each weight, and whereto: its precision times its mean; None if nowhere."""
         import numpy as np  # noqa: PLC0415
 
         if self._common is None or not self._common.fits(features):
-            return np.zeros(len(features))
+            return None
         pull: np.ndarray = np.array(certainties(len(features))) * self._common.sums.solution.learned
         pull[0] = 0.0
         return pull
