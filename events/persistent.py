@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from operator import itemgetter
 from typing import Any, TypeVar, get_args, get_origin, overload
 
 import msgspec
@@ -13,6 +14,8 @@ else:
 
 T = TypeVar("T")
 V = TypeVar("V")
+
+_key = itemgetter(0)
 
 
 class Map(Mapping[str, V]):
@@ -85,10 +88,6 @@ def _around(trie: "Trie[str, V]") -> Map[V]:
 def ordered(items: Mapping[str, V]) -> tuple[tuple[str, V], ...]:
     """All items of a mapping in the order of their keys."""
     return items.ordered() if isinstance(items, Map) else tuple(sorted(items.items(), key=_key))
-
-
-def _key(item: tuple[str, object]) -> str:
-    return item[0]
 
 
 def encode_map(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ FORGIVEN: Final = timedelta(minutes=1)
 """A minute after its last failure a backend counts as reliable again: one that nobody asks can't prove it."""
 
 
-class Option(Struct, frozen=True):
+class Option(Struct, frozen=True, gc=False):
     """A backend that can do the task: predicted ``cost`` (micro-dollars), ``latency`` (ns), ``tokens`` (in and out).
 
     ``quality`` is that of the answer to expect, with the standard deviation ``spread`` of that estimate, in parts per
@@ -130,7 +130,7 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
     until: datetime | None = None
     loads = [(backend, around.loads.get(name, _IDLE)) for name, backend in ordered(backends)]
     answers = _answers(loads, around.expected, spec.max_tokens or sys.maxsize)
-    extras, caches, learned, held = around.extra, around.caches, around.expected, around.cached
+    extras, caches, learned, held, judged = around.extra, around.caches, around.expected, around.cached, around.judged
     for backend, load in loads:
         name, offered = backend.id, backend.spec
         assert offered is not None
@@ -147,12 +147,13 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
         if refusal is None:
-            answer, cached = answers[offered.model], held.get(name, 0)
-            work = Usage(input_tokens, answer.output, min(cached, input_tokens))
+            answer = answers[offered.model]
+            cached = min(held.get(name, 0), input_tokens) if held else 0
+            work = Usage(input_tokens, answer.output, cached)
             cost = _cost(backend, cache, work, answer)
             if spec.max_cost is None or task.charged + cost <= spec.max_cost:
-                spread = expected.spread if around.judged else 0
-                options.append(_predict(standing, extra, task, work, (expected.quality, spread), cost, now))
+                quality, spread = expected.quality, expected.spread if judged else 0
+                options.append(_predict(standing, extra, task, work, cost, quality, spread, now))
                 continue
             refusal = f"would cost {cost} micro-dollars, over max_cost {spec.max_cost}"
         excluded.append(Candidate(name, excluded=refusal))
@@ -164,7 +165,7 @@ _NOTHING: Final = Work()
 _FRESH: Final = Cache()
 
 
-class _Answer(NamedTuple):
+class _Answer(Struct, frozen=True, gc=False):
     """What to expect of a model's answer: its tokens, those that it is billed by, and the ratio of that bill in ppm."""
 
     output: int
@@ -180,24 +181,23 @@ def _answers(
     How long an answer gets does not depend on where a model runs: what all its backends saw is put together, or chance
     would make one of two equal backends look faster, or cheaper.
     """
-    totals: dict[str, tuple[int, int]] = {}
-    learned: dict[str, list[Expected]] = {}
+    of_model: dict[str, list[tuple[BackendLoad, Expected]]] = {}
     for backend, load in loads:
         if backend.spec is not None:
-            model = backend.spec.model
-            weight = min(OUTPUT_SMOOTHING, load.answered)
-            tokens, weights = totals.get(model, (0, 0))
-            totals[model] = tokens + weight * load.output, weights + weight
-            if (told := expected[backend.id]).output:
-                learned.setdefault(model, []).append(told)
-    found = {}
-    for model, (tokens, weights) in totals.items():
-        output = min(tokens // weights if weights else USUAL_OUTPUT, most)
-        known = learned.get(model, ())
-        billed = min(sum(each.output for each in known) // len(known), most) if known else output
-        ratio = sum(each.ratio for each in known) // len(known) if known else PPM
-        found[model] = _Answer(output, billed, ratio)
-    return found
+            of_model.setdefault(backend.spec.model, []).append((load, expected[backend.id]))
+    return {model: _answer(seen, most) for model, seen in of_model.items()}
+
+
+def _answer(seen: Sequence[tuple[BackendLoad, Expected]], most: int) -> _Answer:
+    """What to expect after what a model's backends saw."""
+    tokens = weights = billed = ratio = known = 0
+    for load, told in seen:
+        weight = min(OUTPUT_SMOOTHING, load.answered)
+        tokens, weights = tokens + weight * load.output, weights + weight
+        if told.output:
+            billed, ratio, known = billed + told.output, ratio + told.ratio, known + 1
+    output = min(tokens // weights if weights else USUAL_OUTPUT, most)
+    return _Answer(output, min(billed // known, most), ratio // known) if known else _Answer(output, output, PPM)
 
 
 def _misfit(
@@ -222,7 +222,7 @@ def _misfit(
 
 
 def _predict(
-    standing: Standing, extra: Work, task: Task, work: Usage, quality: tuple[int, int], cost: int, now: datetime
+    standing: Standing, extra: Work, task: Task, work: Usage, cost: int, quality: int, spread: int, now: datetime
 ) -> Option:
     """What a call of so much ``work`` would be like there."""
     backend, load, priority = standing.backend, standing.load, task.spec.priority if task.spec else 0
@@ -238,7 +238,8 @@ def _predict(
         cost,
         latency,
         work.input + work.output,
-        *quality,
+        quality,
+        spread,
         task.failure is not None and task.backend == backend.id,
         work.cached,
         service,

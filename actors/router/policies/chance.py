@@ -47,12 +47,13 @@ def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -
     mass = np.diff(below)
     chances = np.zeros(len(contenders))
     for part in GAUSS:
-        reached = np.log(np.maximum(below[:, :-1] + part * mass, 1e-300))
-        chances += (mass * np.exp(reached.sum(0) - reached)).sum(1)
+        reached = np.maximum(below[:, :-1] + part * mass, 1e-300)
+        chances += (mass / reached) @ reached.prod(0)
     chances[chances < LEAST * chances.max()] = 0.0
     shares = np.zeros(len(means), int)
     shares[contenders] = np.rint(CERTAIN * chances / chances.sum())
-    return [int(share) for share in shares]
+    found: list[int] = shares.tolist()
+    return found
 
 
 def _below(deviations: np.ndarray) -> np.ndarray:
