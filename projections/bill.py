@@ -5,7 +5,7 @@ misses all the same (another tokeniser, a price that is not the one that is bill
 billed to what was predicted, of about the last two hundred calls.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from math import log
 from typing import Final, NamedTuple
@@ -29,7 +29,7 @@ FURTHEST: Final = 16
 """No ratio is more than so many times over or under one."""
 
 
-class Bill(Struct, frozen=True):
+class Bill(Struct, frozen=True, dict=True):
     """One backend: logarithms of its answers' lengths in tokens, and sums over calls in micro-dollars."""
 
     lengths: Regression = Regression()
@@ -37,7 +37,7 @@ class Bill(Struct, frozen=True):
     predicted: int = 0
     billed: int = 0
 
-    @property
+    @cached_property
     def ratio(self) -> int:
         """What is billed for what the lengths and the price predict, in parts per million."""
         if not self.predicted:
@@ -45,6 +45,9 @@ class Bill(Struct, frozen=True):
         belief = self.predicted * BELIEF // self.calls
         ratio = (self.billed + belief) * PPM // (self.predicted + belief)
         return min(max(ratio, PPM // FURTHEST), PPM * FURTHEST)
+
+
+NOTHING_BILLED: Final = Bill()
 
 
 class Bills(Struct, frozen=True, dict=True):
@@ -55,36 +58,28 @@ class Bills(Struct, frozen=True, dict=True):
     @cached_property
     def stack(self) -> Stack:
         """Handed on to the states after it."""
-        return Stack()
+        return Stack(covariance=False)
 
     @cached_property
     def posteriors(self) -> Posteriors:
         """What is known of the lengths, as of now."""
-        return Posteriors({name: bill.lengths for name, bill in self.by_backend.items()}, self.stack)
+        return Posteriors({name: bill.lengths.sums for name, bill in self.by_backend.items()}, self.stack)
 
     def ratio(self, backend: str) -> int:
         """What a backend bills for what is predicted, in parts per million."""
-        return self.ratios.get(backend, PPM)
-
-    @cached_property
-    def ratios(self) -> dict[str, int]:
-        """That of each known backend."""
-        return {name: bill.ratio for name, bill in self.by_backend.items()}
+        return self.by_backend.get(backend, NOTHING_BILLED).ratio
 
 
-class Expense(NamedTuple):
-    """Expected ``output`` tokens, 0 if not known; the ``ratio`` of a bill to what tokens and price predict, in ppm."""
+class Expenses(NamedTuple):
+    """Expected ``outputs`` in tokens, 0 if not known; ``ratios`` of bills to what tokens and prices predict, in ppm."""
 
-    output: int
-    ratio: int
-
-
-NOTHING_KNOWN: Final = Expense(0, PPM)
+    outputs: list[int]
+    ratios: list[int]
 
 
 def answered(state: Bills, backend: str, features: bytes, output: int, predicted: int, billed: int) -> Bills:
     """After an answer of ``output`` tokens, ``predicted`` by length and price alone to cost what was ``billed``."""
-    bill = state.by_backend.get(backend, Bill())
+    bill = state.by_backend.get(backend, NOTHING_BILLED)
     calls, before, paid = bill.calls, bill.predicted, bill.billed
     if predicted:
         if calls == CALLS:
@@ -105,11 +100,12 @@ def _after(state: Bills, by_backend: dict[str, Bill]) -> Bills:
     return after
 
 
-def expenses(state: Bills, features: bytes) -> Mapping[str, Expense]:
-    """What to expect of each backend that has answered a task with features of this form."""
+def expenses(state: Bills, features: bytes, names: Iterable[str]) -> Expenses:
+    """What to expect of each of these backends; nothing is known of one that answered no task with such features."""
     import numpy as np  # noqa: PLC0415  most commands estimate nothing
 
-    names, learned, lift = state.posteriors.over([features])
-    outputs = np.rint(np.exp(np.minimum(learned[0] / PPM + log(USUAL_OUTPUT) * lift[0], LONGEST))).astype(int)
-    known = zip(names, outputs.tolist(), strict=True)
-    return {name: Expense(output, state.ratios[name]) for name, output in known}
+    logarithms, seen = state.posteriors.at(features, dict.fromkeys(names, PPM * log(USUAL_OUTPUT)))
+    tokens = np.exp(np.minimum(logarithms / PPM, LONGEST))
+    outputs = np.where(seen, np.rint(tokens), 0).astype(int)
+    ratios = np.where(seen, [state.ratio(name) for name in names], PPM)
+    return Expenses(outputs.tolist(), ratios.tolist())

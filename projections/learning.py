@@ -1,7 +1,7 @@
 """What the router learns from its results: quality from scores, lengths and bills from answers, the pace of money."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
 from callboard.events.task_spec import Decision, candidate_of
 from callboard.projections import bill, pace, quality
-from callboard.projections.bill import NOTHING_KNOWN, PPM, Bills
+from callboard.projections.bill import PPM, Bills
 from callboard.projections.pace import EVERY, Pace
 from callboard.projections.projection import Projection
 from callboard.projections.quality import NOTHING_SEEN, Quality
@@ -70,7 +70,7 @@ class Learning(Struct, frozen=True):
     offers: Map[Offer] = Map()
 
 
-class Expected(NamedTuple):
+class Expected(Struct, frozen=True, gc=False):
     """What to expect of a backend for a task.
 
     Its ``quality`` with the ``spread`` (standard deviation) of that estimate in ppm, ``output`` tokens, and the
@@ -110,9 +110,10 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
 
 def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) -> dict[str, Expected]:
     """What to expect of each backend in ``priors`` for a task of these features; a prior is its quality unseen."""
-    expenses = bill.expenses(state.bills, features)
-    qualities = quality.estimates(state.quality, features, priors)
-    return {name: Expected(*qualities[name], *expenses.get(name, NOTHING_KNOWN)) for name in priors}
+    means, spreads = quality.estimates(state.quality, features, priors)
+    outputs, ratios = bill.expenses(state.bills, features, priors)
+    expected = map(Expected, means, spreads, outputs, ratios)
+    return dict(zip(priors, expected, strict=True))
 
 
 def _registered(state: Learning, backend: str, model: str) -> Learning:

@@ -66,11 +66,11 @@ class Evidence(Struct, frozen=True):
 NOTHING_SEEN: Final = Evidence()
 
 
-class Estimate(NamedTuple):
-    """The quality to expect and its standard deviation, in parts per million."""
+class Estimates(NamedTuple):
+    """The qualities to expect and their standard deviations, in parts per million."""
 
-    mean: int
-    spread: int
+    means: list[int]
+    spreads: list[int]
 
 
 class Quality(Struct, frozen=True, dict=True):
@@ -93,17 +93,17 @@ class Quality(Struct, frozen=True, dict=True):
     def posteriors(self) -> Posteriors:
         """What is known of all backends, as of now."""
         return Posteriors(
-            {name: evidence.regression for name, evidence in self.by_backend.items()}, self.stack, self.common
+            {name: evidence.regression.sums for name, evidence in self.by_backend.items()}, self.stack, self.common
         )
 
     @cached_property
     def doubts(self) -> dict[str, int]:
         """The variance of how good each backend is at all: how little was seen of it, and how long ago."""
-        doubts = {}
-        for name, evidence in self.by_backend.items():
-            wandered = WANDERING**2 * (self.judged - evidence.newest)
-            doubts[name] = evidence.miss // (evidence.regression.count + 1) + min(wandered, USUAL_MISS**2)
-        return doubts
+        wandering, most = WANDERING**2, USUAL_MISS**2
+        return {
+            name: each.miss // (each.regression.count + 1) + min(wandering * (self.judged - each.newest), most)
+            for name, each in self.by_backend.items()
+        }
 
 
 def judged(
@@ -150,24 +150,19 @@ def _after(state: Quality, by_backend: dict[str, Evidence], judged: int, common:
     return after
 
 
-def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> dict[str, Estimate]:
-    """The quality to expect of each backend in ``priors`` for a task of these features.
+def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> Estimates:
+    """The quality to expect of each backend in ``priors``, in their order, for a task of these features.
 
     A prior is what is expected of a backend, whatever the task, before anything was observed; it counts as one
     observation.
     """
-    found = {name: Estimate(prior, USUAL_MISS) for name, prior in priors.items()}
-    guesses = state.posteriors.at(features)
-    if guesses is None:
-        return found
-    import numpy as np  # noqa: PLC0415  nothing was judged yet, mostly
+    import numpy as np  # noqa: PLC0415  most commands estimate nothing
 
-    names, learned, lift, variance = guesses
-    means = learned + lift * [priors.get(name, 0) for name in names]
-    spreads = np.sqrt(KIND_DOUBT**2 * variance + [state.doubts[name] for name in names])
-    means, spreads = np.clip(np.rint(means), 0, PERFECT).astype(int), spreads.astype(int)
-    known = zip(names, means.tolist(), spreads.tolist(), strict=True)
-    return found | {name: Estimate(mean, spread) for name, mean, spread in known if name in priors}
+    posteriors, doubts = state.posteriors, state.doubts
+    expected, seen = posteriors.at(features, priors)
+    variances = KIND_DOUBT**2 * posteriors.variances(features, priors) + [doubts.get(name, 0) for name in priors]
+    spreads = np.where(seen, np.sqrt(variances), USUAL_MISS).astype(int)
+    return Estimates(np.clip(np.rint(expected), 0, PERFECT).astype(int).tolist(), spreads.tolist())
 
 
 def _observed(evidence: Evidence, features: bytes, expected: int | None, score: int, number: int) -> Evidence:

@@ -4,8 +4,10 @@ The sums are exact, so the same log gives the same estimates. New observations w
 known, and count when it is full: so solving again is seldom needed, and an estimate lags by an eighth at most.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import compress
+from operator import is_not
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
@@ -22,6 +24,9 @@ PART: Final = 8
 MOST: Final = 16_384
 """At so many observations the sums are halved: what was long ago fades, and a sum of products fits 32 bits."""
 
+MOMENT_BYTES: Final = 8
+"""What a feature takes in a sum of x·value."""
+
 CERTAINTY: Final = 20.0
 SHAPE_CERTAINTY: Final = 2.0
 """How many observations it takes to move a weight half-way from what holds for tasks of any kind.
@@ -31,7 +36,10 @@ More for a word or a tag, of which there are many and each says little, than for
 
 
 class Solution(NamedTuple):
-    """Weights of the features with a prior of 0, what each unit of prior adds to them, and their covariance."""
+    """Weights of the features with a prior of 0, what each unit of prior adds to them, and their covariance.
+
+    That is empty where nobody asks how sure an estimate is.
+    """
 
     learned: "np.ndarray"
     lift: "np.ndarray"
@@ -39,15 +47,10 @@ class Solution(NamedTuple):
 
 
 class Guesses(NamedTuple):
-    """What several regressions expect of a task, by name: ``learned`` + prior · ``lift``.
+    """What several regressions expect of a task, and whether that is more than the prior of each."""
 
-    ``variance`` is that of the guess, in units of the variance of one observation.
-    """
-
-    names: list[str]
-    learned: "np.ndarray"
-    lift: "np.ndarray"
-    variance: "np.ndarray"
+    expected: "np.ndarray"
+    seen: "np.ndarray"
 
 
 class Sums(Struct, frozen=True, dict=True):
@@ -61,12 +64,27 @@ class Sums(Struct, frozen=True, dict=True):
         """The posterior; the prior counts as one observation."""
         import numpy as np  # noqa: PLC0415  most commands estimate nothing
 
-        gram, moment = _arrays(self)
-        size = len(moment)
-        precision = gram / (FEATURE_SCALE * FEATURE_SCALE)
-        precision[np.diag_indices(size)] += certainties(size)
+        precision, moment = self._equations()
         covariance = np.linalg.inv(precision)
-        return Solution(covariance @ (moment / FEATURE_SCALE), covariance[:, 0], covariance)
+        return Solution(covariance @ moment, covariance[:, 0], covariance)
+
+    @cached_property
+    def weights(self) -> Solution:
+        """The same without the covariance, which takes most of the time."""
+        import numpy as np  # noqa: PLC0415
+
+        precision, moment = self._equations()
+        learned, lift = np.linalg.solve(precision, np.stack((moment, np.eye(1, len(moment))[0]), 1)).T
+        return Solution(learned, lift, np.empty(0))
+
+    def _equations(self) -> "tuple[np.ndarray, np.ndarray]":
+        """The precision of the weights, and its product with them."""
+        import numpy as np  # noqa: PLC0415
+
+        gram, moment = _arrays(self)
+        precision = gram / (FEATURE_SCALE * FEATURE_SCALE)
+        precision[np.diag_indices(len(moment))] += certainties(len(moment))
+        return precision, moment / FEATURE_SCALE
 
 
 def certainties(size: int) -> list[float]:
@@ -84,7 +102,16 @@ class Regression(Struct, frozen=True):
 
     def fits(self, features: bytes) -> bool:
         """Whether ``features`` have the form of those observed."""
-        return 8 * len(features) == len(self.sums.moment)
+        return MOMENT_BYTES * len(features) == len(self.sums.moment)
+
+
+class _Held(NamedTuple):
+    """What a stack holds: the solutions of ``rows``, and these with their weights drawn to those of ``common``."""
+
+    rows: dict[str, Sums]
+    common: Sums | None
+    own: Solution
+    drawn: Solution
 
 
 class Stack:
@@ -92,28 +119,59 @@ class Stack:
 
     It is handed on from state to state, and is no part of any: it is written again wherever it does not hold what is
     asked for, one row for each regression that knows more than the last time.
+
+    Args:
+        covariance: whether to keep it, to say how sure an estimate is and to draw weights to what all have in common.
     """
 
-    def __init__(self) -> None:
-        self._rows: dict[str, Sums] = {}
-        self._solutions: Solution | None = None
+    def __init__(self, *, covariance: bool = True) -> None:
+        self._covariance = covariance
+        self._held: _Held | None = None
+        self._names: list[str] = []
+        self._places: np.ndarray | None = None
 
-    def holding(self, rows: dict[str, Sums]) -> Solution:
-        """The solutions of these, each part stacked in their order, until others are asked for."""
-        before, solutions = self._rows, self._solutions
-        if solutions is None or before.keys() != rows.keys() or _size(before) != _size(rows):
-            solutions = _stacked([sums.solution for sums in rows.values()])
+    def holding(self, rows: dict[str, Sums], size: int, common: Sums | None) -> Solution:
+        """The solutions of these for ``size`` features, each part stacked in their order, until others are asked for.
+
+        Behind them is one of nothing observed, whose guess is the prior. The weights learned are drawn to those that
+        all have in ``common``: these, but for the first, are what each one's are taken to be as long as little was
+        observed.
+        """
+        held = self._held
+        if held is not None and held.rows is rows and held.common is common:
+            return held.drawn
+        changed: slice | list[int] = slice(None)
+        if held is None or held.own.lift.shape[1] != size or held.rows.keys() != rows.keys():
+            own = _stacked([*map(self._solution, rows.values()), _nothing(size, covariance=self._covariance)])
+            drawn = own._replace(learned=own.learned.copy())
+            self._places = None
         else:
-            for row, (old, new) in enumerate(zip(before.values(), rows.values(), strict=True)):
-                if old is not new:
-                    for array, part in zip(solutions, new.solution, strict=True):
-                        array[row] = part
-        self._rows, self._solutions = rows, solutions
-        return solutions
+            own, drawn, now = held.own, held.drawn, [*rows.values()]
+            new = [*compress(range(len(now)), map(is_not, held.rows.values(), now))]
+            for row in new:
+                for array, part in zip(own, self._solution(now[row]), strict=True):
+                    array[row] = part
+            if common is held.common:
+                changed = new
+        if changed:
+            drawn.learned[changed] = own.learned[changed]
+            if common is not None:
+                drawn.learned[changed] += own.covariance[changed] @ _pull(common)
+        self._held = _Held(rows, common, own, drawn)
+        return drawn
 
+    def _solution(self, sums: Sums) -> Solution:
+        return sums.solution if self._covariance else sums.weights
 
-def _size(rows: Mapping[str, Sums]) -> int:
-    return len(next(iter(rows.values())).moment)
+    def places(self, names: Iterable[str]) -> "np.ndarray":
+        """Where each of these is in what is held: the last place, -1, where nothing was observed."""
+        import numpy as np  # noqa: PLC0415
+
+        wanted = [*names]
+        if self._places is None or wanted != self._names:
+            row_of = {name: row for row, name in enumerate(self._held.rows if self._held else ())}
+            self._names, self._places = wanted, np.array([row_of.get(name, -1) for name in wanted], int)
+        return self._places
 
 
 def _stacked(solutions: Sequence[Solution]) -> Solution:
@@ -124,65 +182,71 @@ def _stacked(solutions: Sequence[Solution]) -> Solution:
     return Solution(np.array(learned), np.array(lift), np.array(covariance, np.float32))
 
 
+def _nothing(size: int, *, covariance: bool) -> Solution:
+    """Of a regression that has observed nothing: the prior is all that counts, and nobody doubts it."""
+    import numpy as np  # noqa: PLC0415
+
+    return Solution(np.zeros(size), np.eye(1, size)[0], np.zeros((size, size) if covariance else 0))
+
+
+def _pull(common: Sums) -> "np.ndarray":
+    """How strongly the prior draws each weight, and whereto: its precision times its mean."""
+    import numpy as np  # noqa: PLC0415
+
+    learned = common.solution.learned
+    pull: np.ndarray = np.array(certainties(len(learned)), np.float32) * learned.astype(np.float32)
+    pull[0] = 0.0
+    return pull
+
+
 class Posteriors:
     """Several regressions at once, by name, in a ``stack`` that those before and after them use too.
 
-    ``common`` is a regression on the same features, of what holds for all of them: its weights, but for the first, are
-    what each one's are taken to be as long as little was observed.
+    ``common`` is a regression on the same features, of what holds for all of them.
     """
 
-    def __init__(self, regressions: Mapping[str, Regression], stack: Stack, common: Regression | None = None) -> None:
-        self._regressions = regressions
+    def __init__(self, sums: Mapping[str, Sums], stack: Stack, common: Regression | None = None) -> None:
+        self._sums = sums
         self._stack = stack
         self._common = common
         self._by_size: dict[int, dict[str, Sums]] = {}
 
-    def at(self, features: bytes) -> Guesses | None:
-        """What the regressions on features of this form expect for these; None when there are none."""
-        import numpy as np  # noqa: PLC0415
-
-        rows = self._fitting(features)
-        if not rows:
-            return None
+    def at(self, features: bytes, priors: Mapping[str, float]) -> Guesses:
+        """What is expected of these names, each with the prior that is expected of it, whatever the task."""
+        (learned, lift, _), places = self._solutions(features, priors)
         x = _vectors([features])[0] / FEATURE_SCALE
-        learned, lift, covariance = self._stack.holding(rows)
-        spread, means, pull = covariance @ x.astype(np.float32), learned @ x, self._pull(features)
-        if pull is not None:
-            means += spread @ pull
-        return Guesses(list(rows), means, lift @ x, spread @ x)
+        return Guesses((learned @ x)[places] + (lift @ x)[places] * list(priors.values()), places >= 0)
 
-    def over(self, features: Sequence[bytes]) -> "tuple[list[str], np.ndarray, np.ndarray]":
-        """What each regression expects for many tasks: the names, then by task and name what `Guesses` calls so."""
+    def over(self, features: Sequence[bytes], priors: Mapping[str, float]) -> "np.ndarray":
+        """What `at` expects, for many tasks of one form: by task and name."""
         import numpy as np  # noqa: PLC0415
 
-        rows = self._fitting(features[0])
-        if not rows:
-            return [], np.empty((len(features), 0)), np.empty((len(features), 0))
-        x = _vectors(features) / FEATURE_SCALE
-        learned, lift, covariance = self._stack.holding(rows)
-        pull = self._pull(features[0])
-        if pull is not None:
-            learned = learned + covariance @ pull.astype(np.float32)
-        return list(rows), x @ learned.T, x @ lift.T
+        (learned, lift, _), places = self._solutions(features[0], priors)
+        weights = learned[places] + lift[places] * np.array([*priors.values()], float)[:, None]
+        expected: np.ndarray = _vectors(features) / FEATURE_SCALE @ weights.T
+        return expected
 
-    def _pull(self, features: bytes) -> "np.ndarray | None":
-        """How strongly the prior draws each weight, and whereto: its precision times its mean; None if nowhere."""
+    def variances(self, features: bytes, names: Iterable[str]) -> "np.ndarray":
+        """Those of what `at` expects, in units of the variance of one observation; 0 where nothing was observed."""
         import numpy as np  # noqa: PLC0415
 
-        if self._common is None or not self._common.fits(features):
-            return None
-        pull: np.ndarray = np.array(certainties(len(features))) * self._common.sums.solution.learned
-        pull[0] = 0.0
-        return pull
+        (_, _, covariance), places = self._solutions(features, names)
+        x = (_vectors([features])[0] / FEATURE_SCALE).astype(np.float32)
+        variances: np.ndarray = (covariance @ x @ x)[places]
+        return variances
+
+    def _solutions(self, features: bytes, names: Iterable[str]) -> "tuple[Solution, np.ndarray]":
+        """All that there are for features of this form, and which of them is that of each name."""
+        common = self._common.sums if self._common is not None and self._common.fits(features) else None
+        solutions = self._stack.holding(self._fitting(features), len(features), common)
+        return solutions, self._stack.places(names)
 
     def _fitting(self, features: bytes) -> dict[str, Sums]:
         """In one order on every machine, since the last bits of a sum may depend on it."""
         size = len(features)
         if size not in self._by_size:
-            names = sorted(self._regressions)
-            self._by_size[size] = {
-                name: self._regressions[name].sums for name in names if self._regressions[name].fits(features)
-            }
+            known = sorted(self._sums.items())
+            self._by_size[size] = {name: sums for name, sums in known if len(sums.moment) == MOMENT_BYTES * size}
         return self._by_size[size]
 
 
@@ -234,7 +298,7 @@ def _arrays(sums: Sums) -> "tuple[np.ndarray, np.ndarray]":
     """Both as 64-bit integers; zeros that fit any features where there are none yet."""
     import numpy as np  # noqa: PLC0415
 
-    size = len(sums.moment) // 8
+    size = len(sums.moment) // MOMENT_BYTES
     if not size:
         return np.zeros(1, np.int64), np.zeros(1, np.int64)
     gram = np.frombuffer(sums.gram, "<i4").astype(np.int64).reshape(size, size)

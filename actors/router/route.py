@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -40,7 +41,7 @@ RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
 
 
-class View(Struct, frozen=True):
+class View(Struct, frozen=True, dict=True):
     """What the router knows. ``seen`` is the log sequence it stands at.
 
     Its own newest assignments are not in ``loads`` yet: ``extra`` is their work by backend, that is, all tasks, and the
@@ -58,6 +59,11 @@ class View(Struct, frozen=True):
     prefixes: Prefixes = Prefixes()
     routers: int = 1
     unaffordable: Mapping[str, str] = {}
+
+    @cached_property
+    def priors(self) -> dict[str, int]:
+        """The quality that each backend is taken to have unseen, in parts per million."""
+        return {name: TIER_QUALITY[backend.spec.tier] for name, backend in ordered(self.backends) if backend.spec}
 
     def has_room(self, name: str, now: datetime) -> bool:
         """Whether a backend could be given a task."""
@@ -116,7 +122,7 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix
 
 def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime) -> Survey:
     """Every backend looked at for a task of these features, whose prompt begins with ``prefix``."""
-    expected = expectations(view.learning, looks, _priors(view))
+    expected = expectations(view.learning, looks, view.priors)
     cached = held(view.prefixes, prefix) if prefix else {}
     judged = view.learning.quality.judged > 0
     around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
@@ -126,11 +132,6 @@ def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime)
 def seed_of(task: Task) -> int:
     """The seed of a task's next decision."""
     return int.from_bytes(f"{task.id}/{task.attempt}".encode()[-7:], "big")
-
-
-def _priors(view: View) -> dict[str, int]:
-    """The quality that each backend is taken to have unseen, in parts per million."""
-    return {name: TIER_QUALITY[backend.spec.tier] for name, backend in ordered(view.backends) if backend.spec}
 
 
 def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | None:
@@ -199,7 +200,7 @@ def _money(
         return policy.pace, pace.money, False
     newest = Situation.of(looks, *size, {option.backend: option.latency for option in options})
     spreads = {option.backend: option.spread for option in options}
-    return policy.pace, policy.money(Market(view.backends, _priors(view), view.learning, newest, spreads)), True
+    return policy.pace, policy.money(Market(view.backends, view.priors, view.learning, newest, spreads)), True
 
 
 def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...], bool]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from math import ceil, log
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -13,7 +15,6 @@ from callboard.events.money import TOKENS_PER_PRICE, Price
 from callboard.projections.bill import LONGEST, PPM, USUAL_OUTPUT
 from callboard.projections.learning import Learning
 from callboard.projections.pace import Situation
-from callboard.projections.regression import Posteriors
 
 HORIZON: Final = 200
 """Over so many tasks a balance is spent, or paid back."""
@@ -22,6 +23,8 @@ MOST: Final = 1_000_000.0
 """A micro-dollar never counts for more: only the cheapest are chosen then."""
 
 HALVINGS: Final = 6
+
+_backends = attrgetter("backends")
 
 
 class Market(Struct, frozen=True):
@@ -70,40 +73,27 @@ def shadow_price(market: Market, pace: int, *, quality: float, second: float) ->
 
 def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, np.ndarray]:
     """By recent task and backend what the answer is worth, and what it costs; minus infinity where it can't be had."""
-    learning = market.learning
-    looks = market.newest.features
-    names = sorted(market.backends)  # the draws below must not depend on the order of a map
-    columns = {name: column for column, name in enumerate(names)}
-    recent = (each for each in learning.pace.situations if len(each.features) == len(looks))
-    situations = [*(each for each in recent if not columns.keys().isdisjoint(each.backends)), market.newest]
+    learning, backends, newest = market.learning, market.backends, market.newest
+    names = sorted(backends)  # the draws below must not depend on the order of a map
+    recent = (each for each in (*learning.pace.situations, newest) if len(each.features) == len(newest.features))
+    # most have the very same backends one after another, and it takes long to look through many of these for each
+    runs = [(able, [*run]) for able, run in groupby(recent, _backends) if not backends.keys().isdisjoint(able)]
+    situations = [situation for _, run in runs for situation in run]
     features = [situation.features for situation in situations]
-    quality_unseen = np.array([market.priors[name] for name in names], float)
-    length_unseen = np.full(len(names), PPM * log(USUAL_OUTPUT))
 
-    gain = np.clip(_expected(learning.quality.posteriors, features, columns, quality_unseen), 0, PPM)
+    priors = {name: market.priors[name] for name in names}
+    gain = np.clip(learning.quality.posteriors.over(features, priors), 0, PPM)
     # what is uncertain is tried out, which changes what is spent: as if each estimate were off as it may be
     gain += _luck(*gain.shape) * [market.spreads.get(name, 0) for name in names]
-    gain = gain * quality - _latencies(situations, columns) * second
+    gain = gain * quality - _latencies(runs, names) * second
 
-    lengths = _expected(learning.bills.posteriors, features, columns, length_unseen)
+    lengths = learning.bills.posteriors.over(features, dict.fromkeys(names, PPM * log(USUAL_OUTPUT)))
     most = np.array([situation.output or np.inf for situation in situations])
     output = np.minimum(np.exp(np.minimum(lengths / PPM, LONGEST)), most[:, None])
-    prices = [market.backends[name].price for name in names]
+    prices = [backends[name].price for name in names]
     inputs = np.array([situation.input for situation in situations], float)
-    ratios = [learning.bills.ratio(name) / PPM for name in names]
-    return np.where(np.isnan(gain), -np.inf, gain), _costs(prices, inputs, output) * ratios
-
-
-def _expected(
-    posteriors: Posteriors, features: Sequence[bytes], columns: Mapping[str, int], priors: np.ndarray
-) -> np.ndarray:
-    """By task and backend what its regression expects, or the prior where there is none."""
-    found = np.tile(priors, (len(features), 1))
-    known, learned, lift = posteriors.over(features)
-    kept = [place for place, name in enumerate(known) if name in columns]
-    at = [columns[known[place]] for place in kept]
-    found[:, at] = learned[:, kept] + priors[at] * lift[:, kept]
-    return found
+    ratios = np.array([learning.bills.ratio(name) for name in names]) / PPM
+    return np.fmax(gain, -np.inf), _costs(prices, inputs, output) * ratios
 
 
 def _costs(prices: Sequence[Price], inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
@@ -123,15 +113,16 @@ def _luck(tasks: int, backends: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((tasks, backends))
 
 
-def _latencies(situations: list[Situation], columns: Mapping[str, int]) -> np.ndarray:
+def _latencies(runs: Sequence[tuple[tuple[str, ...], list[Situation]]], names: Sequence[str]) -> np.ndarray:
     """By task and backend the predicted latency in ns, not a number for one that could not do it."""
-    found = np.full((len(situations), len(columns)), np.nan)
-    rows: dict[tuple[str, ...], list[int]] = {}
-    for row, situation in enumerate(situations):
-        rows.setdefault(situation.backends, []).append(row)
-    for backends, where in rows.items():
-        kept = [place for place, name in enumerate(backends) if name in columns]
-        packed = b"".join(situations[row].latencies for row in where)
-        latencies = np.frombuffer(packed, "<i8").reshape(len(where), len(backends))
-        found[np.ix_(where, [columns[backends[place]] for place in kept])] = latencies[:, kept]
-    return found
+    places: dict[tuple[str, ...], list[int]] = {}
+    found = []
+    for able, run in runs:
+        if able not in places:
+            place_of = {name: place for place, name in enumerate(able)}
+            places[able] = [place_of.get(name, len(able)) for name in names]
+        known = np.full((len(run), len(able) + 1), np.nan)
+        packed = b"".join(situation.latencies for situation in run)
+        known[:, :-1] = np.frombuffer(packed, "<i8").reshape(len(run), len(able))
+        found.append(known[:, places[able]])
+    return np.concatenate(found)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from callboard.projections.bill import (
     CALLS,
     FURTHEST,
-    NOTHING_KNOWN,
     PPM,
     USUAL_OUTPUT,
     Bills,
@@ -77,13 +76,12 @@ def test_old_bills_fade():
 
 def test_lengths_are_learned_on_a_logarithmic_scale():
     """Answers of 10 and 1,000 tokens are taken for 100 of them, not for 505; of unseen ones nothing is said."""
-    assert expenses(Bills(), X) == {}
-    assert NOTHING_KNOWN.output == 0
+    assert expenses(Bills(), X, ["a"]) == ([0], [PPM])
     state = Bills()
     for output in (10, 1000) * 200:
         state = answered(state, "a", X, output, 0, 0)
-    assert expenses(state, X)["a"].output == pytest.approx(100, rel=0.02)
-    once = expenses(after(1, 0, 0, output=64), X)["a"].output
+    assert expenses(state, X, ["a"]).outputs[0] == pytest.approx(100, rel=0.02)
+    once = expenses(after(1, 0, 0, output=64), X, ["a"]).outputs[0]
     assert once == pytest.approx((64 * USUAL_OUTPUT) ** 0.5, rel=0.01)
     assert log(64) < log(once) < log(USUAL_OUTPUT)
 
@@ -91,5 +89,5 @@ def test_lengths_are_learned_on_a_logarithmic_scale():
 @pytest.mark.parametrize("output", [0, 1, 10**12])
 def test_no_length_breaks_the_logarithm(output):
     """An empty answer counts as one token, and no expectation is beyond all bounds."""
-    expected = expenses(after(300, 0, 0, output=output), X)["a"].output
+    expected = expenses(after(300, 0, 0, output=output), X, ["a"]).outputs[0]
     assert 1 <= expected < 500_000_000

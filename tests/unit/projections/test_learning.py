@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from callboard.events.backend import BackendSpec, Registered
 from callboard.events.envelope import Envelope
 from callboard.projections import learning
-from callboard.projections.bill import NOTHING_KNOWN, PPM
-from callboard.projections.learning import LEARNING, expectations
+from callboard.projections.bill import PPM
+from callboard.projections.learning import LEARNING, Expected, expectations
 from callboard.projections.projection import dump, fold, load
 
 X = (100, 5)
@@ -62,7 +62,7 @@ def test_nothing_is_learned_from_what_can_not_be_placed(events):
     """What belongs to no known assignment, or to another backend's, changes no expectation."""
     state = learned(*events)
     assert (state.quality, state.bills) == (learned().quality, learned().bills)
-    assert expectations(state, packed(X), PRIORS)["a"] == (600_000, 250_000, *NOTHING_KNOWN)
+    assert expectations(state, packed(X), PRIORS)["a"] == Expected(600_000, 250_000, 0, PPM)
 
 
 def registered(model: str, tier: str = "medium") -> Envelope:

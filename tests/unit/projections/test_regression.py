@@ -41,9 +41,10 @@ def expected(observed, x: tuple[int, ...]) -> tuple[float, float]:
 
 
 def guess(found: Regression, x: tuple[int, ...]) -> tuple[float, float]:
-    names, learned, lift, variance = Posteriors({"a": found}, Stack()).at(packed(x))
-    assert names == ["a"]
-    return learned[0] + PRIOR * lift[0], variance[0]
+    posteriors = Posteriors({"a": found.sums}, Stack())
+    expected, seen = posteriors.at(packed(x), {"a": PRIOR})
+    assert seen.all()
+    return expected[0], posteriors.variances(packed(x), ["a"])[0]
 
 
 def summed(found: Regression) -> Regression:
@@ -125,42 +126,68 @@ def test_the_sums_fit_their_bytes_at_the_most():
 def test_features_of_another_size_begin_anew(observed):
     """What was learned of the old ones is gone, and says nothing about the new ones."""
     old = after(observed)
-    assert Posteriors({"a": old}, Stack()).at(packed((100, 3))) is None
+    assert unseen(old, (100, 3))
     new = observe(old, packed((100, 3)), 5)
     assert new == observe(None, packed((100, 3)), 5)
-    assert Posteriors({"a": new}, Stack()).at(packed(observed[0][0])) is None
+    assert unseen(new, observed[0][0])
+
+
+def unseen(found: Regression, x: tuple[int, ...]) -> bool:
+    """Whether the prior is expected for these features, and is not doubted."""
+    posteriors = Posteriors({"a": found.sums}, Stack())
+    expected, seen = posteriors.at(packed(x), {"a": PRIOR})
+    return (expected[0], seen[0], posteriors.variances(packed(x), ["a"])[0]) == (PRIOR, False, 0)
 
 
 @given(st.lists(observations, min_size=1, max_size=40), st.lists(vectors, min_size=1, max_size=5))
 def test_many_tasks_at_once_are_expected_as_one_by_one(observed, asked):
-    """`over` says of every task what `at` says, in the order of names, whatever the order they are kept in."""
-    known = {"b": after(observed), "a": after(observed[:1]), "other form": observe(None, b"d", 1)}
+    """`over` says of every task what `at` says, in the order asked for, whatever the order they are kept in."""
+    found = {"b": after(observed), "a": after(observed[:1]), "other form": observe(None, b"d", 1)}
+    known = {name: each.sums for name, each in found.items()}
+    priors = {"b": PRIOR, "other form": 3, "a": 2 * PRIOR, "unknown": 5}
     for posteriors in (Posteriors(known, Stack()), Posteriors(dict(reversed(known.items())), Stack())):
-        names, learned, lift = posteriors.over([packed(x) for x in asked])
-        assert names == ["a", "b"]
-        for row, x in enumerate(asked):
-            one = posteriors.at(packed(x))
-            assert one.names == names
-            assert learned[row].tolist() == pytest.approx(one.learned.tolist(), rel=1e-9, abs=1e-6)
-            assert lift[row].tolist() == pytest.approx(one.lift.tolist(), rel=1e-9, abs=1e-9)
+        for row, x in zip(posteriors.over([packed(x) for x in asked], priors), asked, strict=True):
+            expected, seen = posteriors.at(packed(x), priors)
+            assert row.tolist() == pytest.approx(expected.tolist(), rel=1e-9, abs=1e-6)
+            assert seen.tolist() == [True, False, True, False]
+            assert (row[1], row[3]) == (3, 5)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), observations), min_size=1, max_size=60), vectors, st.integers(2, 7))
-def test_a_stack_shared_by_many_states_changes_no_estimate(drawn, x, forms):
+@given(st.lists(observations, min_size=1, max_size=2 * BATCH), st.lists(observations, max_size=2 * BATCH), vectors)
+def test_weights_alone_are_those_of_the_whole_solution(observed, common, x):
+    """A stack without covariances expects the same; one with them draws the weights to what is learned of all."""
+    found, priors = {"a": after(observed).sums}, {"a": PRIOR, "unknown": PRIOR}
+    whole, alone = (Posteriors(found, stack).at(packed(x), priors) for stack in (Stack(), Stack(covariance=False)))
+    assert alone.expected.tolist() == pytest.approx(whole.expected.tolist(), rel=1e-9, abs=1e-6)
+    if common:
+        drawn = Posteriors(found, Stack(), after(common)).at(packed(x), priors).expected
+        solution, all_have = found["a"].solution, after(common).sums.solution.learned
+        pull = np.array(certainties(len(x))) * all_have * [0, 1, 1, 1]
+        more = solution.covariance @ pull @ (np.array(x) / 100)
+        assert drawn.tolist() == pytest.approx([whole.expected[0] + more, PRIOR], rel=1e-5, abs=1)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), observations), min_size=1, max_size=60),
+    vectors,
+    st.integers(2, 7),
+    st.booleans(),
+)
+def test_a_stack_shared_by_many_states_changes_no_estimate(drawn, x, forms, covariance):
     """Whoever used it before, with more, fewer, other or older regressions: the same as with a stack of one's own."""
-    shared, states, known = Stack(), [], {}
+    shared, states, known, common = Stack(covariance=covariance), [], {}, Regression()
     for number, (name, (features, value)) in enumerate(drawn):
         form = features[:3] if number % forms == 0 else features
         known = {**known, name: observe(known.get(name), packed(form), value)}
-        states.append(known)
-    for state in (*states, *reversed(states)):
-        ours, own = Posteriors(state, shared).at(packed(x)), Posteriors(state, Stack()).at(packed(x))
-        if own is None:
-            assert ours is None
-        else:
-            assert ours.names == own.names
-            for one, other in zip(ours[1:], own[1:], strict=True):
+        common = observe(common, packed(features), value)
+        states.append(({name: each.sums for name, each in known.items()}, common if covariance else None))
+    for state, shape in (*states, *reversed(states)):
+        ours, own = (Posteriors(state, stack, shape) for stack in (shared, Stack(covariance=covariance)))
+        for names in (dict.fromkeys("abc", PRIOR), dict.fromkeys("ca", PRIOR)):
+            for one, other in zip(ours.at(packed(x), names), own.at(packed(x), names), strict=True):
                 assert one.tolist() == other.tolist()
+            if covariance:
+                assert ours.variances(packed(x), names).tolist() == own.variances(packed(x), names).tolist()
 
 
 def sums(found: Regression) -> tuple[np.ndarray, np.ndarray]:
