@@ -238,4 +238,4 @@ def _holds(state: Learning, choice: Choice) -> bool:
     return now.changes == choice.changes and now.judged <= OUTGROWN * (choice.judged + FIRST)
 
 
-LEARNING: Final = Projection("learning", 4, Learning, apply)
+LEARNING: Final = Projection("learning", 5, Learning, apply)

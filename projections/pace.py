@@ -21,15 +21,23 @@ CELLS: Final = 6_000
 EVERY: Final = 8
 """The shadow price is worked out anew with every eighth decision, and with the next after offers changed."""
 
-CREDIT: Final = 25
-CALLS: Final = 3
-"""So many tasks at the pace, or so many of the dearest calls of late, are the most that is saved up.
+MARGIN: Final = 100
+"""A part of the pace that is not aimed at: it is a bound, and what is really spent swings about the aim."""
 
-What was saved long ago is not spent at once; but a call that costs as much as twenty tasks has to be saved for.
+HORIZON: Final = 200
+"""Over so many tasks a balance is spent, or paid back."""
+
+THRIFT: Final = 8
+"""To pay back what was overspent, no more than such a part is saved of each task.
+
+Else two dear answers one after the other would have what follows done by whoever is cheapest, however badly.
 """
 
-FADING: Final = 400
-"""By such a part the dearest call of late fades with each decision."""
+CREDIT: Final = 100
+"""So many tasks at the pace are the most that is saved up: what was saved long ago is not spent at once.
+
+It is much, since a single call can cost as much as fifty tasks at the pace.
+"""
 
 DEBT: Final = 1_000
 """So many tasks at the pace are the most that is owed."""
@@ -59,20 +67,27 @@ class Pace(Struct, frozen=True):
     """The newest paced tasks, and how spending stands.
 
     ``balance`` is what should have been spent and was not, in micro-dollars. ``money`` is the shadow price of a
-    micro-dollar in parts per million, as of the decision that last worked it out, ``since`` decisions ago. ``dearest``
-    is the cost of the dearest call of late, in micro-dollars.
+    micro-dollar in parts per million, as of the decision that last worked it out, ``since`` decisions ago.
     """
 
     situations: tuple[Situation, ...] = ()
     balance: int = 0
     money: int = PPM
     since: int = EVERY
-    dearest: int = 0
 
     @property
     def is_due(self) -> bool:
         """Whether the shadow price is to be worked out anew."""
         return self.since >= EVERY
+
+    def target(self, pace: int) -> float:
+        """What the next tasks may cost on average, in micro-dollars, to keep ``pace``."""
+        aim = _aim(pace)
+        return max(aim + self.balance / HORIZON, aim - aim / THRIFT)
+
+
+def _aim(pace: int) -> int:
+    return pace - pace // MARGIN
 
 
 def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
@@ -83,15 +98,13 @@ def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
     situation = Situation.of(decision.features, decision.input, decision.output, able)
     if pace.situations and pace.situations[-1].backends == situation.backends:
         situation = replace(situation, backends=pace.situations[-1].backends)  # kept once, not by task
-    due = decision.pace if event.attempt == 1 else 0
-    dearest = max(cost, pace.dearest - pace.dearest // FADING)
-    most = max(CREDIT * decision.pace, CALLS * dearest)
+    due = _aim(decision.pace) if event.attempt == 1 else 0
+    balance = pace.balance + due + returned - cost
     return Pace(
         situations=(*pace.situations, situation)[-kept:],
-        balance=min(max(pace.balance + due + returned - cost, -DEBT * decision.pace), most),
+        balance=min(max(balance, -DEBT * decision.pace), CREDIT * decision.pace),
         money=decision.money,
         since=1 if decision.solved else pace.since + 1,
-        dearest=dearest,
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from callboard.actors.router.asking import TAGS, AgentRules
 from callboard.actors.router.cascade import CascadeRules, best_declined, check_of, completed_with, refusal
 from callboard.actors.router.features import features
+from callboard.actors.router.market import Market
 from callboard.actors.router.options import (
     TIER_QUALITY,
     Option,
@@ -21,7 +22,6 @@ from callboard.actors.router.options import (
 from callboard.actors.router.policies.agent import Agent
 from callboard.actors.router.policies.cascade import Cascade
 from callboard.actors.router.policies.policy import Paced, Policy
-from callboard.actors.router.shadow_price import Market
 from callboard.actors.router.standing import not_now
 from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.actors.strict_json import did_you_mean

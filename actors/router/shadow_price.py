@@ -1,80 +1,79 @@
 """What a micro-dollar has to count for so that spending keeps its pace: a Lagrange multiplier over recent tasks."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from math import ceil, log
+from math import ceil, inf, log
 from operator import attrgetter
 from typing import Final
 
 import numpy as np
-from msgspec import Struct
 
-from callboard.events.backend import Backend
+from callboard.actors.router.market import Market
+from callboard.actors.router.policies.chance import NARROWEST, odds_to_be_highest
 from callboard.events.money import TOKENS_PER_PRICE, Price
 from callboard.projections.bill import LONGEST, PPM, USUAL_OUTPUT
-from callboard.projections.learning import Learning
 from callboard.projections.pace import Situation
 
-HORIZON: Final = 200
-"""Over so many tasks a balance is spent, or paid back."""
-
+LITTLE: Final = 0.000_001
 MOST: Final = 1_000_000.0
-"""A micro-dollar never counts for more: only the cheapest are chosen then."""
+"""A micro-dollar never counts for less, unless for nothing, or for more: only the cheapest are chosen then."""
 
-HALVINGS: Final = 6
+CLOSE: Final = 0.005
+"""The search ends at a price that spends so nearly the target, or that is so little above one that spends more."""
+
+CERTAIN: Final = 1e-9
+"""Micro-dollars that a value may be off that nothing is uncertain about."""
+
+STEP: Final = 1.1
+"""By what the price before is first multiplied or divided to find one on the other side; then by the square of it."""
 
 _backends = attrgetter("backends")
-
-
-class Market(Struct, frozen=True):
-    """What is on offer: the backends with the quality they are taken to have unseen, what was learned, and the task.
-
-    ``spreads`` are the standard deviations of the estimates for it, in parts per million, of those that can do it.
-    """
-
-    backends: Mapping[str, Backend]
-    priors: Mapping[str, int]
-    learning: Learning
-    newest: Situation
-    spreads: Mapping[str, int]
 
 
 def shadow_price(market: Market, pace: int, *, quality: float, second: float) -> int:
     """What a micro-dollar counts for, in parts per million, so that the recent tasks would cost ``pace`` on average.
 
-    ``quality`` and ``second`` are the micro-dollars that a millionth of quality and a nanosecond are worth. A positive
-    balance is spent within `HORIZON` tasks, a negative one saved.
+    ``quality`` and ``second`` are the micro-dollars that a millionth of quality and a nanosecond are worth. Money that
+    was saved is spent, and what was overspent is saved (`Pace.target`). What is uncertain is tried out, which is paid.
     """
     gain, cost = _offers(market, quality, second)
-    tasks = np.arange(len(gain))
-    target = pace + market.learning.pace.balance / HORIZON
+    spreads = np.array([market.spreads.get(name, 0) for name in sorted(market.backends)]) * quality
+    variance = np.maximum(spreads, max(NARROWEST * spreads.max(), CERTAIN)) ** 2
+    target = market.learning.pace.target(pace)
 
     def spent(money: float) -> float:
-        return float(cost[tasks, (gain - money * cost).argmax(1)].mean())
+        odds = odds_to_be_highest(gain - money * cost, variance)
+        return float(((odds * cost).sum(1) / odds.sum(1)).mean())
 
-    if spent(0.0) <= target:
-        return 0
-    if spent(MOST) > target:
-        return round(MOST * PPM)
-    low = high = min(max(market.learning.pace.money / PPM, 1 / PPM), MOST)
-    while spent(high) > target:
-        low, high = high, min(high * 4, MOST)
-    while spent(low) <= target and low > 1 / PPM:
-        low, high = low / 4, low
-    for _ in range(HALVINGS):
-        middle = (low * high) ** 0.5
-        if spent(middle) > target:
-            low = middle
+    return ceil(PPM * _price(spent, target, market.learning.pace.money / PPM))
+
+
+def _price(spent: Callable[[float], float], target: float, start: float) -> float:
+    """The price at which the ``target`` is spent, or the lowest at which less is, looked for from ``start`` on.
+
+    It is 0 when all is affordable, and `MOST` when nothing is.
+    """
+    low, high, at, step = 0.0, inf, min(max(start, LITTLE), MOST), STEP
+    while high > LITTLE:
+        would = spent(at)
+        if abs(would - target) < CLOSE * target:
+            return at
+        low, high = (at, high) if would > target else (low, at)
+        if low == MOST:
+            return MOST
+        if high < low * (1 + CLOSE):
+            return high
+        if low and high < inf:
+            at = (low * high) ** 0.5
         else:
-            high = middle
-    return ceil(high * PPM)
+            at, step = min(low * step, MOST) if low else max(high / step, LITTLE), step * step
+    return 0.0
 
 
 def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, np.ndarray]:
     """By recent task and backend what the answer is worth, and what it costs; minus infinity where it can't be had."""
     learning, backends, newest = market.learning, market.backends, market.newest
-    names = sorted(backends)  # the draws below must not depend on the order of a map
+    names = sorted(backends)
     recent = (each for each in (*learning.pace.situations, newest) if len(each.features) == len(newest.features))
     # most have the very same backends one after another, and it takes long to look through many of these for each
     runs = [(able, [*run]) for able, run in groupby(recent, _backends) if not backends.keys().isdisjoint(able)]
@@ -83,8 +82,6 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
 
     priors = {name: market.priors[name] for name in names}
     gain = np.clip(learning.quality.posteriors.over(features, priors), 0, PPM)
-    # what is uncertain is tried out, which changes what is spent: as if each estimate were off as it may be
-    gain += _luck(*gain.shape) * [market.spreads.get(name, 0) for name in names]
     gain = gain * quality - _latencies(runs, names) * second
 
     lengths = learning.bills.posteriors.over(features, dict.fromkeys(names, PPM * log(USUAL_OUTPUT)))
@@ -105,12 +102,6 @@ def _costs(prices: Sequence[Price], inputs: np.ndarray, output: np.ndarray) -> n
             total[:, column] = np.where(inputs > step.over, dearer, total[:, column])
     per_call: np.ndarray = total / TOKENS_PER_PRICE
     return per_call
-
-
-@lru_cache(maxsize=8)
-def _luck(tasks: int, backends: int) -> np.ndarray:
-    """By how many standard deviations each estimate is off, by task and backend; always the same."""
-    return np.random.default_rng(0).standard_normal((tasks, backends))
 
 
 def _latencies(runs: Sequence[tuple[tuple[str, ...], list[Situation]]], names: Sequence[str]) -> np.ndarray:

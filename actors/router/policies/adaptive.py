@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from callboard.actors.router.market import Market
 from callboard.actors.router.options import NS_PER_S, PERCENT, Option
 from callboard.actors.router.policies.chance import chances_to_be_highest
 from callboard.actors.router.policies.policy import Paced
-from callboard.actors.router.shadow_price import Market, shadow_price
+from callboard.actors.router.shadow_price import shadow_price
 from callboard.events.task_spec import TaskSpec
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Self
 
+from callboard.actors.router.market import Market
 from callboard.actors.router.options import Option
 from callboard.actors.router.policies.policy import CERTAIN, Paced, Policy
-from callboard.actors.router.shadow_price import Market
 from callboard.events.advice import Advised
 from callboard.events.task_spec import TaskSpec
 

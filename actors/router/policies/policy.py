@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from callboard.actors.router.market import Market
 from callboard.actors.router.options import Option
-from callboard.actors.router.shadow_price import Market
 from callboard.events.task_spec import TaskSpec
 
 CERTAIN: Final = 1_000_000

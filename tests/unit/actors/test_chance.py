@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as running
 from hypothesis import strategies as st
 
-from callboard.actors.router.policies.chance import LEAST, chances_to_be_highest
+from callboard.actors.router.policies.chance import LEAST, chances_to_be_highest, odds_to_be_highest
 from callboard.actors.router.policies.policy import CERTAIN
 
 worlds = st.lists(st.tuples(st.integers(-3000, 3000), st.integers(20, 2000)), min_size=1, max_size=8)
@@ -46,9 +46,9 @@ def test_usual_cases_are_right_to_two_percent(world):
     assert np.abs(np.array(chances(world)) / CERTAIN - by_lot(world)).max() < 0.02
 
 
-@pytest.mark.parametrize(("behind", "tried"), [(3.0, True), (4.0, False)])
+@pytest.mark.parametrize(("behind", "tried"), [(2.5, True), (3.5, False)])
 def test_what_is_hardly_ever_the_best_is_not_tried(behind, tried):
-    """One in sixty is worth a look, one in five hundred is not."""
+    """One in thirty is worth a look, one in a hundred and fifty is not."""
     second = chances([(0, 100), (-100 * behind, 100)])[1]
     assert (second > 0) is tried
 
@@ -108,3 +108,22 @@ def test_what_is_hopeless_is_never_chosen():
     """A value far below another has no chance at all, and the other is certain."""
     assert chances([(0, 10), (1000, 10)]) == [0, CERTAIN]
     assert chances([(10**9, 1), (-(10**9), 1), (10**9, 1)])[1] == 0
+
+
+@given(st.lists(worlds.filter(lambda world: len(world) == 2), min_size=1, max_size=5))
+def test_odds_of_two_are_their_chances(pairs):
+    """Row by row, whoever is ahead."""
+    deviations = [deviation for _, deviation in pairs[0]]
+    means = np.array([[mean for mean, _ in pair] for pair in pairs], float)
+    odds = odds_to_be_highest(means, np.square(deviations, dtype=float))
+    for row, found in zip(means, odds / odds.sum(1, keepdims=True), strict=True):
+        known = np.array(chances_to_be_highest(row.tolist(), deviations)) / CERTAIN
+        assert np.abs(found - known).max() < 0.02
+
+
+def test_odds_of_many_are_near_their_chances():
+    """Also of one that can't be had, which is minus infinity."""
+    means, deviations = [0.0, -40.0, -90.0, -100.0, -np.inf], [30.0, 60.0, 50.0, 10.0, 10.0]
+    odds = odds_to_be_highest(np.array([means]), np.square(deviations))[0]
+    known = np.array([*chances_to_be_highest(means[:-1], deviations[:-1]), 0]) / CERTAIN
+    assert np.abs(odds / odds.sum() - known).max() < 0.04

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from callboard.actors.router.features import features
+from callboard.actors.router.market import Market
 from callboard.actors.router.options import Option, prompt_tokens
 from callboard.actors.router.policies.policy import Paced
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
-from callboard.actors.router.shadow_price import Market
 from callboard.events.backend import Backend, BackendSpec
 from callboard.events.money import Price
 from callboard.events.task import Assigned, Failure, Status, Task
