@@ -36,7 +36,7 @@ MISSES: Final = 64
 KIND_DOUBT: Final = 20_000
 """How much better or worse a backend is taken to be at one kind of task, unseen: a standard deviation in ppm."""
 
-WANDERING: Final = 1_000
+WANDERING: Final = 500
 """How far quality may wander unseen, in parts per million times the root of the number of others' answers judged."""
 
 

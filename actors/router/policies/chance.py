@@ -12,7 +12,7 @@ REACH: Final = 4.0
 """Standard deviations beyond which nothing is expected."""
 
 CELLS: Final = 48
-LEAST: Final = 0.05
+LEAST: Final = 0.02
 """A smaller part of the greatest chance is none: what is hardly ever the best is not tried, while that is certain.
 
 It also bounds the weights of whoever estimates another policy from what was recorded.
