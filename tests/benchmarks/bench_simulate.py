@@ -1,9 +1,13 @@
 """The router against simple rules on recorded traces, simulated: waiting, prefix hits, and how fast it goes.
 
-    python tests/benchmarks/bench_simulate.py --data DIR [--tasks 30000] [--backends 10] [--loads 50,70,90]
+    python tests/benchmarks/bench_simulate.py --data DIR [--tasks 30000] [--backends 10] [--loads 50,70,90] [--seeds 10]
 
 DIR holds ``azure/*.csv`` and ``mooncake/*.jsonl`` as published. A million tasks on 100 backends take minutes:
 ``--backends 100 --tasks 1000000 --loads 70 --policies adaptive --traces mooncake``. ``--plot`` draws the last trace.
+
+With ``--seeds N`` each is run with N seeds. The figures are then averages, and ``against`` says by how much the first
+policy's differ from those of each other, seed by seed: the average, and how far a 95 % confidence interval goes to
+either side (1.96 standard errors). A seed also says where in the trace the first task is.
 """
 
 import argparse
