@@ -46,8 +46,8 @@ class Work(Struct, frozen=True, gc=False):
 class BackendLoad(Struct, frozen=True, gc=False):
     """One backend. ``outstanding`` is the work of each task assigned to it, ``tokens`` the sum of theirs.
 
-    ``running`` is the service of those whose call has begun. Of the others, ``waiting`` is the service and ``queued``
-    are the tokens, each by priority: of all that have at least that one.
+    ``running`` is the service of those whose call has begun. Of the others, ``waiting`` is the service, ``queued`` are
+    the tokens and ``line`` is the number, each by priority: of all that have at least that one.
 
     Averages in ns: ``first_token`` and ``duration`` of a call.
 
@@ -66,6 +66,7 @@ class BackendLoad(Struct, frozen=True, gc=False):
     running: int = 0
     waiting: tuple[int, ...] = (0,) * PRIORITIES
     queued: tuple[int, ...] = (0,) * PRIORITIES
+    line: tuple[int, ...] = (0,) * PRIORITIES
     per_token: int = 0
     per_output: int = 0
     writing: Trend = Trend()
@@ -84,6 +85,10 @@ class BackendLoad(Struct, frozen=True, gc=False):
     def ahead(self, priority: int, lanes: int = 1) -> int:
         """The service before new work of a priority: what waits at it or above, and the first running call to end."""
         return self.waiting[priority] + self.running // lanes
+
+    def calls_ahead(self, priority: int) -> int:
+        """The calls that are under way, or will begin before new work of a priority."""
+        return len(self.outstanding) - self.line[0] + self.line[priority]
 
     def tokens_ahead(self, priority: int) -> int:
         """The tokens that are worked on, or will be before new work of a priority."""
@@ -166,6 +171,7 @@ def _join(state: Load, task_id: str, event: task.Assigned | Hedged) -> Load:
         tokens=load.tokens + work.tokens,
         waiting=_shifted(load.waiting, priority, service),
         queued=_shifted(load.queued, priority, work.tokens),
+        line=_shifted(load.line, priority, 1),
     )
     where = state.where.insert(task_id, (*state.where.get(task_id, ()), event.backend))
     return Load(state.backends.insert(event.backend, load), where, state.hedged)
@@ -189,6 +195,7 @@ def _begun(load: BackendLoad, task_id: str) -> BackendLoad:
         running=load.running + work.service,
         waiting=_shifted(load.waiting, work.priority, -work.service),
         queued=_shifted(load.queued, work.priority, -work.tokens),
+        line=_shifted(load.line, work.priority, -1),
     )
 
 
@@ -207,6 +214,7 @@ def _without(load: BackendLoad, task_id: str) -> BackendLoad:
         tokens=tokens,
         waiting=_shifted(load.waiting, work.priority, -work.service),
         queued=_shifted(load.queued, work.priority, -work.tokens),
+        line=_shifted(load.line, work.priority, -1),
     )
 
 
@@ -275,4 +283,4 @@ def _average(average: int, measured: int, *, first: bool) -> int:
     return measured if first else average + (measured - average) // SMOOTHING
 
 
-LOAD: Final = Projection("load", 4, Load, apply)
+LOAD: Final = Projection("load", 5, Load, apply)

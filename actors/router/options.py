@@ -44,7 +44,8 @@ class Option(Struct, frozen=True, gc=False):
     begins.
 
     ``failed`` says that it was the last to fail this very task, ``full`` that it is new and has enough for now.
-    ``width`` is how many calls it makes at a time, ``room`` how many more it could at once.
+    ``width`` is how many calls it makes at a time, ``room`` how many more it could at once, and ``ahead`` how many go
+    before this task.
     """
 
     backend: str
@@ -59,6 +60,7 @@ class Option(Struct, frozen=True, gc=False):
     full: bool = False
     room: int = 0
     width: int = 1
+    ahead: int = 0
 
     @property
     def capacity(self) -> int:
@@ -246,6 +248,7 @@ def _predict(
         standing.full,
         standing.room,
         standing.width,
+        load.calls_ahead(priority) + extra.tasks,
     )
 
 

@@ -6,7 +6,9 @@ from functools import cached_property
 from typing import Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from callboard.actors.router.alike import by_queue
 from callboard.actors.router.asking import TAGS, AgentRules
 from callboard.actors.router.cascade import CascadeRules, best_declined, check_of, completed_with, refusal
 from callboard.actors.router.features import features
@@ -126,7 +128,8 @@ def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime)
     cached = held(view.prefixes, prefix) if prefix else {}
     judged = view.learning.quality.judged > 0
     around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
-    return survey(task, view.backends, around, now).without(view.unaffordable)
+    found = survey(task, view.backends, around, now).without(view.unaffordable)
+    return replace(found, options=by_queue(found.options, view.backends))
 
 
 def seed_of(task: Task) -> int:

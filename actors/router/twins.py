@@ -13,15 +13,11 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from callboard.actors.router.alike import Kind, kind
 from callboard.actors.router.options import Option
 from callboard.events.backend import Backend
-from callboard.events.money import Price
 from callboard.projections.bill import PPM
 
-ALIKE: Final = 20_000
-"""Qualities in the same step of so many parts per million make no difference."""
-
-Kind: TypeAlias = tuple[str, Price, int, int]
 Shares: TypeAlias = Callable[[Sequence[Option]], Sequence[int]]
 
 
@@ -48,17 +44,17 @@ def draw(options: Sequence[Option], shares: Shares, seed: int, crowd: Crowd = AL
     kinds: dict[Kind, list[Option]] = {}
     weights: dict[Kind, int] = {}
     for option, share in zip(options, first, strict=True):
-        kind = _kind(option, crowd)
-        kinds.setdefault(kind, []).append(option)
-        weights[kind] = weights.get(kind, 0) + share
-    twins = kinds[_kind(winner, crowd)]
+        one = kind(option, crowd.backends[option.backend])
+        kinds.setdefault(one, []).append(option)
+        weights[one] = weights.get(one, 0) + share
+    twins = kinds[kind(winner, crowd.backends[winner.backend])]
     if len(twins) > 2:
         rest = _without(options, twins, min(chance.sample(twins, 2), key=_latency))
         winner = chance.choices(rest, shares(rest))[0]
     probability = 0.0
-    for kind, members in kinds.items():
-        if weights[kind] and len(members) > 2:
-            probability += weights[kind] / sum(first) * _after_two(winner, options, members, shares)
+    for one, members in kinds.items():
+        if weights[one] and len(members) > 2:
+            probability += weights[one] / sum(first) * _after_two(winner, options, members, shares)
         elif winner in members:
             probability += first[options.index(winner)] / sum(first)
     return winner, round(PPM * probability)
@@ -85,9 +81,3 @@ def _without(options: Sequence[Option], twins: Sequence[Option], stays: Option) 
 
 def _latency(option: Option) -> int:
     return option.latency
-
-
-def _kind(option: Option, crowd: Crowd) -> Kind:
-    backend = crowd.backends[option.backend]
-    assert backend.spec is not None
-    return backend.spec.model, backend.price, option.quality // ALIKE, option.cached

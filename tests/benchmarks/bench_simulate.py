@@ -1,9 +1,13 @@
 """The router against simple rules on recorded traces, simulated: waiting, prefix hits, and how fast it goes.
 
-    python tests/benchmarks/bench_simulate.py --data DIR [--tasks 30000] [--backends 10] [--loads 50,70,90]
+    python tests/benchmarks/bench_simulate.py --data DIR [--tasks 30000] [--backends 10] [--loads 50,70,90] [--seeds 10]
 
 DIR holds ``azure/*.csv`` and ``mooncake/*.jsonl`` as published. A million tasks on 100 backends take minutes:
 ``--backends 100 --tasks 1000000 --loads 70 --policies adaptive --traces mooncake``. ``--plot`` draws the last trace.
+
+With ``--seeds N`` each is run N times: another seed, and another place in the trace to begin at (the first time its
+beginning). Each figure is then told over the seeds, with a 95 % confidence interval; ``against`` says by how much those
+of the first policy are above those of each other one, compared seed by seed. Times are in seconds.
 """
 
 import argparse
@@ -13,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
+from routing.intervals import summaries
 
 from callboard.actors.simulation.comparison import Question, compare
 from callboard.actors.simulation.fleet import Fleet, alike, rate_at
@@ -22,6 +27,8 @@ from callboard.deploy.plots import drawn
 
 POLICIES = "adaptive,least-requests,two-choices,round-robin,random"
 VIEW_DELAY_NS = 5_000_000
+GOLDEN = 0.618034
+"""Multiples of it, less whole numbers, are spread evenly, however many there are."""
 
 
 def fleet(backends: int) -> Fleet:
@@ -51,26 +58,53 @@ def line(result: Result) -> dict[str, object]:
     }
 
 
-def measured(trace: Trace, load: int, given: argparse.Namespace) -> dict[str, object]:
+def begun_at(trace: Trace, part: float) -> Trace:
+    """The trace from somewhere in it on, and then what was before that."""
+    place = int(len(trace.arrivals) * part)
+    start = trace.arrivals[place].at
+    later = [one._replace(at=one.at - start) for one in trace.arrivals[place:]]
+    return Trace(trace.name, later + [one._replace(at=one.at + trace.span - start) for one in trace.arrivals[:place]])
+
+
+def asked(trace: Trace, load: int, given: argparse.Namespace, nth: int = 0) -> Question:
+    """The question with the nth seed."""
     servers = fleet(given.backends)
-    question = Question(
-        trace=trace,
+    return Question(
+        trace=begun_at(trace, nth * GOLDEN % 1),
         fleet=servers,
         policies=given.policies.split(","),
         tasks=given.tasks,
         speed=rate_at(servers, load / 100, *trace.average) / trace.rate,
         routers=given.routers,
         view_delay=VIEW_DELAY_NS if given.routers > 1 else 0,
-        seed=given.seed,
+        seed=given.seed + nth,
     )
+
+
+def measured(trace: Trace, load: int, given: argparse.Namespace) -> dict[str, object]:
+    question = asked(trace, load, given)
     results = compare(question)
     if given.plot is not None:
         drawn(results, f"{question.title}, {load} % load", given.plot)
-    return {
-        "pace": round(question.speed, 2),
-        "attainable_hits": round(results[0].attainable, 4),
-        **{result.policy: line(result) for result in results},
-    }
+    pace = {"pace": round(question.speed, 2), "attainable_hits": round(results[0].attainable, 4)}
+    if given.seeds == 1:
+        return pace | {result.policy: line(result) for result in results}
+    runs = [results, *(compare(asked(trace, load, given, nth)) for nth in range(1, given.seeds))]
+    told = {name: [figures(run[place]) for run in runs] for place, name in enumerate(question.policies)}
+    first, *others = told
+    against = {name: summaries(list(map(above, told[first], told[name]))) for name in others}
+    return pace | {name: summaries(one) for name, one in told.items()} | {"against": against}
+
+
+def figures(result: Result) -> dict[str, float]:
+    """What is told over seeds."""
+    spans = {"queue": result.queue, "first_token": result.first_token, "completion": result.completion}
+    times = {f"{name}_{key}": value for name, span in spans.items() for key, value in seconds(span).items()}
+    return times | {"queue_mean": result.queue.mean / 1e9, "hits": result.hits}
+
+
+def above(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: value - other[name] for name, value in one.items()}
 
 
 def main() -> None:
@@ -83,6 +117,7 @@ def main() -> None:
     arguments.add_argument("--policies", default=POLICIES)
     arguments.add_argument("--routers", type=int, default=1)
     arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--seeds", type=int, default=1, help="How many, from SEED on.")
     arguments.add_argument("--plot", type=Path)
     given = arguments.parse_args()
     files = [
@@ -98,6 +133,7 @@ def main() -> None:
         "backends": given.backends,
         "tasks": given.tasks,
         "routers": given.routers,
+        "seeds": given.seeds,
     }
     for path in files:
         trace = read(path)

@@ -102,7 +102,9 @@ async def test_counters_drift_after_kills(seed, monkeypatch):
             load = actor.projector.state(LOAD)
             assert not load.where
             for one in load.backends.values():
-                assert (len(one.outstanding), one.tokens, one.running, *one.waiting, *one.queued) == (0,) * 23
+                assert (len(one.outstanding), one.tokens, one.running, *one.waiting, *one.queued, *one.line) == (
+                    0,
+                ) * 33
             assert not len(router._own)
             assert not actor.projector.state(COST).running
 

@@ -125,11 +125,22 @@ def test_while_all_are_busy_failed_work_goes_by_capacity():
 
 def test_urgent_work_counts_only_what_is_before_it():
     """A long queue of ordinary tasks does not make a backend slow for an urgent one; what runs does."""
-    busy = load(100, running=8 * 10**9, waiting=(9 * 10**10, *[0] * (PRIORITIES - 1)))
-    idle = load(8, running=80 * 10**9)
+    ordinary = [0] * (PRIORITIES - 1)
+    busy = load(100, running=8 * 10**9, waiting=(9 * 10**11, *ordinary), line=(92, *ordinary))
+    idle = load(8, running=800 * 10**9)
     for priority, better in ((0, "idle"), (5, "busy")):
         task = Task("t", Status.SUBMITTED, TaskSpec(input="x", priority=priority, policy="fastest"))
         assert decide({"busy": busy, "idle": idle}, task).backend == better
+
+
+def test_the_queue_of_an_urgent_task_is_what_is_before_it():
+    """Of two that are equally quick as far as is known, the one with fewer such calls, whatever else waits there."""
+    ordinary = [0] * (PRIORITIES - 1)
+    busy = load(100, running=8 * 10**9, waiting=(10**9, *ordinary), line=(93, *ordinary))
+    loads = {"busy": busy, "idle": load(8, running=64 * 10**9)}
+    for priority, better in ((0, "idle"), (5, "busy")):
+        task = Task("t", Status.SUBMITTED, TaskSpec(input="x", priority=priority, policy="fastest"))
+        assert decide(loads, task).backend == better
 
 
 def test_a_flaky_backend_takes_as_long_as_its_tries():

@@ -61,7 +61,7 @@ def test_nothing_is_tried_for_its_own_sake_while_nobody_judges():
     backends = {name: Backend(name, BackendSpec("openai", "m")) for name in "abc"}
     loads = {
         name: BackendLoad(writing=Trend(9, base=pace), answered=9, output=100, proven=99)
-        for name, pace in zip("abc", (30_000_000, 29_000_000, 30_000_000), strict=True)
+        for name, pace in zip("abc", (30_000_000, 20_000_000, 30_000_000), strict=True)
     }
     told = (
         Assigned("a", 1, 9, Decision("p", "r", 0, features=b"\1")),

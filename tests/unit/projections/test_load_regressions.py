@@ -60,6 +60,7 @@ def check(load: Load) -> None:
         assert one.running == sum(work.service for work in works if work.begun)
         assert one.waiting[0] == sum(work.service for work in works if not work.begun)
         assert one.queued[0] == sum(work.tokens for work in works if not work.begun)
+        assert one.line == tuple(sum(not work.begun and work.priority >= n for work in works) for n in range(10))
         assert min(one.tokens, *one.queued, one.per_token, one.first_token, one.answered, one.proven, one.failures) >= 0
         assert 0 <= one.reliability <= PPM
         assert all(one.ahead(priority) >= one.ahead(priority + 1) >= 0 for priority in range(9))
@@ -104,6 +105,7 @@ def test_urgent_work_waits_for_what_is_not():
         ]
     ).backends["a"]
     assert [load.tokens_ahead(priority) for priority in (0, 1, 9)] == [111, 101, 101]
+    assert [load.calls_ahead(priority) for priority in (0, 1, 9)] == [3, 2, 2]
     assert [load.ahead(priority) for priority in (0, 1, 9)] == [2220, 2020, 2020]
     assert load.ahead(1, lanes=4) == 520, "the first of four calls ends after a quarter"
 
