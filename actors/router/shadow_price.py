@@ -18,8 +18,11 @@ LITTLE: Final = 0.000_001
 MOST: Final = 1_000_000.0
 """A micro-dollar never counts for less, unless for nothing, or for more: only the cheapest are chosen then."""
 
-CLOSE: Final = 0.005
+CLOSE: Final = 0.01
 """The search ends at a price that spends so nearly the target, or that is so little above one that spends more."""
+
+INSIDE: Final = 0.2
+"""The next price to look at is at least such a part of the way from either end of what is known to hold the answer."""
 
 CERTAIN: Final = 1e-9
 """Micro-dollars that a value may be off that nothing is uncertain about."""
@@ -54,17 +57,22 @@ def _price(spent: Callable[[float], float], target: float, start: float) -> floa
     It is 0 when all is affordable, and `MOST` when nothing is.
     """
     low, high, at, step = 0.0, inf, min(max(start, LITTLE), MOST), STEP
+    much = little = 0.0  # what is spent at both
     while high > LITTLE:
         would = spent(at)
         if abs(would - target) < CLOSE * target:
             return at
-        low, high = (at, high) if would > target else (low, at)
+        if would > target:
+            low, much = at, would
+        else:
+            high, little = at, would
         if low == MOST:
             return MOST
         if high < low * (1 + CLOSE):
             return high
         if low and high < inf:
-            at = (low * high) ** 0.5
+            part = (much - target) / (much - little)
+            at = low * (high / low) ** min(max(part, INSIDE), 1 - INSIDE)
         else:
             at, step = min(low * step, MOST) if low else max(high / step, LITTLE), step * step
     return 0.0
