@@ -15,7 +15,7 @@ from callboard.events.task import Assigned
 from callboard.projections.bill import PPM
 
 WINDOW: Final = 400
-CELLS: Final = 6_000
+CELLS: Final = 3_000
 """Of the newest tasks so many are kept, or as many as have so many candidates together."""
 
 EVERY: Final = 8
