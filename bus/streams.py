@@ -37,7 +37,7 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "name": EVENTS,
             "subjects": [ALL_EVENTS],
             "storage": "file",
-            "compression": "none",  # a block is compressed at its end, and appends wait for whoever reads it meanwhile
+            "compression": "s2",
             "discard": "new",  # a full log must refuse, never evict
             "deny_delete": True,
             "allow_direct": True,
