@@ -86,9 +86,10 @@ def measured(trace: Trace, load: int, given: argparse.Namespace) -> dict[str, ob
     results = compare(question)
     if given.plot is not None:
         drawn(results, f"{question.title}, {load} % load", given.plot)
-    pace = {"pace": round(question.speed, 2), "attainable_hits": round(results[0].attainable, 4)}
+    pace = {"pace": round(question.speed, 2)}
     if given.seeds == 1:
-        return pace | {result.policy: line(result) for result in results}
+        attainable = {"attainable_hits": round(results[0].attainable, 4)}
+        return pace | attainable | {result.policy: line(result) for result in results}
     runs = [results, *(compare(asked(trace, load, given, nth)) for nth in range(1, given.seeds))]
     told = {name: [figures(run[place]) for run in runs] for place, name in enumerate(question.policies)}
     first, *others = told
@@ -100,7 +101,7 @@ def figures(result: Result) -> dict[str, float]:
     """What is told over seeds."""
     spans = {"queue": result.queue, "first_token": result.first_token, "completion": result.completion}
     times = {f"{name}_{key}": value for name, span in spans.items() for key, value in seconds(span).items()}
-    return times | {"queue_mean": result.queue.mean / 1e9, "hits": result.hits}
+    return times | {"queue_mean": result.queue.mean / 1e9, "hits": result.hits, "attainable": result.attainable}
 
 
 def above(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
