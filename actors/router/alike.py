@@ -1,8 +1,7 @@
 """Backends that are alike: which are, and that the one with the shortest queue is taken to be the quickest of them.
 
-How long a backend would take is known to a part of it, `DOUBT`: what answers its waiting calls will get nobody knows,
-and its pace is that of the newest ones. Whoever ranks equal backends by less than that ranks them by chance, and some
-tasks get longer queues than they need. So of options that differ in nothing but how busy they are, those within the
+How many calls wait tells which of equal backends is free first better than the work that they are predicted to be: what
+answers they will get nobody knows. So of options that differ in nothing but how busy they are, those within the
 doubt of the quickest are put in the order of the calls before the task, for their width (join the shortest queue:
 Winston, 1977). A twin that is known to be slower, or has much more work before the task than its queue is long, is
 left where it is.
@@ -22,10 +21,9 @@ from callboard.events.backend import Backend
 from callboard.events.money import Price
 
 DOUBT: Final = 4
-"""A latency is predicted to such a part of itself.
+"""Latencies within such a part of the lowest are as good as equal.
 
-A backend's pace rests on its 64 newest answers, of which the lengths differ by about as much as they are long: it is
-known to an eighth, and of two equal ones, one often looks an eighth quicker and the other an eighth slower.
+Chosen by trying values on recorded traces; none that is wider was better at all loads.
 """
 
 SAME: Final = 20_000
