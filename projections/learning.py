@@ -132,6 +132,11 @@ def _priced(state: Learning, backend: str, price: Price) -> Learning:
     return state if before.price == price else _offered(state, backend, Offer(before.model, price))
 
 
+def _model(state: Learning, backend: str) -> str:
+    """The model it runs, as far as is known."""
+    return state.offers.get(backend, UNKNOWN).model
+
+
 def _offered(state: Learning, backend: str, offer: Offer) -> Learning:
     """Something is on offer that was not, or at another price: what was saved before is not spent at these."""
     due = replace(state.pace, balance=min(state.pace.balance, 0), since=EVERY)
@@ -165,7 +170,7 @@ def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, 
     chosen = candidate_of(decision, backend)
     cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
     predicted = cost * PPM // state.bills.ratio(backend)
-    seen, model = state.quality.by_backend.get(backend, NOTHING_SEEN), state.offers.get(backend, UNKNOWN).model
+    seen = state.quality.by_backend.get(backend, NOTHING_SEEN)
     choice = Choice(
         backend=backend,
         features=decision.features,
@@ -174,7 +179,7 @@ def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, 
         judged=seen.judged,
         usual=seen.mean if seen.judged else None,
         changes=seen.changes,
-        model=model,
+        model=_model(state, backend),
     )
     return choice, cost
 
@@ -188,11 +193,7 @@ def _of(state: Learning, task_id: str, backend: str) -> tuple[str, Choice] | Non
     """The choice of this backend for a task, and where it is kept, if it still runs the same model."""
     for key in (task_id, _second(task_id)):
         choice = state.choices.get(key)
-        if (
-            choice is not None
-            and choice.backend == backend
-            and choice.model == state.offers.get(backend, UNKNOWN).model
-        ):
+        if choice is not None and choice.backend == backend and choice.model == _model(state, backend):
             return key, choice
     return None
 

@@ -169,12 +169,20 @@ def _join(state: Load, task_id: str, event: task.Assigned | Hedged) -> Load:
         load,
         outstanding=load.outstanding.insert(task_id, work),
         tokens=load.tokens + work.tokens,
-        waiting=_shifted(load.waiting, priority, service),
-        queued=_shifted(load.queued, priority, work.tokens),
-        line=_shifted(load.line, priority, 1),
+        **_waiting(load, work, 1),
     )
     where = state.where.insert(task_id, (*state.where.get(task_id, ()), event.backend))
     return Load(state.backends.insert(event.backend, load), where, state.hedged)
+
+
+def _waiting(load: BackendLoad, work: Work, times: int) -> dict[str, tuple[int, ...]]:
+    """The sums over what waits, with so many times more of this work."""
+    priority = work.priority
+    return {
+        "waiting": _shifted(load.waiting, priority, times * work.service),
+        "queued": _shifted(load.queued, priority, times * work.tokens),
+        "line": _shifted(load.line, priority, times),
+    }
 
 
 def _shifted(sums: tuple[int, ...], priority: int, amount: int) -> tuple[int, ...]:
@@ -193,9 +201,7 @@ def _begun(load: BackendLoad, task_id: str) -> BackendLoad:
         load,
         outstanding=load.outstanding.insert(task_id, msgspec.structs.replace(work, begun=True)),
         running=load.running + work.service,
-        waiting=_shifted(load.waiting, work.priority, -work.service),
-        queued=_shifted(load.queued, work.priority, -work.tokens),
-        line=_shifted(load.line, work.priority, -1),
+        **_waiting(load, work, -1),
     )
 
 
@@ -212,9 +218,7 @@ def _without(load: BackendLoad, task_id: str) -> BackendLoad:
         load,
         outstanding=outstanding,
         tokens=tokens,
-        waiting=_shifted(load.waiting, work.priority, -work.service),
-        queued=_shifted(load.queued, work.priority, -work.tokens),
-        line=_shifted(load.line, work.priority, -1),
+        **_waiting(load, work, -1),
     )
 
 

@@ -92,7 +92,12 @@ def _row(row: TaskRow | None, envelope: Envelope) -> TaskRow | None:
         return None
     if isinstance(event, Unknown):
         return row
-    placed = task.placed_after(row.placed, event)  # type: ignore[arg-type]  # the kind says which union it is
+    return _moved(row, event, envelope)  # type: ignore[arg-type]  # the kind says which union it is
+
+
+def _moved(row: TaskRow, event: task.TaskEvent, envelope: Envelope) -> TaskRow:
+    """The row of a known task after an event: one case for each."""
+    placed, replace = task.placed_after(row.placed, event), msgspec.structs.replace
     match event:  # the usual ones first
         case task.Assigned():
             return replace(

@@ -29,6 +29,8 @@ Chosen by trying values on recorded traces; none that is wider was better at all
 SAME: Final = 20_000
 """Qualities in the same step of so many parts per million make no difference."""
 
+latency_of: Final = attrgetter("latency")
+
 Kind: TypeAlias = tuple[str, Price, int, int]
 
 
@@ -49,6 +51,8 @@ def by_queue(options: Sequence[Option], backends: Mapping[str, Backend]) -> tupl
     twins: dict[Kind, list[Option]] = {}
     for option in options:
         twins.setdefault(kind(option, backends[option.backend]), []).append(option)
+    if len(twins) == len(options):  # no two are alike
+        return tuple(options)
     latencies = {option.backend: option.latency for option in options}
     for several in twins.values():
         if len(several) > 1:
@@ -61,18 +65,15 @@ def by_queue(options: Sequence[Option], backends: Mapping[str, Backend]) -> tupl
 
 def _handed_round(twins: Sequence[Option]) -> dict[str, int]:
     """The latencies of the twins that may be as quick as the quickest, by backend."""
-    least = min(map(_latency, twins))
+    least = min(map(latency_of, twins))
     level = [twin for twin in twins if twin.latency <= least + least // DOUBT]
     found: dict[str, int] = {}
     queue, latency = -1.0, least
-    for twin, next_one in zip(sorted(level, key=_queue), sorted(map(_latency, level)), strict=True):
+    for twin, next_one in zip(sorted(level, key=_queue), sorted(map(latency_of, level)), strict=True):
         if _queue(twin) != queue:
             queue, latency = _queue(twin), next_one
         found[twin.backend] = latency
     return found
-
-
-_latency: Final = attrgetter("latency")
 
 
 def _queue(option: Option) -> float:

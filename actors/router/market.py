@@ -1,6 +1,7 @@
 """What a policy that paces its spending knows of the market."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -9,7 +10,7 @@ from callboard.projections.learning import Learning
 from callboard.projections.pace import Situation
 
 
-class Market(Struct, frozen=True):
+class Market(Struct, frozen=True, dict=True):
     """What is on offer: the backends with the quality they are taken to have unseen, what was learned, and the task.
 
     ``spreads`` are the standard deviations of the estimates for it, in parts per million, of those that can do it.
@@ -20,3 +21,8 @@ class Market(Struct, frozen=True):
     learning: Learning
     newest: Situation
     spreads: Mapping[str, int]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The backends, in one order whatever that of the map."""
+        return sorted(self.backends)

@@ -24,7 +24,7 @@ CLOSE: Final = 0.01
 INSIDE: Final = 0.2
 """The next price to look at is at least such a part of the way from either end of what is known to hold the answer."""
 
-CERTAIN: Final = 1e-9
+EXACT: Final = 1e-9
 """Micro-dollars that a value may be off that nothing is uncertain about."""
 
 STEP: Final = 1.1
@@ -40,8 +40,8 @@ def shadow_price(market: Market, pace: int, *, quality: float, second: float) ->
     was saved is spent, and what was overspent is saved (`Pace.target`). What is uncertain is tried out, which is paid.
     """
     gain, cost = _offers(market, quality, second)
-    spreads = np.array([market.spreads.get(name, 0) for name in sorted(market.backends)]) * quality
-    variance = np.maximum(spreads, max(NARROWEST * spreads.max(), CERTAIN)) ** 2
+    spreads = np.array([market.spreads.get(name, 0) for name in market.names]) * quality
+    variance = np.maximum(spreads, max(NARROWEST * spreads.max(), EXACT)) ** 2
     target = market.learning.pace.target(pace)
 
     def spent(money: float) -> float:
@@ -80,8 +80,7 @@ def _price(spent: Callable[[float], float], target: float, start: float) -> floa
 
 def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, np.ndarray]:
     """By recent task and backend what the answer is worth, and what it costs; minus infinity where it can't be had."""
-    learning, backends, newest = market.learning, market.backends, market.newest
-    names = sorted(backends)
+    learning, backends, names, newest = market.learning, market.backends, market.names, market.newest
     recent = (each for each in (*learning.pace.situations, newest) if len(each.features) == len(newest.features))
     # most have the very same backends one after another, and it takes long to look through many of these for each
     runs = [(able, [*run]) for able, run in groupby(recent, _backends) if not backends.keys().isdisjoint(able)]

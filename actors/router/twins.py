@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from callboard.actors.router.alike import Kind, kind
+from callboard.actors.router.alike import Kind, kind, latency_of
 from callboard.actors.router.options import Option
 from callboard.events.backend import Backend
 from callboard.projections.bill import PPM
@@ -49,7 +49,7 @@ def draw(options: Sequence[Option], shares: Shares, seed: int, crowd: Crowd = AL
         weights[one] = weights.get(one, 0) + share
     twins = kinds[kind(winner, crowd.backends[winner.backend])]
     if len(twins) > 2:
-        rest = _without(options, twins, min(chance.sample(twins, 2), key=_latency))
+        rest = _without(options, twins, min(chance.sample(twins, 2), key=latency_of))
         winner = chance.choices(rest, shares(rest))[0]
     probability = 0.0
     for one, members in kinds.items():
@@ -77,7 +77,3 @@ def _without(options: Sequence[Option], twins: Sequence[Option], stays: Option) 
     """The options, and of the twins only the one that stays."""
     gone = {twin.backend for twin in twins if twin.backend != stays.backend}
     return [option for option in options if option.backend not in gone]
-
-
-def _latency(option: Option) -> int:
-    return option.latency
