@@ -5,9 +5,10 @@ misses all the same (another tokeniser, a price that is not the one that is bill
 billed to what was predicted, of about the last two hundred calls.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cached_property
 from math import log
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -17,6 +18,9 @@ from callboard.projections.regression import Posteriors, Regression, Stack, obse
 PPM: Final = 1_000_000
 USUAL_OUTPUT: Final = 256
 """Tokens that an answer is taken to have as long as nothing was observed."""
+
+USUAL_LENGTH: Final = PPM * log(USUAL_OUTPUT)
+"""The same as lengths are learned: its logarithm, in millionths."""
 
 LONGEST: Final = 20.0
 """The logarithm of tokens that no answer is expected to exceed."""
@@ -100,12 +104,18 @@ def _after(state: Bills, by_backend: dict[str, Bill]) -> Bills:
     return after
 
 
-def expenses(state: Bills, features: bytes, names: Iterable[str]) -> Expenses:
+def expenses(state: Bills, features: bytes, names: Collection[str]) -> Expenses:
     """What to expect of each of these backends; nothing is known of one that answered no task with such features."""
     import numpy as np  # noqa: PLC0415  most commands estimate nothing
 
-    logarithms, seen = state.posteriors.at(features, dict.fromkeys(names, PPM * log(USUAL_OUTPUT)))
-    tokens = np.exp(np.minimum(logarithms / PPM, LONGEST))
-    outputs = np.where(seen, np.rint(tokens), 0).astype(int)
-    ratios = np.where(seen, [state.ratio(name) for name in names], PPM)
+    if not state.by_backend:
+        return Expenses([0] * len(names), [PPM] * len(names))
+    guesses = state.posteriors.at(features, names)
+    tokens = np.exp(np.minimum(guesses.expected(USUAL_LENGTH) / PPM, LONGEST))
+    outputs = np.where(guesses.seen, np.rint(tokens), 0).astype(int)
+    known = [state.by_backend.get(name, NOTHING_BILLED) for name in names]
+    ratios = np.where(guesses.seen, [*map(_ratio, known)], PPM)
     return Expenses(outputs.tolist(), ratios.tolist())
+
+
+_ratio = attrgetter("ratio")

@@ -1,7 +1,7 @@
 """What the router learns from its results: quality from scores, lengths and bills from answers, the pace of money."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -70,17 +70,17 @@ class Learning(Struct, frozen=True):
     offers: Map[Offer] = Map()
 
 
-class Expected(Struct, frozen=True, gc=False):
-    """What to expect of a backend for a task.
+class Expectations(NamedTuple):
+    """What to expect of several backends for a task, by place.
 
-    Its ``quality`` with the ``spread`` (standard deviation) of that estimate in ppm, ``output`` tokens, and the
-    ``ratio`` of its bill to what tokens and price predict, in ppm.
+    The ``qualities`` with the ``spreads`` (standard deviations) of these estimates in ppm, ``outputs`` in tokens, and
+    the ``ratios`` of bills to what tokens and prices predict, in ppm.
     """
 
-    quality: int
-    spread: int
-    output: int
-    ratio: int
+    qualities: list[int]
+    spreads: list[int]
+    outputs: list[int]
+    ratios: list[int]
 
 
 def apply(state: Learning, envelope: Envelope) -> Learning:
@@ -108,12 +108,11 @@ def apply(state: Learning, envelope: Envelope) -> Learning:
     return state
 
 
-def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) -> dict[str, Expected]:
+def expectations(state: Learning, features: bytes, priors: Mapping[str, int]) -> Expectations:
     """What to expect of each backend in ``priors`` for a task of these features; a prior is its quality unseen."""
-    means, spreads = quality.estimates(state.quality, features, priors)
-    outputs, ratios = bill.expenses(state.bills, features, priors)
-    expected = map(Expected, means, spreads, outputs, ratios)
-    return dict(zip(priors, expected, strict=True))
+    return Expectations(
+        *quality.estimates(state.quality, features, priors), *bill.expenses(state.bills, features, priors)
+    )
 
 
 def _registered(state: Learning, backend: str, model: str) -> Learning:

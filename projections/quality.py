@@ -8,6 +8,7 @@ silently become another, what was learned of it counts little from then on.
 from collections.abc import Mapping
 from functools import cached_property
 from math import isqrt
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -40,7 +41,7 @@ WANDERING: Final = 500
 """How far quality may wander unseen, in parts per million times the root of the number of others' answers judged."""
 
 
-class Evidence(Struct, frozen=True):
+class Evidence(Struct, frozen=True, dict=True):
     """What is known of one backend, in parts per million.
 
     ``total`` is the sum of all ``judged`` scores. ``miss`` is the average square of what the estimates were off,
@@ -61,6 +62,11 @@ class Evidence(Struct, frozen=True):
     def mean(self) -> int:
         """The average score since it last changed."""
         return self.total // max(self.judged, 1)
+
+    @cached_property
+    def doubt(self) -> int:
+        """The variance of how good it is at all, as of when it was judged last."""
+        return self.miss // (self.regression.count + 1)
 
 
 NOTHING_SEEN: Final = Evidence()
@@ -95,15 +101,6 @@ class Quality(Struct, frozen=True, dict=True):
         return Posteriors(
             {name: evidence.regression.sums for name, evidence in self.by_backend.items()}, self.stack, self.common
         )
-
-    @cached_property
-    def doubts(self) -> dict[str, int]:
-        """The variance of how good each backend is at all: how little was seen of it, and how long ago."""
-        wandering, most = WANDERING**2, USUAL_MISS**2
-        return {
-            name: each.miss // (each.regression.count + 1) + min(wandering * (self.judged - each.newest), most)
-            for name, each in self.by_backend.items()
-        }
 
 
 def judged(
@@ -158,11 +155,19 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> Est
     """
     import numpy as np  # noqa: PLC0415  most commands estimate nothing
 
-    posteriors, doubts = state.posteriors, state.doubts
-    expected, seen = posteriors.at(features, priors)
-    variances = KIND_DOUBT**2 * posteriors.variances(features, priors) + [doubts.get(name, 0) for name in priors]
-    spreads = np.where(seen, np.sqrt(variances), USUAL_MISS).astype(int)
+    if not state.judged:
+        return Estimates([*priors.values()], [USUAL_MISS] * len(priors))
+    guesses = state.posteriors.at(features, priors)
+    evidence = [state.by_backend.get(name, NOTHING_SEEN) for name in priors]
+    # what was not looked at for long may have wandered
+    wandered = np.minimum(WANDERING**2 * (state.judged - np.array([*map(_newest, evidence)])), USUAL_MISS**2)
+    variances = KIND_DOUBT**2 * guesses.variances + np.array([*map(_doubt, evidence)], float) + wandered
+    spreads = np.where(guesses.seen, np.sqrt(variances), USUAL_MISS).astype(int)
+    expected = guesses.expected(np.array([*priors.values()], float))
     return Estimates(np.clip(np.rint(expected), 0, PERFECT).astype(int).tolist(), spreads.tolist())
+
+
+_newest, _doubt = attrgetter("newest"), attrgetter("doubt")
 
 
 def _observed(evidence: Evidence, features: bytes, expected: int | None, score: int, number: int) -> Evidence:

@@ -4,7 +4,7 @@ The sums are exact, so the same log gives the same estimates. New observations w
 known, and count when it is full: so solving again is seldom needed, and an estimate lags by an eighth at most.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import compress
 from operator import is_not
@@ -47,10 +47,21 @@ class Solution(NamedTuple):
 
 
 class Guesses(NamedTuple):
-    """What several regressions expect of a task, and whether that is more than the prior of each."""
+    """What several regressions expect of a task: what was ``learned``, and ``lift`` times the prior of each.
 
-    expected: "np.ndarray"
+    ``seen`` says whether that is more than the prior. ``variances`` are in units of the variance of one observation; 0
+    where nothing was observed, and where nobody asks how sure an estimate is.
+    """
+
+    learned: "np.ndarray"
+    lift: "np.ndarray"
     seen: "np.ndarray"
+    variances: "np.ndarray"
+
+    def expected(self, priors: "np.ndarray | float") -> "np.ndarray":
+        """Of each one, after the prior that is expected of it, whatever the task."""
+        found: np.ndarray = self.learned + self.lift * priors
+        return found
 
 
 class Sums(Struct, frozen=True, dict=True):
@@ -127,8 +138,8 @@ class Stack:
     def __init__(self, *, covariance: bool = True) -> None:
         self._covariance = covariance
         self._held: _Held | None = None
-        self._names: list[str] = []
-        self._places: np.ndarray | None = None
+        self._names: Collection[str] = ()
+        self._places: slice | np.ndarray | None = None
 
     def holding(self, rows: dict[str, Sums], size: int, common: Sums | None) -> Solution:
         """The solutions of these for ``size`` features, each part stacked in their order, until others are asked for.
@@ -163,14 +174,19 @@ class Stack:
     def _solution(self, sums: Sums) -> Solution:
         return sums.solution if self._covariance else sums.weights
 
-    def places(self, names: Iterable[str]) -> "np.ndarray":
-        """Where each of these is in what is held: the last place, -1, where nothing was observed."""
+    def places(self, names: Collection[str]) -> "slice | np.ndarray":
+        """Where each of these is in what is held: the last place, -1, where nothing was observed.
+
+        The very same names as before are not looked up again: they are never changed in place.
+        """
         import numpy as np  # noqa: PLC0415
 
-        wanted = [*names]
-        if self._places is None or wanted != self._names:
-            row_of = {name: row for row, name in enumerate(self._held.rows if self._held else ())}
-            self._names, self._places = wanted, np.array([row_of.get(name, -1) for name in wanted], int)
+        if self._places is None or names is not self._names:
+            rows = self._held.rows if self._held else {}
+            row_of = {name: row for row, name in enumerate(rows)}
+            in_order = [*names] == [*rows]  # mostly, and then nothing need be copied
+            self._places = slice(len(rows)) if in_order else np.array([row_of.get(name, -1) for name in names], int)
+            self._names = names
         return self._places
 
 
@@ -211,31 +227,31 @@ class Posteriors:
         self._common = common
         self._by_size: dict[int, dict[str, Sums]] = {}
 
-    def at(self, features: bytes, priors: Mapping[str, float]) -> Guesses:
-        """What is expected of these names, each with the prior that is expected of it, whatever the task."""
-        (learned, lift, _), places = self._solutions(features, priors)
-        x = _vectors([features])[0] / FEATURE_SCALE
-        return Guesses((learned @ x)[places] + (lift @ x)[places] * list(priors.values()), places >= 0)
-
-    def over(self, features: Sequence[bytes], priors: Mapping[str, float]) -> "np.ndarray":
-        """What `at` expects, for many tasks of one form: by task and name."""
+    def at(self, features: bytes, names: Collection[str]) -> Guesses:
+        """What is expected of these names."""
         import numpy as np  # noqa: PLC0415
 
-        (learned, lift, _), places = self._solutions(features[0], priors)
-        weights = learned[places] + lift[places] * np.array([*priors.values()], float)[:, None]
-        expected: np.ndarray = _vectors(features) / FEATURE_SCALE @ weights.T
+        (learned, lift, covariance), places = self._solutions(features, names)
+        x = _vectors([features])[0] / FEATURE_SCALE
+        rows, size = lift.shape
+        seen, variances = np.arange(rows) < rows - 1, np.zeros(rows)  # the last row is of nothing observed
+        if covariance.size:
+            short = x.astype(np.float32)
+            variances = (covariance.reshape(rows * size, size) @ short).reshape(rows, size) @ short
+        return Guesses((learned @ x)[places], (lift @ x)[places], seen[places], variances[places])
+
+    def over(self, features: Sequence[bytes], names: Collection[str], priors: "np.ndarray | float") -> "np.ndarray":
+        """What `at` expects with these priors, for many tasks of one form: by task and name."""
+        (learned, lift, _), places = self._solutions(features[0], names)
+        x = _vectors(features) / FEATURE_SCALE
+        expected: np.ndarray
+        if isinstance(priors, float):
+            expected = (x @ (learned + lift * priors).T)[:, places]  # there are fewer guesses than weights to copy
+        else:
+            expected = x @ (learned[places] + lift[places] * priors[:, None]).T
         return expected
 
-    def variances(self, features: bytes, names: Iterable[str]) -> "np.ndarray":
-        """Those of what `at` expects, in units of the variance of one observation; 0 where nothing was observed."""
-        import numpy as np  # noqa: PLC0415
-
-        (_, _, covariance), places = self._solutions(features, names)
-        x = (_vectors([features])[0] / FEATURE_SCALE).astype(np.float32)
-        variances: np.ndarray = (covariance @ x @ x)[places]
-        return variances
-
-    def _solutions(self, features: bytes, names: Iterable[str]) -> "tuple[Solution, np.ndarray]":
+    def _solutions(self, features: bytes, names: Collection[str]) -> "tuple[Solution, slice | np.ndarray]":
         """All that there are for features of this form, and which of them is that of each name."""
         common = self._common.sums if self._common is not None and self._common.fits(features) else None
         solutions = self._stack.holding(self._fitting(features), len(features), common)

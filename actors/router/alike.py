@@ -48,11 +48,12 @@ def by_queue(options: Sequence[Option], backends: Mapping[str, Backend]) -> tupl
 
     Equal queues get equal latencies.
     """
+    models = {spec.model for option in options if (spec := backends[option.backend].spec)}
+    if len(models) == len(options):  # no two are alike
+        return tuple(options)
     twins: dict[Kind, list[Option]] = {}
     for option in options:
         twins.setdefault(kind(option, backends[option.backend]), []).append(option)
-    if len(twins) == len(options):  # no two are alike
-        return tuple(options)
     latencies = {option.backend: option.latency for option in options}
     for several in twins.values():
         if len(several) > 1:

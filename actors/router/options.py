@@ -3,25 +3,23 @@
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import add
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from callboard.actors.router.cascade import no_better
+from callboard.actors.router.fleet import Fleet
 from callboard.actors.router.standing import Standing, not_now, standing_of
 from callboard.events.backend import Backend, BackendSpec, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
-from callboard.events.persistent import ordered
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidate, TaskSpec
 from callboard.projections.bill import PPM, USUAL_OUTPUT
-from callboard.projections.learning import Expected
+from callboard.projections.learning import Expectations
 from callboard.projections.load import OUTPUT_SMOOTHING, BackendLoad, Work
 from callboard.projections.prefixes import Cache
-
-TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
-"""Quality in parts per million that a tier is taken to have as long as nothing was measured."""
 
 PERCENT: Final = 10_000
 
@@ -105,7 +103,7 @@ def required(spec: TaskSpec) -> tuple[str, ...]:
 
 
 class Surroundings(Struct, frozen=True):
-    """What is known of the backends: their loads, and what their prefix caches hold and how fast they read.
+    """What is known of the ``fleet``: the loads, and what the prefix caches hold and how fast they read.
 
     ``extra`` is work assigned by this router that ``loads`` do not show yet: all tasks, and the tokens and service of
     those that go before this one. ``expected`` is what was learned of each for such a task, ``cached`` are the tokens
@@ -113,15 +111,16 @@ class Surroundings(Struct, frozen=True):
     trying what is uncertain, nothing is uncertain.
     """
 
+    fleet: Fleet
     loads: Mapping[str, BackendLoad]
     extra: Mapping[str, Work]
-    expected: Mapping[str, Expected]
+    expected: Expectations
     caches: Mapping[str, Cache]
     cached: Mapping[str, int]
     judged: bool = True
 
 
-def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, now: datetime) -> Survey:
+def survey(task: Task, around: Surroundings, now: datetime) -> Survey:
     """Look at every backend."""
     spec = task.spec
     assert spec is not None
@@ -130,19 +129,20 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
     picky = bool(spec.backend or spec.needs.data_policy or spec.min_quality is not None or task.unsuited)
     options, excluded, later = [], [], set()
     until: datetime | None = None
-    loads = [(backend, around.loads.get(name, _IDLE)) for name, backend in ordered(backends)]
-    answers = _answers(loads, around.expected, spec.max_tokens or sys.maxsize)
-    extras, caches, learned, held, judged = around.extra, around.caches, around.expected, around.cached, around.judged
-    for backend, load in loads:
+    extras, caches, held, judged = around.extra, around.caches, around.cached, around.judged
+    fleet, expected = around.fleet, around.expected
+    loads = [around.loads.get(name, _IDLE) for name in fleet.priors]
+    answers = _answers(fleet.backends, loads, expected, spec.max_tokens or sys.maxsize)
+    for backend, load, quality, spread in zip(fleet.backends, loads, expected.qualities, expected.spreads, strict=True):
         name, offered = backend.id, backend.spec
         assert offered is not None
-        expected, extra, cache = learned[name], extras.get(name, _NOTHING), caches.get(name, _FRESH)
+        extra, cache = extras.get(name, _NOTHING), caches.get(name, _FRESH)
         standing, refusal = standing_of(backend, load, cache, extra), None
         # the comparisons in front spare every backend a call for what hardly any task asks
         if picky or window > offered.context or needed != offered.capabilities:
-            refusal = _misfit(task, spec, backend, needed, window, expected.quality)
+            refusal = _misfit(task, spec, backend, needed, window, quality)
         if refusal is None and task.declined:
-            refusal = no_better(task, name, expected.quality)
+            refusal = no_better(task, name, quality)
         if refusal is None and not standing.ready and (wait := not_now(backend, load, standing.out, now)):
             refusal = wait
             later.add(name)
@@ -154,8 +154,7 @@ def survey(task: Task, backends: Mapping[str, Backend], around: Surroundings, no
             work = Usage(input_tokens, answer.output, cached)
             cost = _cost(backend, cache, work, answer)
             if spec.max_cost is None or task.charged + cost <= spec.max_cost:
-                quality, spread = expected.quality, expected.spread if judged else 0
-                options.append(_predict(standing, extra, task, work, cost, quality, spread, now))
+                options.append(_predict(standing, extra, task, work, cost, quality, spread if judged else 0, now))
                 continue
             refusal = f"would cost {cost} micro-dollars, over max_cost {spec.max_cost}"
         excluded.append(Candidate(name, excluded=refusal))
@@ -176,30 +175,28 @@ class _Answer(Struct, frozen=True, gc=False):
 
 
 def _answers(
-    loads: Sequence[tuple[Backend, BackendLoad]], expected: Mapping[str, Expected], most: int
+    backends: Sequence[Backend], loads: Sequence[BackendLoad], expected: Expectations, most: int
 ) -> dict[str, _Answer]:
     """What to expect of each model's answer, of ``most`` so many tokens.
 
     How long an answer gets does not depend on where a model runs: what all its backends saw is put together, or chance
     would make one of two equal backends look faster, or cheaper.
     """
-    of_model: dict[str, list[tuple[BackendLoad, Expected]]] = {}
-    for backend, load in loads:
-        if backend.spec is not None:
-            of_model.setdefault(backend.spec.model, []).append((load, expected[backend.id]))
-    return {model: _answer(seen, most) for model, seen in of_model.items()}
+    sums: dict[str, tuple[int, int, int, int, int]] = {}
+    for backend, load, output, ratio in zip(backends, loads, expected.outputs, expected.ratios, strict=True):
+        answered = load.answered  # min() would take as long as all the rest
+        weight = answered if answered < OUTPUT_SMOOTHING else OUTPUT_SMOOTHING  # noqa: FURB136
+        seen = (weight * load.output, weight, output, ratio if output else 0, 1 if output else 0)
+        model = backend.spec.model if backend.spec else ""
+        sums[model] = tuple(map(add, sums[model], seen)) if model in sums else seen
+    return {model: _answer(*seen, most) for model, seen in sums.items()}
 
 
-def _answer(seen: Sequence[tuple[BackendLoad, Expected]], most: int) -> _Answer:
-    """What to expect after what a model's backends saw."""
-    tokens = weights = billed = ratio = known = 0
-    for load, told in seen:
-        weight = min(OUTPUT_SMOOTHING, load.answered)
-        tokens, weights = tokens + weight * load.output, weights + weight
-        if told.output:
-            billed, ratio, known = billed + told.output, ratio + told.ratio, known + 1
-    output = min(tokens // weights if weights else USUAL_OUTPUT, most)
-    return _Answer(output, min(billed // known, most), ratio // known) if known else _Answer(output, output, PPM)
+def _answer(tokens: int, weights: int, billed: int, ratios: int, known: int, most: int) -> _Answer:
+    """What to expect after these sums over a model's backends: weighted tokens, and what was learned of ``known``."""
+    output = tokens // weights if weights else USUAL_OUTPUT
+    output = output if output < most else most  # noqa: FURB136
+    return _Answer(output, min(billed // known, most), ratios // known) if known else _Answer(output, output, PPM)
 
 
 def _misfit(

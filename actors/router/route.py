@@ -12,9 +12,9 @@ from callboard.actors.router.alike import by_queue
 from callboard.actors.router.asking import TAGS, AgentRules
 from callboard.actors.router.cascade import CascadeRules, best_declined, check_of, completed_with, refusal
 from callboard.actors.router.features import features
+from callboard.actors.router.fleet import Fleet, fleet_of
 from callboard.actors.router.market import Market
 from callboard.actors.router.options import (
-    TIER_QUALITY,
     Option,
     Surroundings,
     Survey,
@@ -28,7 +28,6 @@ from callboard.actors.router.standing import not_now
 from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend, Breaker
-from callboard.events.persistent import ordered
 from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.bill import PPM
@@ -63,9 +62,9 @@ class View(Struct, frozen=True, dict=True):
     unaffordable: Mapping[str, str] = {}
 
     @cached_property
-    def priors(self) -> dict[str, int]:
-        """The quality that each backend is taken to have unseen, in parts per million."""
-        return {name: TIER_QUALITY[backend.spec.tier] for name, backend in ordered(self.backends) if backend.spec}
+    def fleet(self) -> Fleet:
+        """The backends in their order."""
+        return fleet_of(self.backends)
 
     def has_room(self, name: str, now: datetime) -> bool:
         """Whether a backend could be given a task."""
@@ -124,11 +123,11 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix
 
 def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime) -> Survey:
     """Every backend looked at for a task of these features, whose prompt begins with ``prefix``."""
-    expected = expectations(view.learning, looks, view.priors)
+    expected = expectations(view.learning, looks, view.fleet.priors)
     cached = held(view.prefixes, prefix) if prefix else {}
     judged = view.learning.quality.judged > 0
-    around = Surroundings(view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
-    found = survey(task, view.backends, around, now).without(view.unaffordable)
+    around = Surroundings(view.fleet, view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
+    found = survey(task, around, now).without(view.unaffordable)
     return replace(found, options=by_queue(found.options, view.backends))
 
 
@@ -203,7 +202,7 @@ def _money(
         return policy.pace, pace.money, False
     newest = Situation.of(looks, *size, {option.backend: option.latency for option in options})
     spreads = {option.backend: option.spread for option in options}
-    return policy.pace, policy.money(Market(view.backends, view.priors, view.learning, newest, spreads)), True
+    return policy.pace, policy.money(Market(view.fleet, view.learning, newest, spreads)), True
 
 
 def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...], bool]:

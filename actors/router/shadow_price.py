@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from math import ceil, inf, log
+from math import ceil, inf
 from operator import attrgetter
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from callboard.actors.router.market import Market
 from callboard.actors.router.policies.chance import NARROWEST, odds_to_be_highest
 from callboard.events.money import TOKENS_PER_PRICE, Price
-from callboard.projections.bill import LONGEST, PPM, USUAL_OUTPUT
+from callboard.projections.bill import LONGEST, PPM, USUAL_LENGTH
 from callboard.projections.pace import Situation
 
 LITTLE: Final = 0.000_001
@@ -40,7 +40,7 @@ def shadow_price(market: Market, pace: int, *, quality: float, second: float) ->
     was saved is spent, and what was overspent is saved (`Pace.target`). What is uncertain is tried out, which is paid.
     """
     gain, cost = _offers(market, quality, second)
-    spreads = np.array([market.spreads.get(name, 0) for name in market.names]) * quality
+    spreads = np.array([market.spreads.get(name, 0) for name in market.fleet.priors]) * quality
     variance = np.maximum(spreads, max(NARROWEST * spreads.max(), EXACT)) ** 2
     target = market.learning.pace.target(pace)
 
@@ -80,23 +80,23 @@ def _price(spent: Callable[[float], float], target: float, start: float) -> floa
 
 def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, np.ndarray]:
     """By recent task and backend what the answer is worth, and what it costs; minus infinity where it can't be had."""
-    learning, backends, names, newest = market.learning, market.backends, market.names, market.newest
+    learning, newest, names = market.learning, market.newest, market.fleet.priors
     recent = (each for each in (*learning.pace.situations, newest) if len(each.features) == len(newest.features))
     # most have the very same backends one after another, and it takes long to look through many of these for each
-    runs = [(able, [*run]) for able, run in groupby(recent, _backends) if not backends.keys().isdisjoint(able)]
+    runs = [(able, [*run]) for able, run in groupby(recent, _backends) if not names.keys().isdisjoint(able)]
     situations = [situation for _, run in runs for situation in run]
     features = [situation.features for situation in situations]
 
-    priors = {name: market.priors[name] for name in names}
-    gain = np.clip(learning.quality.posteriors.over(features, priors), 0, PPM)
-    gain = gain * quality - _latencies(runs, names) * second
+    priors = np.array([*names.values()], float)
+    gain = np.clip(learning.quality.posteriors.over(features, names, priors), 0, PPM)
+    gain = gain * quality - _latencies(runs, tuple(names)) * second
 
-    lengths = learning.bills.posteriors.over(features, dict.fromkeys(names, PPM * log(USUAL_OUTPUT)))
+    lengths = learning.bills.posteriors.over(features, names, USUAL_LENGTH)
     most = np.array([situation.output or np.inf for situation in situations])
     output = np.minimum(np.exp(np.minimum(lengths / PPM, LONGEST)), most[:, None])
-    prices = [backends[name].price for name in names]
+    prices = [backend.price for backend in market.fleet.backends]
     inputs = np.array([situation.input for situation in situations], float)
-    ratios = np.array([learning.bills.ratio(name) for name in names]) / PPM
+    ratios = np.array([*map(learning.bills.ratio, names)]) / PPM
     return np.fmax(gain, -np.inf), _costs(prices, inputs, output) * ratios
 
 
@@ -111,16 +111,15 @@ def _costs(prices: Sequence[Price], inputs: np.ndarray, output: np.ndarray) -> n
     return per_call
 
 
-def _latencies(runs: Sequence[tuple[tuple[str, ...], list[Situation]]], names: Sequence[str]) -> np.ndarray:
+def _latencies(runs: Sequence[tuple[tuple[str, ...], list[Situation]]], names: tuple[str, ...]) -> np.ndarray:
     """By task and backend the predicted latency in ns, not a number for one that could not do it."""
-    places: dict[tuple[str, ...], list[int]] = {}
     found = []
     for able, run in runs:
-        if able not in places:
-            place_of = {name: place for place, name in enumerate(able)}
-            places[able] = [place_of.get(name, len(able)) for name in names]
-        known = np.full((len(run), len(able) + 1), np.nan)
         packed = b"".join(situation.latencies for situation in run)
-        known[:, :-1] = np.frombuffer(packed, "<i8").reshape(len(run), len(able))
-        found.append(known[:, places[able]])
+        known = np.frombuffer(packed, "<i8").reshape(len(run), len(able)).astype(float)
+        if able != names:
+            place_of = {name: place for place, name in enumerate(able)}
+            unknown = np.full((len(run), 1), np.nan)
+            known = np.hstack((known, unknown))[:, [place_of.get(name, len(able)) for name in names]]
+        found.append(known)
     return np.concatenate(found)

@@ -41,28 +41,32 @@ def view(backends: int) -> View:
     names = [f"backend-{n}" for n in range(backends)]
     tiers = ("small", "medium", "frontier")
     return View(
-        backends={
-            name: Backend(
-                name,
-                BackendSpec("openai", f"model-{n}", tier=tiers[n % 3], data_policy=("no-train",)),
-                Price(50_000 + 1000 * n, 100_000 + 2000 * n),
-            )
-            for n, name in enumerate(names)
-        },
-        loads={
-            name: BackendLoad(
-                outstanding=Map({f"t{k}": Work(1, 500, 10**9, begun=True) for k in range(n % 8)}),
-                tokens=500 * (n % 8),
-                running=(n % 8) * 10**9,
-                per_token=1_000_000 + 10_000 * n,
-                per_output=10_000_000 + 100_000 * n,
-                first_token=200_000_000,
-                duration=3_000_000_000,
-                output=300,
-                answered=50,
-            )
-            for n, name in enumerate(names)
-        },
+        backends=Map(
+            {
+                name: Backend(
+                    name,
+                    BackendSpec("openai", f"model-{n}", tier=tiers[n % 3], data_policy=("no-train",)),
+                    Price(50_000 + 1000 * n, 100_000 + 2000 * n),
+                )
+                for n, name in enumerate(names)
+            }
+        ),
+        loads=Map(
+            {
+                name: BackendLoad(
+                    outstanding=Map({f"t{k}": Work(1, 500, 10**9, begun=True) for k in range(n % 8)}),
+                    tokens=500 * (n % 8),
+                    running=(n % 8) * 10**9,
+                    per_token=1_000_000 + 10_000 * n,
+                    per_output=10_000_000 + 100_000 * n,
+                    first_token=200_000_000,
+                    duration=3_000_000_000,
+                    output=300,
+                    answered=50,
+                )
+                for n, name in enumerate(names)
+            }
+        ),
         extra={},
         seen=1,
         learning=fold(LEARNING, LEARNING.initial(), (event for name in names for event in judged(name))),

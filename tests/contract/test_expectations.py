@@ -12,9 +12,7 @@ from callboard.bus.errors import Conflict
 from callboard.bus.log import Write
 
 RUNS = count()
-quick = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+quick = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 class Belief(NamedTuple):

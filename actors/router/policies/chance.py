@@ -1,7 +1,7 @@
 """How probable it is that one of several uncertain values is the highest."""
 
 from collections.abc import Sequence
-from math import sqrt
+from math import log, sqrt
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,9 @@ from callboard.actors.router.policies.policy import CERTAIN, highest
 
 REACH: Final = 4.0
 """Standard deviations beyond which nothing is expected."""
+
+HOPELESS: Final = 3.5
+"""So many deviations of the difference behind the highest mean none has `LEAST` of the greatest chance of a hundred."""
 
 CELLS: Final = 48
 LEAST: Final = 0.02
@@ -39,15 +42,15 @@ def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -
     if not deviation.any():
         return highest(means)
     deviation = np.maximum(deviation, NARROWEST * deviation.max())
-    floor = float((mean - REACH * deviation).max())
-    contenders = np.flatnonzero(mean + REACH * deviation >= floor)
+    best = int(mean.argmax())
+    contenders = np.flatnonzero(mean[best] - mean <= HOPELESS * np.hypot(deviation, deviation[best]))
     if len(contenders) == 1:
         return highest(means)
     mean, deviation = mean[contenders], deviation[contenders]
-    ceiling = float((mean + REACH * deviation).max())
-    bounds = np.linspace(floor, ceiling, CELLS + 1)
+    floor, ceiling = float((mean - REACH * deviation).max()), float((mean + REACH * deviation).max())
+    bounds = floor + (ceiling - floor) / CELLS * np.arange(CELLS + 1)
     below = _below((bounds - mean[:, None]) / deviation[:, None])
-    mass = np.diff(below)
+    mass = below[:, 1:] - below[:, :-1]
     chances = np.zeros(len(contenders))
     for part in GAUSS:
         reached = np.maximum(below[:, :-1] + part * mass, 1e-300)
@@ -67,8 +70,9 @@ def odds_to_be_highest(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
     """
     rows, best = np.arange(len(means)), means.argmax(1)
     behind = (means[rows, best, None] - means) / np.sqrt(variances + variances[best, None])
-    behind = np.minimum(behind, 2 * REACH)
-    odds: np.ndarray = np.exp(-behind * (LOGISTIC[0] + LOGISTIC[1] * behind * behind))
+    near = behind < -log(LEAST) / LOGISTIC[0]  # the rest is sure to be left out, and there is much of it
+    close, odds = behind[near], np.zeros(behind.shape)
+    odds[near] = np.exp(-close * (LOGISTIC[0] + LOGISTIC[1] * close * close))
     odds[odds < LEAST] = 0.0
     return odds
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from hypothesis import assume, given
-from hypothesis import settings as running
 from hypothesis import strategies as st
 
 from callboard.deploy import settings_values
@@ -210,7 +209,6 @@ def misspellings(draw):
     return table, key, wrong
 
 
-@running(deadline=None)
 @given(misspellings())
 def test_a_misspelt_key_gets_the_right_suggestion(misspelling):
     """One slip in a key's name is answered with that key."""
@@ -229,7 +227,6 @@ BLOCKS = [
 ]
 
 
-@running(deadline=None)
 @given(
     st.lists(st.sampled_from(BLOCKS[:2] + BLOCKS[5:]), max_size=4),
     st.lists(st.sampled_from(BLOCKS[:5]), max_size=6),

@@ -1,7 +1,6 @@
 import tomllib
 
 from hypothesis import given
-from hypothesis import settings as running
 from hypothesis import strategies as st
 
 from callboard.deploy.toml_lines import key_lines
@@ -68,7 +67,6 @@ def documents(draw):
     return text, lines
 
 
-@running(deadline=None)
 @given(documents(), st.sampled_from(["\n", "\r\n"]))
 def test_every_key_is_found_on_its_line(document, newline):
     """Comments, multi-line strings and arrays, quoted and dotted keys do not move any key from its line."""

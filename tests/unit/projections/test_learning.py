@@ -10,8 +10,9 @@ from callboard.events.backend import BackendSpec, Registered
 from callboard.events.envelope import Envelope
 from callboard.projections import learning
 from callboard.projections.bill import PPM
-from callboard.projections.learning import LEARNING, Expected, expectations
+from callboard.projections.learning import LEARNING, expectations
 from callboard.projections.projection import dump, fold, load
+from callboard.projections.quality import USUAL_MISS
 
 X = (100, 5)
 PRIORS = {"a": 600_000, "b": 900_000}
@@ -62,7 +63,7 @@ def test_nothing_is_learned_from_what_can_not_be_placed(events):
     """What belongs to no known assignment, or to another backend's, changes no expectation."""
     state = learned(*events)
     assert (state.quality, state.bills) == (learned().quality, learned().bills)
-    assert expectations(state, packed(X), PRIORS)["a"] == Expected(600_000, 250_000, 0, PPM)
+    assert expectations(state, packed(X), PRIORS) == ([600_000, 900_000], [USUAL_MISS] * 2, [0, 0], [PPM, PPM])
 
 
 def registered(model: str, tier: str = "medium") -> Envelope:
@@ -137,7 +138,7 @@ def test_a_burst_is_billed_against_what_was_predicted_then():
     """Answers that come long after their decisions, all at four times what was predicted, make the ratio four."""
     burst = [assigned(f"{n}", X, cost=100) for n in range(200)]
     state = learned(*burst, *(answered(f"{n}", 400) for n in range(200)))
-    assert expectations(state, packed(X), PRIORS)["a"].ratio == pytest.approx(4 * PPM, rel=0.05)
+    assert expectations(state, packed(X), PRIORS).ratios[0] == pytest.approx(4 * PPM, rel=0.05)
 
 
 def test_predictions_that_count_the_ratio_keep_it():
@@ -146,7 +147,7 @@ def test_predictions_that_count_the_ratio_keep_it():
     for n in range(200):
         cost = 100 * state.bills.ratio("a") // PPM
         state = fold(LEARNING, state, [assigned(f"{n}", X, cost=cost), answered(f"{n}", 400)])
-    assert expectations(state, packed(X), PRIORS)["a"].ratio == pytest.approx(4 * PPM, rel=0.05)
+    assert expectations(state, packed(X), PRIORS).ratios[0] == pytest.approx(4 * PPM, rel=0.05)
 
 
 def test_a_snapshot_decides_as_the_state_it_was_taken_of():

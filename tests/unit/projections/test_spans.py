@@ -318,7 +318,7 @@ def as_appended(history: list[Envelope]) -> list[Envelope]:
     return result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(histories(tasks=3, steps=50).map(as_appended), st.integers(0, 50))
 def test_any_history_gives_well_formed_traces(history, cut):
     """Each parent exists or is the caller's, nothing is told twice, and a snapshot on the way changes nothing."""

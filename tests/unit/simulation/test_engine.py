@@ -62,7 +62,7 @@ def run(name: str, found: list[Arrival], fleet: Fleet, setup: Setup) -> Simulati
     return simulation
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(NAMES), arrivals, fleets, setups)
 def test_every_task_ends_once_and_nothing_is_left(name, found, fleet, setup):
     """Whatever fails when: each task is answered or given up, servers and views are empty, times are in order."""
@@ -82,7 +82,7 @@ def test_every_task_ends_once_and_nothing_is_left(name, found, fleet, setup):
         assert measures.usage.output == sum(arrival.output for arrival in found)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from(NAMES), arrivals, fleets, setups)
 def test_the_same_seed_gives_the_same(name, found, fleet, setup):
     """To the nanosecond."""
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same(name, found, fleet, setup):
     assert (one.queue, one.completion, one.usage, one.cost) == (other.queue, other.completion, other.usage, other.cost)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from(["fastest", "least-requests"]), arrivals, st.integers(1, 4))
 def test_nobody_waits_while_a_slot_is_free(name, found, slots):
     """One backend is work-conserving: a task waits exactly when all its slots are busy."""

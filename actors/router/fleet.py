@@ -1,0 +1,36 @@
+"""The fleet: all backends in one order, as they are until one of them changes. Pure."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from callboard.events.backend import Backend
+from callboard.events.persistent import ordered
+
+TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
+"""Quality in parts per million that a tier is taken to have as long as nothing was measured."""
+
+
+class Fleet(Struct, frozen=True):
+    """The backends in the order of their names, and by name, in this order, the quality each is taken to have unseen.
+
+    Where something is told by place, it is a place in this order.
+    """
+
+    backends: tuple[Backend, ...]
+    priors: dict[str, int]
+
+
+def fleet_of(backends: Mapping[str, Backend]) -> Fleet:
+    """The fleet of these backends; the very same one while they stay the same."""
+    items = ordered(backends)
+    known, fleet = _KNOWN[0]
+    if items is not known:
+        priors = {name: TIER_QUALITY[each.spec.tier] for name, each in items if each.spec}
+        fleet = Fleet(tuple(each for _, each in items if each.spec), priors)
+        _KNOWN[0] = items, fleet
+    return fleet
+
+
+_KNOWN: Final[list[tuple[tuple[tuple[str, Backend], ...], Fleet]]] = [((), Fleet((), {}))]
