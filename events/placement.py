@@ -17,7 +17,7 @@ class Hedged(Struct, frozen=True, gc=False, omit_defaults=True):
     The rest is as in ``assigned``.
     """
 
-    type: ClassVar[str] = "callboard.task.hedged.v1"
+    type: ClassVar[str] = "callboard.task.hedged.v2"
     backend: str
     attempt: int
     call: int

@@ -49,7 +49,7 @@ class Assigned(Struct, frozen=True, gc=False, omit_defaults=True):
     for the call of a task with a budget. The answer has to pass ``check``, if one is named.
     """
 
-    type: ClassVar[str] = "callboard.task.assigned.v1"
+    type: ClassVar[str] = "callboard.task.assigned.v2"
     backend: str
     attempt: int
     tokens: int

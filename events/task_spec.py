@@ -1,5 +1,6 @@
 """What a task is: what is asked for, what a decision about it records, why it failed."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -98,6 +99,44 @@ class Candidate(Struct, frozen=True, gc=False, omit_defaults=True):
     cached: int = 0
 
 
+class Candidates(Struct, frozen=True, gc=False, omit_defaults=True):
+    """All backends as the router saw them, by column: the ``backends`` that could do the task, and what was predicted.
+
+    ``costs``, ``latencies`` and ``qualities`` are in their order, and so are ``cached``, unless nobody has kept any
+    token. ``excluded`` is why each of the others was left out.
+    """
+
+    backends: tuple[str, ...] = ()
+    costs: tuple[int, ...] = ()
+    latencies: tuple[int, ...] = ()
+    qualities: tuple[int, ...] = ()
+    cached: tuple[int, ...] = ()
+    excluded: dict[str, str] = {}
+
+    @property
+    def able(self) -> tuple[Candidate, ...]:
+        """Those that could do it, one by one."""
+        return tuple(map(self._at, range(len(self.backends))))
+
+    def of(self, backend: str) -> Candidate | None:
+        """The one of this name."""
+        if backend in self.backends:
+            return self._at(self.backends.index(backend))
+        reason = self.excluded.get(backend)
+        return None if reason is None else Candidate(backend, excluded=reason)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """All of them, those that could do it first."""
+        yield from self.able
+        for backend, reason in self.excluded.items():
+            yield Candidate(backend, excluded=reason)
+
+    def _at(self, place: int) -> Candidate:
+        cached = self.cached[place] if self.cached else 0
+        predicted = self.costs[place], self.latencies[place], self.qualities[place]
+        return Candidate(self.backends[place], *predicted, None, cached)
+
+
 class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why a backend was chosen. ``seen`` is the log sequence the router's view stood at.
 
@@ -112,7 +151,7 @@ class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
     policy: str
     reason: str
     seen: int
-    candidates: tuple[Candidate, ...] = ()
+    candidates: Candidates = Candidates()
     seed: int = 0
     propensity: int = 1_000_000
     features: bytes = b""
@@ -122,11 +161,6 @@ class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
     solved: bool = False
     prefix: bytes = b""
     output: int = 0
-
-
-def candidate_of(decision: Decision, backend: str) -> Candidate | None:
-    """The candidate of this name."""
-    return next((candidate for candidate in decision.candidates if candidate.backend == backend), None)
 
 
 class Hold(Struct, frozen=True, gc=False, omit_defaults=True):

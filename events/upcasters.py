@@ -20,7 +20,31 @@ def _priced_v0(data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "callboard.backend.priced.v1", {"price": price}
 
 
-UPCASTERS: Final[dict[str, Upcaster]] = {"callboard.backend.priced.v0": _priced_v0}
+def _of_rows(event_type: str) -> Upcaster:
+    """Each candidate of a decision was an object; they are columns now."""
+
+    def lifted(data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        decision = data["decision"]
+        rows = decision.get("candidates", [])
+        able = [row for row in rows if row.get("excluded") is None]
+        columns = {
+            "backends": [row["backend"] for row in able],
+            "costs": [row.get("cost", 0) for row in able],
+            "latencies": [row.get("latency", 0) for row in able],
+            "qualities": [row.get("quality", 0) for row in able],
+            "cached": [row.get("cached", 0) for row in able] if any(row.get("cached") for row in able) else [],
+            "excluded": {row["backend"]: row["excluded"] for row in rows if row.get("excluded") is not None},
+        }
+        return event_type, {**data, "decision": {**decision, "candidates": columns}}
+
+    return lifted
+
+
+UPCASTERS: Final[dict[str, Upcaster]] = {
+    "callboard.backend.priced.v0": _priced_v0,
+    "callboard.task.assigned.v1": _of_rows("callboard.task.assigned.v2"),
+    "callboard.task.hedged.v1": _of_rows("callboard.task.hedged.v2"),
+}
 
 
 def lift(event_type: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:

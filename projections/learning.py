@@ -13,7 +13,7 @@ from callboard.events.envelope import Envelope
 from callboard.events.money import Price
 from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
-from callboard.events.task_spec import Decision, candidate_of
+from callboard.events.task_spec import Decision
 from callboard.projections import bill, pace, quality
 from callboard.projections.bill import PPM, Bills
 from callboard.projections.pace import EVERY, Pace
@@ -166,7 +166,7 @@ def _hedged(state: Learning, task_id: str, event: Hedged) -> Learning:
 
 def _chosen(state: Learning, backend: str, decision: Decision) -> tuple[Choice, int]:
     """What was expected of a backend by a decision for it, and what that was predicted to cost."""
-    chosen = candidate_of(decision, backend)
+    chosen = decision.candidates.of(backend)
     cost, expected = (chosen.cost, chosen.quality) if chosen else (0, None)
     predicted = cost * PPM // state.bills.ratio(backend)
     seen = state.quality.by_backend.get(backend, NOTHING_SEEN)

@@ -5,7 +5,7 @@ it is made, and corrected when its cost is known: the balance lags behind nothin
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -57,10 +57,12 @@ class Situation(Struct, frozen=True):
     latencies: bytes
 
     @classmethod
-    def of(cls, features: bytes, tokens: int, output: int, latencies: Mapping[str, int]) -> "Situation":
-        """A task that the backends in ``latencies`` could do."""
-        packed = struct.pack(f"<{len(latencies)}q", *latencies.values())
-        return cls(features, tokens, output, tuple(latencies), packed)
+    def of(
+        cls, features: bytes, tokens: int, output: int, backends: tuple[str, ...], latencies: Sequence[int]
+    ) -> "Situation":
+        """A task that these ``backends`` could do, each at its latency."""
+        packed = struct.pack(f"<{len(latencies)}q", *latencies)
+        return cls(features, tokens, output, backends, packed)
 
 
 class Pace(Struct, frozen=True):
@@ -92,12 +94,12 @@ def _aim(pace: int) -> int:
 
 def assigned(pace: Pace, event: Assigned, cost: int, returned: int) -> Pace:
     """After a paced decision for a backend of this predicted ``cost``; ``returned`` was booked for it before."""
-    decision = event.decision
-    able = {each.backend: each.latency for each in decision.candidates if each.excluded is None}
+    decision, able = event.decision, event.decision.candidates.backends
     kept = max(min(WINDOW, CELLS // max(len(able), 1)), 1)
-    situation = Situation.of(decision.features, decision.input, decision.output, able)
-    if pace.situations and pace.situations[-1].backends == situation.backends:
-        situation = replace(situation, backends=pace.situations[-1].backends)  # kept once, not by task
+    if pace.situations and pace.situations[-1].backends == able:
+        able = pace.situations[-1].backends  # kept once, not by task
+    latencies = decision.candidates.latencies
+    situation = Situation.of(decision.features, decision.input, decision.output, able, latencies)
     due = _aim(decision.pace) if event.attempt == 1 else 0
     balance = pace.balance + due + returned - cost
     return Pace(

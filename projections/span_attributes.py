@@ -78,14 +78,13 @@ def of_request(task_id: str, spec: TaskSpec) -> Attributes:
 def of_decision(event: Assigned) -> Attributes:
     """Why the backend was chosen."""
     decision = event.decision
-    excluded = sum(candidate.excluded is not None for candidate in decision.candidates)
     return {
         semconv.BACKEND: event.backend,
         semconv.ATTEMPT: event.attempt,
         semconv.POLICY: decision.policy,
         semconv.REASON: decision.reason,
-        semconv.CANDIDATES: len(decision.candidates) - excluded,
-        semconv.EXCLUDED: excluded,
+        semconv.CANDIDATES: len(decision.candidates.backends),
+        semconv.EXCLUDED: len(decision.candidates.excluded),
         semconv.PROPENSITY: decision.propensity,
         semconv.SEEN: decision.seen,
     }

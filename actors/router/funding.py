@@ -72,7 +72,7 @@ def fund(
     if purse is None or short is None:
         return Funded(replace(verdict, hold=holds[verdict.backend]))
     if (purse.exhausted(needed) or short).on_breach == "degrade":
-        able = [each.backend for each in verdict.decision.candidates if each.excluded is None]
+        able = verdict.decision.candidates.backends
         if any(purse.fits(holds[name].amount) for name in able):
             cheaper = route(task, replace(view, unaffordable=_too_dear(purse, holds)), rules, now, seed, prefix)
             if isinstance(cheaper, Assigned):

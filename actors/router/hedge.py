@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from callboard.actors.router.features import features
-from callboard.actors.router.options import PERCENT, Option
+from callboard.actors.router.options import PERCENT, Option, candidates
 from callboard.actors.router.policies.policy import highest
 from callboard.actors.router.route import View, surveyed
 from callboard.actors.router.twins import draw
@@ -58,7 +58,7 @@ def hedge(
         policy=HEDGE_POLICY,
         reason=f"no token from {first} after {quiet / 1e9:.2f} s, later than usual",
         seen=view.seen,
-        candidates=tuple(option.candidate for option in options),
+        candidates=candidates(options),
         seed=seed,
         propensity=propensity,
         features=looks,

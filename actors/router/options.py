@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from operator import add
+from operator import add, attrgetter
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from callboard.actors.router.standing import Standing, not_now, standing_of
 from callboard.events.backend import Backend, BackendSpec, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
-from callboard.events.task_spec import Blob, Candidate, TaskSpec
+from callboard.events.task_spec import Blob, Candidates, TaskSpec
 from callboard.projections.bill import PPM, USUAL_OUTPUT
 from callboard.projections.learning import Expectations
 from callboard.projections.load import OUTPUT_SMOOTHING, BackendLoad, Work
@@ -65,21 +66,29 @@ class Option(Struct, frozen=True, gc=False):
         """How many such tasks it would do in a day."""
         return max(self.width * NS_PER_DAY // max(self.service, 1), 1)
 
-    @property
-    def candidate(self) -> Candidate:
-        """How the decision records it."""
-        return Candidate(self.backend, self.cost, self.latency, self.quality, None, self.cached)
+
+def candidates(options: Sequence[Option], excluded: Mapping[str, str] = MappingProxyType({})) -> Candidates:
+    """How a decision records these options, and why each of the others was left out."""
+    cached = tuple(map(attrgetter("cached"), options))
+    return Candidates(
+        backends=tuple(map(attrgetter("backend"), options)),
+        costs=tuple(map(attrgetter("cost"), options)),
+        latencies=tuple(map(attrgetter("latency"), options)),
+        qualities=tuple(map(attrgetter("quality"), options)),
+        cached=cached if any(cached) else (),
+        excluded=dict(excluded),
+    )
 
 
 class Survey(Struct, frozen=True):
     """All backends looked at for one task, whose prompt has ``input`` tokens, as estimated.
 
-    ``excluded`` are those that can't do it now, of which ``later`` might be able to by and by; ``until`` is the
-    earliest time known for one of them.
+    ``excluded`` is why others can't do it now, of which ``later`` might be able to by and by; ``until`` is the earliest
+    time known for one of them.
     """
 
     options: tuple[Option, ...]
-    excluded: tuple[Candidate, ...] = ()
+    excluded: Mapping[str, str]
     later: frozenset[str] = frozenset()
     until: datetime | None = None
     input: int = 0
@@ -88,11 +97,9 @@ class Survey(Struct, frozen=True):
         """The same, with some options left out for the reason given."""
         if not refused:
             return self
-        left_out = tuple(
-            Candidate(each.backend, excluded=refused[each.backend]) for each in self.options if each.backend in refused
-        )
+        left_out = {each.backend: refused[each.backend] for each in self.options if each.backend in refused}
         options = tuple(each for each in self.options if each.backend not in refused)
-        return replace(self, options=options, excluded=(*self.excluded, *left_out))
+        return replace(self, options=options, excluded={**self.excluded, **left_out})
 
 
 def required(spec: TaskSpec) -> tuple[str, ...]:
@@ -127,7 +134,8 @@ def survey(task: Task, around: Surroundings, now: datetime) -> Survey:
     needed, input_tokens = required(spec), prompt_tokens(spec)
     window = max(spec.needs.context or 0, input_tokens + (spec.max_tokens or 0))
     picky = bool(spec.backend or spec.needs.data_policy or spec.min_quality is not None or task.unsuited)
-    options, excluded, later = [], [], set()
+    options, later = [], set()
+    excluded: dict[str, str] = {}
     until: datetime | None = None
     extras, caches, held, judged = around.extra, around.caches, around.cached, around.judged
     fleet, expected = around.fleet, around.expected
@@ -157,8 +165,8 @@ def survey(task: Task, around: Surroundings, now: datetime) -> Survey:
                 options.append(_predict(standing, extra, task, work, cost, quality, spread if judged else 0, now))
                 continue
             refusal = f"would cost {cost} micro-dollars, over max_cost {spec.max_cost}"
-        excluded.append(Candidate(name, excluded=refusal))
-    return Survey(tuple(options), tuple(excluded), frozenset(later), until, input_tokens)
+        excluded[name] = refusal
+    return Survey(tuple(options), excluded, frozenset(later), until, input_tokens)
 
 
 _IDLE: Final = BackendLoad()

@@ -18,6 +18,7 @@ from callboard.actors.router.options import (
     Option,
     Surroundings,
     Survey,
+    candidates,
     required,
     survey,
 )
@@ -168,7 +169,7 @@ def _assign(
         policy=policy.name,
         reason="the only one that can" if len(found.options) == 1 else reason,
         seen=view.seen,
-        candidates=(*(option.candidate for option in found.options), *found.excluded),
+        candidates=candidates(found.options, found.excluded),
         seed=seed,
         propensity=propensity,
         features=looks if TAGS.isdisjoint(spec.tags) else b"",
@@ -200,7 +201,8 @@ def _money(
     pace = view.learning.pace
     if not pace.is_due:
         return policy.pace, pace.money, False
-    newest = Situation.of(looks, *size, {option.backend: option.latency for option in options})
+    able = tuple(option.backend for option in options)
+    newest = Situation.of(looks, *size, able, [option.latency for option in options])
     spreads = {option.backend: option.spread for option in options}
     return policy.pace, policy.money(Market(view.fleet, view.learning, newest, spreads)), True
 
@@ -223,7 +225,7 @@ def _no_option(task: Task, found: Survey, view: View) -> Verdict:
     if not view.backends:
         return Parked("no backend is registered")
     if found.later:
-        waits = [f"{c.backend} {c.excluded}" for c in found.excluded if c.backend in found.later]
+        waits = [f"{name} {reason}" for name, reason in found.excluded.items() if name in found.later]
         return Parked("; ".join(waits), found.until, waits=tuple(sorted(found.later)))
     if best := best_declined(task):
         return completed_with(best[0])
@@ -245,4 +247,4 @@ def _why_none(task: Task, found: Survey, view: View) -> str:
             )
     if task.spec.backend is not None and task.spec.backend not in view.backends:
         return f"unknown backend {task.spec.backend!r} (registered: {', '.join(sorted(view.backends))})"
-    return "; ".join(f"{c.backend} {c.excluded}" for c in found.excluded)
+    return "; ".join(f"{name} {reason}" for name, reason in found.excluded.items())

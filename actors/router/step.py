@@ -43,7 +43,7 @@ def step(
     if verdict is None:
         return []
     if isinstance(verdict, Assigned) and _wants_advice(task, rules):
-        options = tuple(each for each in verdict.decision.candidates if each.excluded is None)
+        options = verdict.decision.candidates.able
         if len(options) > 1:
             return _seek_advice(task, options, view, rules, now, seed, heard, decide)
     best = best_declined(task)

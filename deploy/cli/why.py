@@ -49,7 +49,7 @@ async def _why(meant: str, where: Where, *, as_json: bool) -> None:
 
 
 def _predicted(choice: "Choice") -> dict[str, int]:
-    chosen = next((c for c in choice.decision.candidates if c.backend == choice.backend), None)
+    chosen = choice.decision.candidates.of(choice.backend)
     return {
         "cost": chosen.cost if chosen else 0,
         "latency": chosen.latency if chosen else 0,
@@ -71,7 +71,7 @@ def _document(choice: "Choice") -> dict[str, Any]:
         "seen": decision.seen,
         "seed": decision.seed,
         "propensity": decision.propensity,
-        "candidates": decision.candidates,
+        "candidates": [*decision.candidates],
         "predicted": _predicted(choice),
         "actual": {"cost": choice.cost, "latency": choice.latency, "calls": [call.state for call in choice.calls]},
         "hold": choice.hold,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.task import Assigned, Completed, Evaluated, TaskEvent
-from callboard.events.task_spec import Candidate, Decision
+from callboard.events.task_spec import Candidates, Decision
 from callboard.projections.learning import LEARNING, Learning
 from callboard.projections.projection import fold
 
@@ -37,7 +37,7 @@ def assigned(
     solved: bool = False,
 ) -> Envelope:
     """A decision for ``backend``, and what was expected of it."""
-    candidates = (Candidate(backend, cost, 7, quality), Candidate("other", excluded="is draining"))
+    candidates = Candidates((backend,), (cost,), (7,), (quality,), excluded={"other": "is draining"})
     decision = Decision(
         "p", "r", 0, candidates, features=packed(features), input=9, pace=pace, money=money, solved=solved
     )

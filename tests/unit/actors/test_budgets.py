@@ -130,7 +130,7 @@ async def test_a_breach_degrades_to_what_still_fits(stage, say):
     task = await stage.board.submit("x", budget="team", policy="best")
     assert (await task.result(5)).backend == "plain"
     history = await stage.envelopes("task", task.id)
-    decision = next(e.event.decision for e in history if e.type == "callboard.task.assigned.v1")
+    decision = next(e.event.decision for e in history if e.type == "callboard.task.assigned.v2")
     assert "over what budget team has left" in {c.backend: c.excluded for c in decision.candidates}["best"]
     await stage.board.set_budget("team", limit=5)
     waiting = await stage.board.submit("x", budget="team", policy="best")

@@ -21,7 +21,7 @@ from callboard.actors.router.route import Rules, View, route
 from callboard.events.backend import Backend, BackendSpec
 from callboard.events.money import Price
 from callboard.events.task import Assigned, Failure, Status, Task
-from callboard.events.task_spec import TaskSpec, candidate_of
+from callboard.events.task_spec import TaskSpec
 from callboard.projections.bill import PPM
 from callboard.projections.pace import EVERY
 
@@ -157,5 +157,5 @@ def test_the_one_that_just_failed_is_a_candidate_but_not_chosen():
     for seed in range(20):
         verdict = route(task, view(), Rules({"mine": policy}, default="mine"), NOW, seed)
         assert verdict.backend != "b1"
-        assert candidate_of(verdict.decision, "b1").excluded is None
+        assert verdict.decision.candidates.of("b1").excluded is None
     assert policy.market.newest.backends == ("b0", "b2")

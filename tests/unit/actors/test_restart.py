@@ -41,7 +41,7 @@ def played(policy: str, pace: int, steps: int) -> Play:
 def decisions(play: Play, number: int = NEXT) -> list[object]:
     start = len(play.history)
     play.steps(number)
-    return [envelope.event for envelope in play.history[start:] if envelope.event.type.endswith("assigned.v1")]
+    return [envelope.event for envelope in play.history[start:] if envelope.event.type.endswith("assigned.v2")]
 
 
 @pytest.mark.parametrize(("policy", "pace"), [("adaptive", 250), ("adaptive", 0), ("best", 0), ("cheapest", 0)])

@@ -26,7 +26,7 @@ from callboard.events.task import (
     Status,
     Task,
 )
-from callboard.events.task_spec import Candidate, Decision, Needs, TaskSpec
+from callboard.events.task_spec import Candidates, Decision, Needs, TaskSpec
 from callboard.projections.learning import LEARNING
 from callboard.projections.load import BackendLoad, Work
 from callboard.projections.projection import fold
@@ -126,7 +126,9 @@ def test_the_best_is_what_was_judged_to_be():
 def judged(task_id: str, text: str, backend: str, score: float) -> list[Envelope]:
     """An assignment of a task with this text, and what its answer was worth."""
     quality = round(score * 1_000_000)
-    decision = Decision("p", "r", 0, (Candidate(backend, quality=quality),), features=features(TaskSpec(input=text)))
+    decision = Decision(
+        "p", "r", 0, Candidates((backend,), (0,), (0,), (quality,)), features=features(TaskSpec(input=text))
+    )
     events = (Assigned(backend, 1, 9, decision), Evaluated(backend, 1, quality))
     return [Envelope(f"{task_id}-{n}", "test", f"task/{task_id}", NOW, event, n) for n, event in enumerate(events)]
 

@@ -47,7 +47,7 @@ def market(
 def task(
     tokens: int = 100, backends: tuple[str, ...] = NAMES, features: tuple[int, ...] = X, most: int = 0
 ) -> Situation:
-    return Situation.of(bytes(features), tokens, most, dict.fromkeys(backends, 0))
+    return Situation.of(bytes(features), tokens, most, backends, [0] * len(backends))
 
 
 def priced(**per_token: int) -> dict[str, Price]:

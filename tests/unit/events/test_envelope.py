@@ -16,7 +16,7 @@ from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, en
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
 from callboard.events.placement import Hedged
-from callboard.events.task_spec import Blob, Candidate, Decision, Failure, Hold, Needs, TaskSpec
+from callboard.events.task_spec import Blob, Candidates, Decision, Failure, Hold, Needs, TaskSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -46,7 +46,7 @@ EXAMPLES: list[object] = [
             policy="adaptive/1",
             reason="best value",
             seen=7,
-            candidates=(Candidate("a", 5, 6, 900_000), Candidate("b", excluded="no")),
+            candidates=Candidates(("a",), (5,), (6,), (900_000,), excluded={"b": "no"}),
             seed=3,
             propensity=750_000,
             features=b"d\x9c\x00",
@@ -58,7 +58,14 @@ EXAMPLES: list[object] = [
         priority=9,
         hold=Hold("team", 70, 30, 20, "lease-1"),
     ),
-    Hedged("b", 2, 1, 99, Decision("balanced/1", "no first token", 8, (Candidate("b", 5, 6),), 4), priority=9),
+    Hedged(
+        "b",
+        2,
+        1,
+        99,
+        Decision("balanced/1", "no first token", 8, Candidates(("b",), (5,), (6,), (700_000,)), 4),
+        priority=9,
+    ),
     task.Released("draining"),
     task.Started("a", 1, "backend/a/0#ff"),
     task.Interrupted("a", 1),
@@ -124,7 +131,7 @@ def test_an_old_price_is_lifted():
 def test_a_decision_of_an_earlier_version_is_read():
     """What was written before decisions said anything about learning and pace has the defaults."""
     (envelope,) = decode((GOLDEN / "callboard.task.assigned.v1.before_learning.json").read_bytes())
-    candidates = (Candidate("a", 5, 6), Candidate("b", excluded="no"))
+    candidates = Candidates(("a",), (5,), (6,), (0,), excluded={"b": "no"})
     decision = Decision("balanced/1", "best value", 7, candidates, 3)
     assert envelope.event == task.Assigned("a", 1, 99, decision, priority=9)
     read = envelope.event.decision

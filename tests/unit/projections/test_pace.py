@@ -13,7 +13,7 @@ from callboard.events.backend import BackendSpec, Priced, Registered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.money import Price
-from callboard.events.task_spec import Candidate, Decision
+from callboard.events.task_spec import Candidates, Decision
 from callboard.projections import pace
 from callboard.projections.learning import LEARNING
 from callboard.projections.pace import CREDIT, DEBT, EVERY, HORIZON, MARGIN, THRIFT, Pace, Situation
@@ -99,7 +99,7 @@ def test_the_newest_situations_are_kept_up_to_the_bounds(drawn):
             assert len(state.situations) <= max(min(10, 40 // able), 1)
             newest = state.situations[-1]
             assert newest.input == number
-            assert newest == Situation.of(packed((1,)), number, 7, {f"b{n}": n for n in range(able)})
+            assert newest == Situation.of(packed((1,)), number, 7, tuple(f"b{n}" for n in range(able)), range(able))
             inputs = [situation.input for situation in state.situations]
             assert inputs == list(range(number - len(inputs) + 1, number + 1))
     finally:
@@ -150,8 +150,13 @@ def test_an_unpaced_task_is_no_part_of_the_pace():
 
 def decided(number: int, able: int, unable: int) -> task.Assigned:
     """A paced decision among so many that could have done it, and others."""
-    candidates = [Candidate(f"b{n}", 1, n) for n in range(able)]
-    candidates += [Candidate(f"x{n}", excluded="is draining") for n in range(unable)]
+    candidates = Candidates(
+        backends=tuple(f"b{n}" for n in range(able)),
+        costs=(1,) * able,
+        latencies=tuple(range(able)),
+        qualities=(0,) * able,
+        excluded={f"x{n}": "is draining" for n in range(unable)},
+    )
     return task.Assigned(
-        "b0", 1, 9, Decision("p", "r", 0, tuple(candidates), features=packed((1,)), input=number, pace=9, output=7)
+        "b0", 1, 9, Decision("p", "r", 0, candidates, features=packed((1,)), input=number, pace=9, output=7)
     )

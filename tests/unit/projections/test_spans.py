@@ -26,7 +26,7 @@ CALLER = trace.SpanContext("c" * 32, "d" * 16)
 
 
 def assigned(attempt: int = 1, name: str = "fast") -> task.Assigned:
-    candidates = (task_spec.Candidate(name, 5, 6), task_spec.Candidate("slow", excluded="is draining"))
+    candidates = task_spec.Candidates((name,), (5,), (6,), (0,), excluded={"slow": "is draining"})
     return task.Assigned(name, attempt, 99, task_spec.Decision("cheapest", "costs least", 7, candidates, 3, 500_000))
 
 
