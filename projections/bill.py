@@ -8,7 +8,6 @@ billed to what was predicted, of about the last two hundred calls.
 from collections.abc import Collection
 from functools import cached_property
 from math import log
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -113,9 +112,4 @@ def expenses(state: Bills, features: bytes, names: Collection[str]) -> Expenses:
     guesses = state.posteriors.at(features, names)
     tokens = np.exp(np.minimum(guesses.expected(USUAL_LENGTH) / PPM, LONGEST))
     outputs = np.where(guesses.seen, np.rint(tokens), 0).astype(int)
-    known = [state.by_backend.get(name, NOTHING_BILLED) for name in names]
-    ratios = np.where(guesses.seen, [*map(_ratio, known)], PPM)
-    return Expenses(outputs.tolist(), ratios.tolist())
-
-
-_ratio = attrgetter("ratio")
+    return Expenses(outputs.tolist(), [*map(state.ratio, names)])
