@@ -12,11 +12,13 @@ import msgspec
 from callboard.actors.backend.call import TokenNote
 from callboard.actors.budgets import check_budget, grant
 from callboard.actors.claim_check import with_input_aside
+from callboard.actors.context_handle import ContextHandle
+from callboard.actors.contexts import Contexts
 from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import BACKEND, BUDGET, NEWEST, TASK, Entities, Loaded
+from callboard.bus.entities import BACKEND, BUDGET, CONTEXT, NEWEST, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note, Unsubscribe
 from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
@@ -25,6 +27,7 @@ from callboard.events.budget import Budget, OnBreach
 from callboard.events.chat import Usage
 from callboard.events.envelope import decode
 from callboard.events.errors import CallboardError, InvalidInput
+from callboard.events.ids import checked_id
 from callboard.events.task import ENDED, Cancelled, Requeued, Source, Spent, Started, Status, Task
 
 RECHECK_S: Final = 10.0
@@ -156,6 +159,7 @@ class Board:
         self.tasks: Entities[Task] = Entities(bus.log, TASK, source)
         self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
         self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
+        self.contexts = Contexts(bus, Entities(bus.log, CONTEXT, source))
         self._known_budgets: set[str] = set()
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
@@ -199,6 +203,10 @@ class Board:
         if not (await self.tasks.load(task_id, at_least=NEWEST)).seq:
             raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
         return TaskHandle(self, task_id)
+
+    def context(self, context_id: str) -> ContextHandle:
+        """A shared context, there already or not: it begins with the first change. See `ContextHandle`."""
+        return ContextHandle(self.contexts, checked_id(context_id, "context"))
 
     async def change(self, backend: str, *events: BackendEvent) -> Backend:
         """Say something of a backend (scaled, drained, …) in the log. Raises IllegalTransition if it can't be."""

@@ -15,14 +15,16 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
-from callboard.events import backend, budget, task
+from callboard.events import backend, budget, context, task
 from callboard.events.errors import Undecodable
 from callboard.events.upcasters import UPCASTERS, lift
 
-Event: TypeAlias = task.TaskEvent | backend.BackendEvent | budget.BudgetEvent
+Event: TypeAlias = task.TaskEvent | backend.BackendEvent | budget.BudgetEvent | context.ContextEvent
 
 EVENT_TYPES: Final[dict[str, type[Any]]] = {
-    cls.type: cls for union in (task.TaskEvent, backend.BackendEvent, budget.BudgetEvent) for cls in union.__args__
+    cls.type: cls
+    for union in (task.TaskEvent, backend.BackendEvent, budget.BudgetEvent, context.ContextEvent)
+    for cls in union.__args__
 }
 
 

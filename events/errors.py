@@ -4,6 +4,7 @@ CallboardError
 ├── InvalidInput        what was sent is wrong: mend it, a retry does not help
 │   └── InvalidId       an id with a dot, a wildcard, or of the wrong length
 ├── IllegalTransition   the entity is not in a state that allows this
+├── Clash               another changed the same thing since it was read
 ├── BudgetExceeded      the money asked for is not there
 ├── Undecodable         stored bytes that no version of the code can read
 │   └── BrokenChain     a stored event does not follow the one before it
@@ -25,6 +26,14 @@ class InvalidId(InvalidInput):
 
 class IllegalTransition(CallboardError):
     """The entity's state does not allow the event; nothing was changed."""
+
+
+class Clash(CallboardError):
+    """Another changed the same ``keys`` of a context since they were read; nothing was changed. Read, decide again."""
+
+    def __init__(self, message: str, keys: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class BudgetExceeded(CallboardError):

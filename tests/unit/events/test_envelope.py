@@ -12,6 +12,8 @@ from callboard.events import backend, budget, task
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Message, Tool, ToolCall, Usage
+from callboard.events.context import Changed, Compacted, Drop, Forked, Merged, Put, Say
+from callboard.events.context_events import Disagreement
 from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, encode, message_hash
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
@@ -95,6 +97,21 @@ EXAMPLES: list[object] = [
     budget.Settled("lease-1", 9, 3, 2),
     budget.Refunded("lease-2"),
     budget.Breached("t-1", 70, 9),
+    Forked("plan", 3, 2),
+    Changed(
+        2,
+        (
+            Say("assistant", "hello", (ToolCall("1", "f", "{}"),)),
+            Say("tool", Blob("ab" * 32, 70_000), tool_call_id="1", origin="plan:1"),
+            Put("colour", ["red", 1]),
+            Put("picture", artifact=Blob("cd" * 32, 9, "image/png")),
+            Drop("size"),
+        ),
+        "writer",
+        "step-1",
+    ),
+    Merged("fork", 7, 1, 4, (Drop("a"),), (Disagreement("b", None, Put("b", 1), Put("b", 2)),), "ours", "writer"),
+    Compacted(0, 9, "in short", 900, "writer"),
 ]
 
 

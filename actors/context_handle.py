@@ -1,0 +1,83 @@
+"""One context on the board, as a client uses it."""
+
+from typing import Any
+
+import msgspec
+
+from callboard.actors.contexts import VALUE, Contexts
+from callboard.events.chat import Role, ToolCall
+from callboard.events.context import Compacted, Drop, Merged, Operation, Put, Say
+from callboard.events.context_content import Content
+from callboard.events.context_events import Prefer
+from callboard.events.task_spec import Blob
+
+
+class ContextHandle:
+    """One context on the board."""
+
+    def __init__(self, contexts: Contexts, context_id: str) -> None:
+        self._contexts = contexts
+        self.id = context_id
+
+    async def say(
+        self,
+        content: str,
+        *,
+        role: Role = "user",
+        tool_calls: tuple[ToolCall, ...] = (),
+        tool_call_id: str | None = None,
+        by: str = "",
+        cause: str = "",
+    ) -> int:
+        """Add a message to the conversation; returns the version after it. Others may say something meanwhile."""
+        said = Say(role, content, tool_calls, tool_call_id)
+        return await self._contexts.change(self.id, said, by=by, cause=cause)
+
+    async def put(self, key: str, value: Any, *, base: int | None = None, by: str = "", cause: str = "") -> int:
+        """Let ``key`` be known to be ``value``, as JSON; returns the version after it.
+
+        Raises Clash when another has changed the key since the version ``base`` that this was decided on.
+        """
+        return await self._contexts.change(self.id, Put(key, value), base=base, by=by, cause=cause)
+
+    async def drop(self, key: str, *, base: int | None = None, by: str = "", cause: str = "") -> int:
+        """Forget a key; see `put`."""
+        return await self._contexts.change(self.id, Drop(key), base=base, by=by, cause=cause)
+
+    async def attach(
+        self, key: str, data: bytes, media: str = "application/octet-stream", *, base: int | None = None, by: str = ""
+    ) -> int:
+        """Put an artifact: bytes in the blob store, which the context knows by their hash; see `put`."""
+        blob = Blob(await self._contexts.bus.blobs.put(data), len(data), media)
+        return await self._contexts.change(self.id, Put(key, artifact=blob), base=base, by=by)
+
+    async def value(self, key: str) -> Any:
+        """What is known under a key: the value, or an artifact's bytes. Raises KeyError when nothing is."""
+        fact = (await self.read()).facts[key]
+        if fact.artifact is None:
+            return fact.value
+        data = await self._contexts.bus.blobs.get(fact.artifact.sha256)
+        return msgspec.json.decode(data) if fact.artifact.media == VALUE else data
+
+    async def change(self, *operations: Operation, base: int | None = None, by: str = "", cause: str = "") -> int:
+        """Several changes at once, all or nothing; see `Contexts.change`."""
+        return await self._contexts.change(self.id, *operations, base=base, by=by, cause=cause)
+
+    async def read(self, at: int | None = None) -> Content:
+        """All that it holds, now or as it was at a version. Raises InvalidInput when there is no such."""
+        return await self._contexts.content(self.id, at)
+
+    async def fork(self, fork_id: str | None = None, *, at: int | None = None) -> "ContextHandle":
+        """A context that begins as this is, or was at a version; see `Contexts.fork`."""
+        return ContextHandle(self._contexts, await self._contexts.fork(self.id, fork_id, at))
+
+    async def merge(
+        self, source: "ContextHandle | str", *, prefer: Prefer | None = None, by: str = ""
+    ) -> Merged | None:
+        """Take over what a fork has learned, or what this was forked from; see `Contexts.merge`."""
+        source_id = source if isinstance(source, str) else source.id
+        return await self._contexts.merge(self.id, source_id, prefer=prefer, by=by)
+
+    async def compact(self, first: int, last: int, summary: str, *, by: str = "") -> Compacted:
+        """Show messages as their summary; see `Contexts.compact`."""
+        return await self._contexts.compact(self.id, first, last, summary, by=by)

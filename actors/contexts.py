@@ -1,0 +1,249 @@
+"""Shared contexts: reading, changing, forking and merging them. The rules are in `callboard.events.context`."""
+
+import asyncio
+import random
+from collections import OrderedDict
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from callboard.actors.claim_check import INLINE, text_aside
+from callboard.bus.clock import new_entity_id
+from callboard.bus.entities import NEWEST, Entities
+from callboard.bus.errors import Conflict
+from callboard.bus.log import Bus
+from callboard.bus.subjects import entity
+from callboard.events.context import (
+    Changed,
+    Compacted,
+    Context,
+    ContextEvent,
+    Forked,
+    Merged,
+    Operation,
+    Put,
+    Say,
+    evolve,
+    unpaired,
+)
+from callboard.events.context_content import Content, content_of, plan, tokens_of
+from callboard.events.context_events import Prefer
+from callboard.events.envelope import Envelope, decode
+from callboard.events.errors import Clash, InvalidInput, Undecodable
+from callboard.events.ids import checked_id
+from callboard.events.task_spec import Blob, Text
+
+PATIENCE_S: Final = 10.0
+"""So long a change is tried again while others are faster."""
+
+VALUE: Final = "application/vnd.callboard.value+json"
+"""What the bytes of a value are that is too large for an event."""
+
+LONGEST_PAUSE_S: Final = 0.05
+KEPT: Final = 256
+"""Contexts as they were at some version that are held in memory."""
+
+MERGES: Final = 20
+"""How often a merge is planned anew because ours changed meanwhile."""
+
+
+class Contexts:
+    """All contexts, as one client sees and changes them."""
+
+    def __init__(self, bus: Bus, entities: Entities[Context]) -> None:
+        self.bus = bus
+        self._entities = entities
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._past: OrderedDict[tuple[str, int], Context] = OrderedDict()
+
+    async def state(self, context_id: str, at: int | None = None) -> Context:
+        """A context's own part, now or as it was at a version.
+
+        Raises:
+            InvalidInput: there is none, or it has no such version.
+        """
+        newest = (await self._entities.load(checked_id(context_id, "context"), at_least=NEWEST)).state
+        if not newest.version:
+            raise InvalidInput(f"no context {context_id!r}: `callboard context list` shows those that there are")
+        if at is None or at == newest.version:
+            return newest
+        if not 1 <= at <= newest.version:
+            raise InvalidInput(f"context {context_id} has no version {at}: use 1 to {newest.version}")
+        return await self._as_it_was(context_id, at)
+
+    async def content(self, context_id: str, at: int | None = None) -> Content:
+        """All that a context holds, now or as it was at a version; errors as in `state`."""
+        line = [await self.state(context_id, at)]
+        while line[0].parent:
+            line.insert(0, await self._as_it_was(line[0].parent, line[0].at))
+        return content_of(line)
+
+    async def change(
+        self, context_id: str, *operations: Operation, base: int | None = None, by: str = "", cause: str = ""
+    ) -> int:
+        """Change a context, and return its version after that; one that there is not begins with this.
+
+        Large values go to the blob store. Whatever others say or change meanwhile, nothing gets lost.
+
+        Args:
+            context_id: which one.
+            operations: what is said, put and dropped, all or nothing.
+            base: the version that this was decided on; None: whatever is there now.
+            by: who changes it.
+            cause: a name for this change; the same again does nothing.
+
+        Raises:
+            Clash: another changed the same keys since ``base``.
+            InvalidInput: an id or a base that can't be.
+            BusError: the log can't be reached, or is full.
+        """
+        aside = tuple([await self._aside(operation) for operation in operations])
+
+        def wish(context: Context) -> list[Changed]:
+            return [Changed(context.version if base is None else base, aside, by, cause)]
+
+        return (await self._tell(checked_id(context_id, "context"), wish)).version
+
+    async def fork(self, context_id: str, fork_id: str | None = None, at: int | None = None) -> str:
+        """Begin a context as another is, or was at a version, and return its id. Nothing is copied.
+
+        Raises:
+            InvalidInput: there is no such context or version.
+            IllegalTransition: the fork's id is taken.
+        """
+        parent = await self.state(context_id, at)
+        new = checked_id(fork_id, "context") if fork_id else new_entity_id(context_id)
+        forked = Forked(context_id, parent.version, parent.messages)
+        await self._tell(new, lambda _: [forked])
+        return new
+
+    async def merge(self, context_id: str, source: str, *, prefer: Prefer | None = None, by: str = "") -> Merged | None:
+        """Take over into a context what a fork of it, or what it was forked from, has learned since it last did.
+
+        Messages come to the end. Compactions stay where they are.
+
+        Args:
+            context_id: the context that changes.
+            source: the other one.
+            prefer: whose value is kept where both have changed a key; None: that is an error.
+            by: who merges.
+
+        Returns:
+            What was appended, with the disagreements there were; None when there is nothing new.
+
+        Raises:
+            Clash: both have changed a key, and none is preferred.
+            InvalidInput: neither was forked from the other.
+        """
+        for _ in range(MERGES):
+            ours, theirs = await self.content(context_id), await self.content(source)
+            own, other = await self.state(context_id), await self.state(source, theirs.version)
+            since, seen = _known(own, other), _known(other, own)
+            before, then = await self.content(source, since), await self.content(context_id, seen)
+            planned = plan(ours, theirs, before, then, prefer)
+            if planned.disagreements and prefer is None:
+                keys = tuple(each.key for each in planned.disagreements)
+                raise Clash(
+                    f"context {context_id} and {source} have both changed {', '.join(keys[:5])}: "
+                    "say whose is kept (ours or theirs)",
+                    keys,
+                )
+            if not planned.operations and not planned.disagreements:
+                return None
+            merged = Merged(source, theirs.version, since, ours.version, *planned, prefer, by)
+            try:
+                await self._tell(context_id, lambda _, wish=merged: [wish])
+            except Clash:
+                continue  # ours has changed since it was read
+            return merged
+        raise Conflict(f"context {context_id} changed {MERGES} times while {source} was merged into it: try again")
+
+    async def compact(self, context_id: str, first: int, last: int, summary: str, *, by: str = "") -> Compacted:
+        """Show the messages from ``first`` to ``last`` as a summary from now on; they stay readable.
+
+        Raises:
+            InvalidInput: there are no such messages, or they cut a tool call from its answer, or an earlier summary.
+        """
+        content = await self.content(context_id)
+        messages = content.messages[first : last + 1]
+        if 0 <= first <= last and (cut := unpaired(messages)):
+            raise InvalidInput(
+                f"context {context_id}: messages {first} to {last} cut tool calls from their answers "
+                f"({', '.join(cut[:5])}): take in both, or neither"
+            )
+        text, tokens = await text_aside(self.bus, summary), sum(map(tokens_of, messages))
+        compacted = Compacted(first, last, text, tokens, by)
+        await self._tell(context_id, lambda _: [compacted])
+        return compacted
+
+    async def text(self, text: Text) -> str:
+        """A text, fetched from the blob store if it lies there."""
+        return text if isinstance(text, str) else (await self.bus.blobs.get(text.sha256)).decode()
+
+    async def _tell(self, context_id: str, wish: Any) -> Context:
+        """Append; one after the other here, and again while others elsewhere are faster."""
+        lock = self._locks.setdefault(context_id, asyncio.Lock())
+        ends = asyncio.get_running_loop().time() + PATIENCE_S
+        async with lock:
+            while True:
+                try:
+                    return (await self._entities.tell(context_id, wish)).entity.state
+                except Conflict:
+                    if asyncio.get_running_loop().time() > ends:
+                        raise
+                await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))
+
+    async def _as_it_was(self, context_id: str, at: int) -> Context:
+        known = self._past.get((context_id, at))
+        if known is None:
+            known = Context(context_id)
+            for record in await self.bus.log.read(entity("context", context_id)):
+                for envelope in decode(record.data):
+                    if known.version < at:
+                        known = evolve(known, _known_event(envelope))
+            self._past[context_id, at] = known
+            if len(self._past) > KEPT:
+                self._past.popitem(last=False)
+        return known
+
+    async def _aside(self, operation: Operation) -> Operation:
+        match operation:
+            case Say(content=str(content)):
+                return msgspec.structs.replace(operation, content=await text_aside(self.bus, content))
+            case Put(artifact=None):
+                data = _encoded(operation)
+                if len(data) > INLINE:
+                    blob = Blob(await self.bus.blobs.put(data), len(data), VALUE)
+                    return Put(operation.key, artifact=blob)
+        return operation
+
+
+def _known_event(envelope: Envelope) -> ContextEvent:
+    if not isinstance(envelope.event, ContextEvent):
+        raise Undecodable(f"{envelope.subject} holds {envelope.type}, which this version does not know: upgrade it")
+    return envelope.event
+
+
+def _encoded(put: Put) -> bytes:
+    """The value as JSON. Raises InvalidInput for what has no form in it."""
+    try:
+        return msgspec.json.encode(put.value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"{put.key!r} can't be put: its value is no JSON ({error}): use text, numbers, lists, maps"
+        ) from None
+
+
+def _known(one: Context, other: Context) -> int:
+    """The version of ``other`` up to which all of it is in ``one``. Raises InvalidInput for strangers."""
+    if merged := one.merged.get(other.id):
+        return merged
+    if other.parent == one.id:
+        return 1
+    if one.parent == other.id:
+        return one.at
+    raise InvalidInput(
+        f"context {one.id} and {other.id} can't be merged: neither was forked from the other; "
+        "merge each into what both were forked from"
+    )

@@ -1,0 +1,171 @@
+"""Shared contexts on both buses: many writers lose nothing, a fork copies nothing, large values lie aside."""
+
+import asyncio
+
+import pytest
+
+from callboard.actors.board import Board
+from callboard.actors.context_handle import ContextHandle
+from callboard.bus.log import Bus
+from callboard.bus.subjects import entity
+from callboard.events.chat import ToolCall
+from callboard.events.context import Put, Say
+from callboard.events.errors import Clash, IllegalTransition, InvalidId, InvalidInput
+
+WRITERS = 20
+EACH = 10
+
+
+@pytest.fixture
+def board(bus: Bus) -> Board:
+    return Board(bus, "test#1")
+
+
+async def texts(context: ContextHandle) -> list[str]:
+    return [str(message.content) for message in (await context.read()).messages]
+
+
+async def test_many_writers_on_two_connections_lose_nothing(connect):
+    """Each message is there once, in its writer's order, and a counter that all raise has counted all."""
+    boards = [Board(await connect(), f"test#{number}") for number in range(2)]
+
+    async def write(number: int) -> None:
+        context = boards[number % 2].context("shared")
+        for count in range(EACH):
+            await context.say(f"{number}/{count}", by=f"writer {number}")
+
+    async def count(number: int) -> None:
+        context = boards[number % 2].context("shared")
+        done = 0
+        while done < EACH:
+            content = await context.read()
+            value = content.facts["count"].value
+            try:
+                await context.put("count", value + 1, base=content.version)
+            except Clash:
+                continue
+            done += 1
+
+    await boards[0].context("shared").put("count", 0)
+    await asyncio.gather(*(write(number) for number in range(WRITERS)), *(count(number) for number in range(4)))
+    assert (await boards[1].context("shared").read()).facts["count"].value == 4 * EACH
+    said = await texts(boards[1].context("shared"))
+    assert len(said) == WRITERS * EACH
+    for number in range(WRITERS):
+        assert [text for text in said if text.startswith(f"{number}/")] == [f"{number}/{c}" for c in range(EACH)]
+
+
+async def test_a_fork_is_a_pointer(board, bus):
+    """One message, however long the context is; each goes its own way, also from what was long ago."""
+    plan = board.context("plan")
+    for number in range(5):
+        await plan.say(f"step {number}")
+    early, now = await plan.fork("early", at=2), await plan.fork()
+    assert len(await bus.log.read(entity("context", "early"))) == 1
+    await early.say("another way")
+    await plan.say("step 5")
+    await now.say("aside")
+    deeper = await early.fork("deeper")
+    await deeper.say("deeper still")
+    assert await texts(early) == ["step 0", "step 1", "another way"]
+    assert await texts(now) == [*(f"step {number}" for number in range(5)), "aside"]
+    assert await texts(deeper) == ["step 0", "step 1", "another way", "deeper still"]
+    assert [str(message.content) for message in (await plan.read(at=1)).messages] == ["step 0"]
+    with pytest.raises(IllegalTransition, match="context early exists"):
+        await plan.fork("early")
+
+
+async def test_what_a_fork_learns_is_merged(board):
+    """Messages once, keys as changed; what both changed needs a word, and is recorded."""
+    main = board.context("main")
+    await main.change(Say("user", "hello"), Put("colour", "red"), Put("size", 1))
+    fork = await main.fork("fork")
+    await fork.change(Say("assistant", "from the fork"), Put("colour", "blue"), Put("found", [1, 2]))
+    await main.change(Say("user", "meanwhile"), Put("size", 2))
+    merged = await main.merge(fork)
+    assert merged is not None
+    assert await texts(main) == ["hello", "meanwhile", "from the fork"]
+    assert await main.value("colour") == "blue"
+    assert await main.value("found") == [1, 2]
+    assert await main.value("size") == 2
+    assert await main.merge(fork) is None
+    await fork.put("size", 3)
+    await main.put("size", 4)
+    with pytest.raises(Clash, match="have both changed size: say whose is kept"):
+        await main.merge(fork)
+    assert (await main.merge(fork, prefer="theirs")).disagreements[0].key == "size"
+    assert await main.value("size") == 3
+    await fork.merge(main)
+    assert await texts(fork) == ["hello", "from the fork", "meanwhile"]
+    with pytest.raises(InvalidInput, match="neither was forked from the other"):
+        await main.merge(await (await main.fork("a")).fork("b"))
+
+
+async def test_two_who_merge_at_a_time_merge_once(connect):
+    """The second finds it done, or plans again on what the first has done."""
+    boards = [Board(await connect(), f"test#{number}") for number in range(2)]
+    main = boards[0].context("main")
+    await main.say("begin")
+    fork = await main.fork("fork")
+    for number in range(5):
+        await fork.say(f"found {number}")
+        await asyncio.gather(*(board.context("main").merge(board.context("fork")) for board in boards))
+    assert await texts(main) == ["begin", *(f"found {number}" for number in range(5))]
+
+
+async def test_a_summary_hides_nothing(board):
+    """It is shown in place of its messages, with what they had in tokens; they can still be read."""
+    context = board.context("long")
+    calls = (ToolCall("1", "look", "{}"),)
+    await context.change(*(Say("user", f"message {number} " * 20) for number in range(4)))
+    await context.change(Say("assistant", "", calls), Say("tool", "seen", tool_call_id="1"), Say("assistant", "done"))
+    before = await context.read()
+    with pytest.raises(InvalidInput, match=r"messages 1 to 4 cut tool calls from their answers \(1\)"):
+        await context.compact(1, 4, "in short")
+    found = await context.compact(1, 5, "in short", by="summariser")
+    after = await context.read()
+    assert after.messages == before.messages
+    assert after.tokens < before.tokens
+    assert found.tokens > 150
+    assert [getattr(each, "summary", None) for each in after.shown()] == [None, "in short", None]
+    fork = await context.fork("fork")
+    with pytest.raises(InvalidInput, match="messages 5 to 6 cut tool calls from their answers"):
+        await fork.compact(5, 6, "x")
+    with pytest.raises(InvalidInput, match="messages 6 to 9 can't be compacted: there are 7, numbered from 0"):
+        await fork.compact(6, 9, "x")
+
+
+async def test_large_values_lie_in_the_blob_store(board):
+    """Said, put and attached, of any size, by their hash."""
+    context, text = board.context("large"), "word " * 100_000
+    await context.say(text)
+    await context.put("table", ["x" * 1000] * 300)
+    await context.attach("picture", bytes(range(256)) * 2000, "image/png")
+    await context.attach("settings", b'{"a": 1}', "application/json")
+    content = await context.read()
+    assert content.facts["picture"].artifact.media == "image/png"
+    assert await board.contexts.text(content.messages[0].content) == text
+    assert await context.value("table") == ["x" * 1000] * 300
+    assert await context.value("picture") == bytes(range(256)) * 2000
+    assert await context.value("settings") == b'{"a": 1}'
+    with pytest.raises(KeyError):
+        await context.value("unknown")
+
+
+async def test_what_can_not_be_is_told(board):
+    """Wrong ids, versions and values: which, where, and how to mend it; nothing is changed."""
+    with pytest.raises(InvalidId, match=r"context 'a\.b' is not valid"):
+        board.context("a.b")
+    with pytest.raises(InvalidInput, match="no context 'nobody'"):
+        await board.context("nobody").read()
+    with pytest.raises(InvalidInput, match="no context 'nobody'"):
+        await board.context("nobody").fork()
+    context = board.context("here")
+    await context.put("a", 1)
+    with pytest.raises(InvalidInput, match="'a' can't be put: its value is no JSON"):
+        await context.put("a", object())
+    with pytest.raises(InvalidInput, match="context here has no version 7: use 1 to 1"):
+        await context.read(at=7)
+    with pytest.raises(InvalidInput, match="context here has no version 7: it is at 1"):
+        await context.put("a", 2, base=7)
+    assert (await context.read()).version == 1
