@@ -1,7 +1,6 @@
 """Shared contexts: reading, changing, forking and merging them. The rules are in `callboard.events.context`."""
 
 import asyncio
-import random
 from collections import OrderedDict
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -9,6 +8,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from callboard.actors.claim_check import INLINE, text_aside
+from callboard.actors.turns import Turns
 from callboard.bus.clock import new_entity_id
 from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.errors import Conflict
@@ -40,7 +40,6 @@ PATIENCE_S: Final = 10.0
 VALUE: Final = "application/vnd.callboard.value+json"
 """What the bytes of a value are that is too large for an event."""
 
-LONGEST_PAUSE_S: Final = 0.05
 KEPT: Final = 256
 """Contexts as they were at some version that are held in memory."""
 
@@ -55,6 +54,7 @@ class Contexts:
         self.bus = bus
         self._entities = entities
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns(bus.signals, "context")
         self._past: OrderedDict[tuple[str, int], Context] = OrderedDict()
 
     async def state(self, context_id: str, at: int | None = None) -> Context:
@@ -78,6 +78,15 @@ class Contexts:
         while line[0].parent:
             line.insert(0, await self._as_it_was(line[0].parent, line[0].at))
         return content_of(line)
+
+    async def all(self) -> list[Context]:
+        """The own parts of all that there are, by id."""
+        found: dict[str, Context] = {}
+        async for batch in self.bus.log.read_all("evt.*.context.>"):
+            for envelope in (each for record in batch for each in decode(record.data)):
+                before = found.get(envelope.entity) or Context(envelope.entity)
+                found[envelope.entity] = evolve(before, _known_event(envelope))
+        return [found[name] for name in sorted(found)]
 
     async def change(
         self, context_id: str, *operations: Operation, base: int | None = None, by: str = "", cause: str = ""
@@ -186,13 +195,21 @@ class Contexts:
         lock = self._locks.setdefault(context_id, asyncio.Lock())
         ends = asyncio.get_running_loop().time() + PATIENCE_S
         async with lock:
+            lost = 0
             while True:
+                await self._turns.wait(context_id, lost)
                 try:
-                    return (await self._entities.tell(context_id, wish)).entity.state
+                    if lost:
+                        await self._entities.load(context_id, at_least=NEWEST)
+                    told = await self._entities.tell(context_id, wish, conflicts=1)
                 except Conflict:
                     if asyncio.get_running_loop().time() > ends:
                         raise
-                await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))
+                    lost += 1
+                    await self._turns.late(context_id)
+                else:
+                    self._turns.done(context_id)
+                    return told.entity.state
 
     async def _as_it_was(self, context_id: str, at: int) -> Context:
         known = self._past.get((context_id, at))
@@ -237,6 +254,8 @@ def _encoded(put: Put) -> bytes:
 
 def _known(one: Context, other: Context) -> int:
     """The version of ``other`` up to which all of it is in ``one``. Raises InvalidInput for strangers."""
+    if one.id == other.id:
+        raise InvalidInput(f"context {one.id} can't be merged into itself: name a fork of it")
     if merged := one.merged.get(other.id):
         return merged
     if other.parent == one.id:

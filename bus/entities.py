@@ -119,14 +119,15 @@ class Entities(Generic[S]):
         context: trace.SpanContext | None = None,
         correlation: str = "",
         timeout_s: float = 30.0,
+        conflicts: int = MAX_CONFLICTS,
     ) -> Told[S]:
         """Append what ``wish`` says of the entity's state, as one message; decided again whenever another was faster.
 
         ``cause`` is the event that is acted upon; ``context`` and ``correlation`` matter for an entity's first event.
-        Raises what the aggregate's ``decide`` and the log raise; Conflict when it lost the race many times over.
+        Raises what the aggregate's ``decide`` and the log raise; Conflict when it lost the race ``conflicts`` times.
         """
-        fresh = False
-        for _ in range(MAX_CONFLICTS):
+        fresh, lost = False, 0
+        while lost < conflicts:
             loaded = await self.load(entity_id, at_least=NEWEST if fresh else 0)
             self._check_known(loaded)
             try:
@@ -149,12 +150,12 @@ class Entities(Generic[S]):
             try:
                 seq = await self._log.append(Write(subject, data, loaded.seq), timeout_s=timeout_s)
             except Conflict:
-                fresh = True  # what is held in memory is old: read on from there
+                fresh, lost = True, lost + 1  # what is held in memory is old: read on from there
                 continue
             after = self._fold(loaded, seq, data, envelopes)
             self._remember(after)
             return Told(after, envelopes)
-        raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {MAX_CONFLICTS} times in a row")
+        raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {conflicts} times in a row")
 
     def _unborn(self, entity_id: str) -> Loaded[S]:
         return Loaded(entity_id, self._aggregate.new(entity_id))

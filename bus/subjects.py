@@ -53,6 +53,11 @@ def heartbeat(backend: str, replica: str) -> str:
     return f"hb.{backend}.{replica}"
 
 
+def wanted(kind: str, entity_id: str) -> str:
+    """Where it is told that somebody came too late to change an entity; not stored."""
+    return f"want.{kind}.{entity_id}"
+
+
 def tokens(task_id: str) -> str:
     """Where a task's text is streamed as it is written; not stored."""
     return f"tok.{task_id}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from callboard.deploy.cli.options import Where, as_json, usd, where
+from callboard.deploy.cli.subcommands import Subcommands
 from callboard.events.budget import OnBreach
 
 if TYPE_CHECKING:
@@ -13,17 +14,7 @@ if TYPE_CHECKING:
     from callboard.projections.budgets import Lease
 
 
-class Budgets(click.Group):
-    """`callboard budget` alone is `callboard budget show`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, with ``show`` put in where no command is named."""
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=Budgets)
+@click.group(cls=Subcommands, default="show")
 def budget() -> None:
     """Set and show budgets: money that tasks are paid from, and never more than there is."""
 

@@ -26,6 +26,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "score": "Say how good an answer is.",
         "dead": "List, show and requeue tasks that were given up.",
     },
+    "Agents": {
+        "context": "Show, change, fork, compare and merge shared contexts.",
+    },
     "Backends": {
         "backends": "List backends with their load, speed and health.",
         "scale": "Say how many replicas a backend should have.",

@@ -55,6 +55,29 @@ async def test_many_writers_on_two_connections_lose_nothing(connect):
         assert [text for text in said if text.startswith(f"{number}/")] == [f"{number}/{c}" for c in range(EACH)]
 
 
+async def test_whoever_has_its_turn_lets_others_have_theirs(connect):
+    """One that writes without a pause, and so always knows the newest state, does not keep another out."""
+    boards = [Board(await connect(), f"test#{number}") for number in range(2)]
+    busy, seldom, done, written = boards[0].context("shared"), boards[1].context("shared"), asyncio.Event(), 0
+
+    async def flood() -> None:
+        nonlocal written
+        while not done.is_set() and written < 500:
+            await busy.say("more")
+            written += 1
+
+    flooding = asyncio.create_task(flood())
+    while written < 10:
+        await asyncio.sleep(0.001)
+    for _ in range(10):
+        await seldom.say("less")
+    done.set()
+    await flooding
+    said = await texts(seldom)
+    assert said.count("less") == 10
+    assert said.count("more") == written < 500
+
+
 async def test_a_fork_is_a_pointer(board, bus):
     """One message, however long the context is; each goes its own way, also from what was long ago."""
     plan = board.context("plan")
@@ -99,6 +122,9 @@ async def test_what_a_fork_learns_is_merged(board):
     assert await texts(fork) == ["hello", "from the fork", "meanwhile"]
     with pytest.raises(InvalidInput, match="neither was forked from the other"):
         await main.merge(await (await main.fork("a")).fork("b"))
+    with pytest.raises(InvalidInput, match="context main can't be merged into itself"):
+        await main.merge(main)
+    assert [each.id for each in await board.contexts.all()] == ["a", "b", "fork", "main"]
 
 
 async def test_two_who_merge_at_a_time_merge_once(connect):

@@ -142,6 +142,37 @@ def test_costs_add_up(folder):
     assert folder.json("costs", "--by", "day")["unknown"] == {}
 
 
+def test_contexts_are_changed_forked_compared_and_merged(folder):
+    """What is said and known in a context, and in a fork of it, until both have the same."""
+    assert "no contexts" in folder.call("context").stdout
+    assert folder.json("context", "say", "plan", "hello") == {"context": "plan", "version": 1}
+    folder.call("context", "put", "plan", "colour", "red")
+    folder.call("context", "put", "plan", "sizes", "[1, 2]")
+    assert folder.call("context", "fork", "plan", "branch").stdout == "branch\n"
+    assert folder.json("context", "fork", "plan@1")["at"] == 1
+    folder.call("context", "say", "branch", "hi\nthere", "--role", "assistant")
+    folder.call("context", "put", "branch", "colour", "blue")
+    folder.call("context", "drop", "branch", "sizes")
+    shown = folder.call("context", "diff", "plan", "branch").stdout
+    assert shown == '+ assistant: hi there\n~ colour = "blue"\n- sizes\n'
+    found = folder.json("context", "diff", "plan", "branch")
+    assert [said["content"] for said in found["said"]] == ["hi\nthere"]
+    assert (found["put"][0]["value"], found["dropped"]) == ("blue", ["sizes"])
+    folder.call("context", "put", "plan", "colour", "green")
+    assert "have both changed colour" in folder.call("context", "merge", "plan", "branch", code=1).stderr
+    told = folder.call("context", "merge", "plan", "branch", "--prefer", "theirs").stdout
+    assert "has taken over branch@4: 1 said; colour, sizes changed" in told
+    assert 'colour: ours "green", theirs "blue"; theirs is kept' in told
+    assert folder.json("context", "merge", "plan", "branch") is None
+    plan = folder.json("context", "show", "plan")
+    assert [message["origin"] for message in plan["messages"]] == ["plan:0", "branch:1"]
+    assert (plan["facts"], plan["version"]) == ({"colour": "blue"}, 5)
+    assert "forked from plan@3: 2 messages" in folder.call("context", "show", "branch").stdout
+    assert folder.json("context", "show", "plan@1", "--raw")["messages"][0]["content"] == "hello"
+    assert [row["context"] for row in folder.json("context")][1:] == ["branch", "plan"]
+    assert "no difference" in folder.call("context", "diff", "plan@5", "plan").stdout
+
+
 def test_budgets_are_set_shown_and_kept(folder):
     """A budget pays for tasks and says what is left; what does not fit is stopped, and told how to go on."""
     assert folder.json("budget", "set", "org", "--limit", "1usd")["left"] == 1_000_000
@@ -233,6 +264,9 @@ def test_doctor_checks_everything(folder):
         (("submit", "x", "--watch", "--no-wait"), 2, "leave out --no-wait"),
         (("submit", ""), 1, "input is empty"),
         (("submit", "x", "--budget", "nope"), 1, "unknown budget 'nope'"),
+        (("context", "show", "nobody"), 1, "no context 'nobody'"),
+        (("context", "show", "plan@x"), 2, "after the @ comes a version, as in plan@3"),
+        (("context", "say", "a.b", "x"), 1, "context 'a.b' is not valid"),
         (("budget", "set", "fresh"), 1, "budget 'fresh' is new: give it a limit"),
         (("budget", "set", "fresh", "--limit", "1", "--parent", "nope"), 1, "an unknown budget"),
         (("budget", "show", "nope"), 1, "unknown budget 'nope'"),
