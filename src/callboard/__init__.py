@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from callboard.actors.board import Board, TaskFailed, TaskHandle, Token
+    from callboard.actors.context_handle import ContextHandle
     from callboard.actors.outcome import Outcome
     from callboard.deploy.connect import connect
-    from callboard.events.errors import CallboardError
+    from callboard.events.errors import CallboardError, Clash
 
     __version__: str
 
@@ -22,8 +23,11 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
     "TaskHandle",
     "Outcome",
     "Token",
+    # what agents share
+    "ContextHandle",
     # errors
     "CallboardError",
+    "Clash",
     "TaskFailed",
     # about
     "__version__",
@@ -35,7 +39,9 @@ _HOME: Final = {
     "TaskHandle": "callboard.actors.board",
     "Outcome": "callboard.actors.outcome",
     "Token": "callboard.actors.board",
+    "ContextHandle": "callboard.actors.context_handle",
     "CallboardError": "callboard.events.errors",
+    "Clash": "callboard.events.errors",
     "TaskFailed": "callboard.actors.board",
 }
 

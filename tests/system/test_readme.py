@@ -44,6 +44,15 @@ async def test_the_python_client(node, tmp_path):
     assert re.fullmatch(r"hello\nhello: \d+ micro-dollars, 0\.\d\d s\n", out)
 
 
+async def test_a_shared_context(node, tmp_path):
+    """The example is forked, changed, merged and summed up, and the command line finds it so."""
+    assert await run(sys.executable, EXAMPLES["context"], cwd=tmp_path) == "Lisbon\n"
+    content = await node.board.context("trip").read()
+    assert [message.content for message in content.messages] == ["Where shall we go?", "Lisbon, by the night train."]
+    assert [compaction.summary for compaction in content.compactions] == ["They chose Lisbon, by train."]
+    assert {key: fact.value for key, fact in content.facts.items()} == {"budget": 900, "city": "Lisbon"}
+
+
 async def test_plain_nats_needs_no_callboard(node, tmp_path):
     """In an environment that has nats-py and nothing of ours, a request is answered."""
     venv.create(tmp_path / "venv", symlinks=True)
