@@ -15,10 +15,11 @@ from callboard.actors.claim_check import with_input_aside
 from callboard.actors.context_handle import ContextHandle
 from callboard.actors.contexts import Contexts
 from callboard.actors.outcome import Outcome, answer, outcome_of
+from callboard.actors.schedules import Schedules
 from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import BACKEND, BUDGET, CONTEXT, NEWEST, TASK, Entities, Loaded
+from callboard.bus.entities import BACKEND, BUDGET, CONTEXT, NEWEST, SCHEDULE, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note, Unsubscribe
 from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
@@ -28,6 +29,7 @@ from callboard.events.chat import Usage
 from callboard.events.envelope import decode
 from callboard.events.errors import CallboardError, InvalidInput
 from callboard.events.ids import checked_id
+from callboard.events.schedule import Schedule
 from callboard.events.task import ENDED, Cancelled, Requeued, Source, Spent, Started, Status, Task
 
 RECHECK_S: Final = 10.0
@@ -160,6 +162,7 @@ class Board:
         self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
         self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
         self.contexts = Contexts(bus, Entities(bus.log, CONTEXT, source))
+        self.schedules = Schedules(bus, Entities(bus.log, SCHEDULE, source))
         self._known_budgets: set[str] = set()
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
@@ -203,6 +206,23 @@ class Board:
         if not (await self.tasks.load(task_id, at_least=NEWEST)).seq:
             raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
         return TaskHandle(self, task_id)
+
+    async def schedule(self, name: str, cron: str, input: Any, *, zone: str = "UTC", **fields: Any) -> Schedule:  # noqa: A002
+        """Submit a task again and again, at the times of a cron expression; planned again, it is planned otherwise.
+
+        What is due while nothing runs is done once, as soon as something does.
+
+        Args:
+            name: an id of the schedule.
+            cron: minute, hour, day of month, month, day of week, as ``0 9 * * 1-5``; six fields begin with seconds.
+            input: as in `submit`.
+            zone: the time zone that the expression is meant in, as ``Europe/Lisbon``.
+            **fields: as in `submit`; ``timeout_s`` counts from each time.
+
+        Raises:
+            InvalidInput: an expression, a zone or a field is wrong; the message says which and how to mend it.
+        """
+        return await self.schedules.plan(name, cron, submission_of({"input": input, **fields}), zone)
 
     def context(self, context_id: str) -> ContextHandle:
         """A shared context, there already or not: it begins with the first change. See `ContextHandle`."""

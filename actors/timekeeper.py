@@ -1,13 +1,14 @@
-"""Deadlines and wake-ups: timers are set on the bus, and each one that fires becomes an event."""
+"""Deadlines, wake-ups and schedules: timers are set on the bus, and each one that fires becomes an event."""
 
-from datetime import datetime
-from typing import Final, Literal
+import asyncio
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
+from callboard.actors.alarms import Alarm
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
+from callboard.actors.scheduler import Scheduler
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.bus.log import Bus, Delivery
@@ -16,40 +17,28 @@ from callboard.events.task import OPEN, Expired, Released, Status, Task, TaskEve
 ACK_WAIT_S: Final = 2.0
 
 
-class Alarm(Struct, frozen=True):
-    """What a timer says when it fires."""
-
-    task: str
-    why: Literal["deadline", "wake"]
-
-
-async def set_deadline(bus: Bus, task_id: str, at: datetime | None) -> None:
-    """Have the task expire at ``at``, if it has a deadline."""
-    if at is not None:
-        await _set(bus, Alarm(task_id, "deadline"), at)
-
-
-async def set_wake(bus: Bus, task_id: str, at: datetime | None) -> None:
-    """Have a parked task looked at again at ``at``; without a time only a change of the backends wakes it."""
-    if at is not None:
-        await _set(bus, Alarm(task_id, "wake"), at)
-
-
 class Timekeeper:
     """The actor that turns timers into events."""
 
     def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
         self._bus = bus
         self._tasks = tasks
+        self._scheduler = Scheduler(bus, tasks)
 
     async def run(self) -> None:
-        """Handle timers until cancelled."""
+        """Handle timers, and set those of schedules, until cancelled."""
         queue = await self._bus.fired(ack_wait_s=ACK_WAIT_S)
-        await Loop("timekeeper", queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S).run()
+        loop = Loop("timekeeper", queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(loop.run())
+            group.create_task(self._scheduler.run())
 
     async def _handle(self, delivery: Delivery) -> None:
         alarm = msgspec.json.decode(delivery.record.data, type=Alarm)
-        told = await self._tasks.tell(alarm.task, _expire if alarm.why == "deadline" else _wake)
+        if alarm.why == "schedule":
+            await self._scheduler.fire(alarm)
+            return
+        told = await self._tasks.tell(alarm.id, _expire if alarm.why == "deadline" else _wake)
         if alarm.why == "deadline":
             await answer(self._bus, told.entity)
 
@@ -66,8 +55,3 @@ def _wake(task: Task) -> list[TaskEvent]:
     until = task.parked.until if task.parked else None
     due = task.status is Status.PARKED and until is not None and until <= now()
     return [Released("its time has come")] if due else []
-
-
-async def _set(bus: Bus, alarm: Alarm, at: datetime) -> None:
-    at_ns = int(at.timestamp() * 1_000_000) * 1000
-    await bus.timers.set(f"{alarm.task}-{alarm.why}", at_ns, msgspec.json.encode(alarm))

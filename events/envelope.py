@@ -9,23 +9,21 @@ task.
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
-from callboard.events import backend, budget, context, task
+from callboard.events import backend, budget, context, schedule, task
 from callboard.events.errors import Undecodable
 from callboard.events.upcasters import UPCASTERS, lift
 
-Event: TypeAlias = task.TaskEvent | backend.BackendEvent | budget.BudgetEvent | context.ContextEvent
+Event: TypeAlias = (
+    task.TaskEvent | backend.BackendEvent | budget.BudgetEvent | context.ContextEvent | schedule.ScheduleEvent
+)
 
-EVENT_TYPES: Final[dict[str, type[Any]]] = {
-    cls.type: cls
-    for union in (task.TaskEvent, backend.BackendEvent, budget.BudgetEvent, context.ContextEvent)
-    for cls in union.__args__
-}
+EVENT_TYPES: Final[dict[str, type[Any]]] = {cls.type: cls for cls in get_args(Event)}
 
 
 class Unknown(Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from callboard.actors.alarms import set_deadline, set_wake
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
@@ -18,7 +19,6 @@ from callboard.actors.router.route import Rules, View, route, seed_of
 from callboard.actors.router.step import Ask, Decide, may_ask, step
 from callboard.actors.router.view import view
 from callboard.actors.router.waker import Waker
-from callboard.actors.timekeeper import set_deadline, set_wake
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.errors import BusError

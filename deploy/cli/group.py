@@ -25,6 +25,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "cancel": "End a task; a model call under way is stopped.",
         "score": "Say how good an answer is.",
         "dead": "List, show and requeue tasks that were given up.",
+        "schedule": "Submit a task again and again, at the times of a cron expression.",
     },
     "Agents": {
         "context": "Show, change, fork, compare and merge shared contexts.",

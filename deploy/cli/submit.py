@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from callboard.deploy.cli.options import Where, as_json, seconds, usd, where
+from callboard.deploy.cli.options import Where, as_json, seconds, where
+from callboard.deploy.cli.task_options import task_fields, task_options
 
 if TYPE_CHECKING:
     from callboard.actors.board import TaskHandle
@@ -20,21 +21,9 @@ PATIENCE_S: Final = 3.0
 @click.option("-f", "--file", type=click.File("rb"), help="Read the text from a file; - is standard input.")
 @click.option("--watch", is_flag=True, help="Print the answer as it is written.")
 @click.option("--wait/--no-wait", default=True, help="Wait for the answer, or print the task's id at once.")
-@click.option("--system", metavar="TEXT", help="Instructions to the model.")
-@click.option("--schema", type=click.File("rb"), help="JSON Schema that the answer must fit.")
-@click.option("--tools", type=click.File("rb"), help="Tools that the model may ask for, as JSON; see below.")
-@click.option("--needs", metavar="CAP", multiple=True, help="What the backend must offer, as chat; several times.")
-@click.option("--budget", metavar="NAME", help="The budget that pays for it; see `callboard budget`.")
-@click.option("--max-cost", metavar="USD", callback=usd, help="The most it may cost.")
-@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer.")
-@click.option("--timeout", metavar="DURATION", callback=seconds, help="Give up after this long, as 30s.")
 @click.option("--deadline", metavar="TIME", help="Give up then, as 2030-01-31T12:00:00Z.")
 @click.option("--delay", metavar="DURATION", callback=seconds, help="Don't begin for this long, as 10s.")
-@click.option("--policy", metavar="NAME", help="How to choose the backend, as cheapest.")
-@click.option("--check", metavar="NAME", help="What --policy cascade verifies with: schema, judge, or one of yours.")
-@click.option("--backend", metavar="NAME", help="The one backend that may do it.")
-@click.option("--tag", "tags", metavar="TAG", multiple=True, help="For `callboard costs --by tag`; several times.")
-@click.option("--priority", type=click.IntRange(0, 9), default=0, help="9 is first.")
+@task_options
 @click.option("--key", metavar="KEY", help="The same key is the same task: safe to submit again.")
 @where
 @as_json
@@ -177,30 +166,10 @@ def _input(text: str | None, file: BinaryIO | None) -> str:
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
     """The fields of a submission, without those that were not asked for."""
-    needs, schema, tools = (given.pop(name) for name in ("needs", "schema", "tools"))
-    renamed = {"timeout": "timeout_s", "delay": "delay_s"}
-    fields = {renamed.get(name, name): value for name, value in given.items() if value is not None}
-    if needs:
-        fields["needs"] = {"capabilities": needs}
-    if schema:
-        fields["schema"] = _json(schema, "--schema", dict, 'a JSON Schema is an object, such as {"type": "string"}')
-    if tools:
-        fields["tools"] = _json(tools, "--tools", list, 'give a list, such as [{"name": "now", …}]')
+    fields = task_fields(given)
     if "deadline" in fields:
         fields["deadline"] = _time(fields["deadline"])
     return fields
-
-
-def _json(file: BinaryIO, option: str, shape: type, hint: str) -> Any:
-    import json
-
-    try:
-        value = json.load(file)
-    except ValueError as error:
-        raise click.UsageError(f"{option} {file.name}: not JSON: {error}") from None
-    if not isinstance(value, shape):
-        raise click.UsageError(f"{option} {file.name}: {hint}")
-    return value
 
 
 def _time(text: str) -> Any:

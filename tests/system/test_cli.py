@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -173,6 +174,25 @@ def test_contexts_are_changed_forked_compared_and_merged(folder):
     assert "no difference" in folder.call("context", "diff", "plan@5", "plan").stdout
 
 
+def test_schedules_are_set_listed_and_removed(folder):
+    """Each time has its task, with the options of `submit`; wrong ones are told like there."""
+    assert "no schedules" in folder.call("schedule").stdout
+    planned = folder.json("schedule", "set", "tick", "* * * * * *", "tick tock", "--tag", "often", "--backend", "echo")
+    assert (planned["cron"], planned["zone"], planned["times"], planned["last"]) == ("* * * * * *", "UTC", 0, None)
+    told = folder.call("schedule", "set", "never-mind", "0 9 * * 1-5", "x", "--zone", "Europe/Lisbon").stdout
+    assert told.startswith("schedule never-mind: next at 2")
+    deadline = time.monotonic() + WAIT_S
+    while not (tick := folder.json("schedule")[1])["last"]:
+        assert time.monotonic() < deadline
+    assert (tick["schedule"], tick["input"]) == ("tick", "tick tock")
+    shown = folder.json("show", tick["last"]["task"])
+    assert shown["spec"]["tags"] == ["often"]
+    assert shown["spec"]["key"].startswith("schedule tick 2")
+    assert "Europe/Lisbon" in folder.call("schedule").stdout
+    assert folder.json("schedule", "remove", "tick") == {"schedule": "tick"}
+    assert [row["schedule"] for row in folder.json("schedule")] == ["never-mind"]
+
+
 def test_budgets_are_set_shown_and_kept(folder):
     """A budget pays for tasks and says what is left; what does not fit is stopped, and told how to go on."""
     assert folder.json("budget", "set", "org", "--limit", "1usd")["left"] == 1_000_000
@@ -264,6 +284,9 @@ def test_doctor_checks_everything(folder):
         (("submit", "x", "--watch", "--no-wait"), 2, "leave out --no-wait"),
         (("submit", ""), 1, "input is empty"),
         (("submit", "x", "--budget", "nope"), 1, "unknown budget 'nope'"),
+        (("schedule", "set", "x", "soon", "hi"), 1, "cron 'soon' can't be read"),
+        (("schedule", "set", "x", "0 9 * * *", "hi", "--zone", "Mars"), 1, "unknown time zone 'Mars'"),
+        (("schedule", "remove", "nope"), 1, "no schedule 'nope'"),
         (("context", "show", "nobody"), 1, "no context 'nobody'"),
         (("context", "show", "plan@x"), 2, "after the @ comes a version, as in plan@3"),
         (("context", "say", "a.b", "x"), 1, "context 'a.b' is not valid"),

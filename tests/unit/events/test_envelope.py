@@ -8,7 +8,7 @@ import pytest
 from generators.task_histories import histories
 from hypothesis import given
 
-from callboard.events import backend, budget, task
+from callboard.events import backend, budget, schedule, task
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Message, Tool, ToolCall, Usage
@@ -112,6 +112,9 @@ EXAMPLES: list[object] = [
     ),
     Merged("fork", 7, 1, 4, (Drop("a"),), (Disagreement("b", None, Put("b", 1), Put("b", 2)),), "ours", "writer"),
     Compacted(0, 9, "in short", 900, "writer"),
+    schedule.Planned("0 9 * * 1-5", TaskSpec("Good morning"), MOMENT, "Europe/Lisbon", 60_000_000_000),
+    schedule.Fired(MOMENT, "2f-01", 2, MOMENT),
+    schedule.Removed("no longer needed"),
 ]
 
 

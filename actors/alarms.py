@@ -1,0 +1,48 @@
+"""Alarms: what timers on the bus are set to say. The timekeeper hears them."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from callboard.bus.log import Bus
+
+
+class Alarm(Struct, frozen=True, omit_defaults=True):
+    """What a timer says when it fires: of a task its deadline or its time to wake, or a schedule is ``due``."""
+
+    id: str = field(name="task")
+    why: Literal["deadline", "wake", "schedule"]
+    due: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Of its timer: a later alarm for the same thing replaces it."""
+        return f"{self.id}-{self.why}"
+
+
+async def set_deadline(bus: Bus, task_id: str, at: datetime | None) -> None:
+    """Have the task expire at ``at``, if it has a deadline."""
+    if at is not None:
+        await _set(bus, Alarm(task_id, "deadline"), at)
+
+
+async def set_wake(bus: Bus, task_id: str, at: datetime | None) -> None:
+    """Have a parked task looked at again at ``at``; without a time only a change of the backends wakes it."""
+    if at is not None:
+        await _set(bus, Alarm(task_id, "wake"), at)
+
+
+async def set_due(bus: Bus, schedule: str, due: datetime | None) -> None:
+    """Have a schedule fire at ``due``; never, if that is None."""
+    alarm = Alarm(schedule, "schedule", due)
+    if due is None:
+        await bus.timers.cancel(alarm.key)
+    else:
+        await _set(bus, alarm, due)
+
+
+async def _set(bus: Bus, alarm: Alarm, at: datetime) -> None:
+    at_ns = int(at.timestamp() * 1_000_000) * 1000
+    await bus.timers.set(alarm.key, at_ns, msgspec.json.encode(alarm))

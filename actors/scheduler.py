@@ -1,0 +1,59 @@
+"""The scheduler: sets a timer for the next time of each schedule, and submits its task when that has come.
+
+First ``fired`` goes into the log, then the task, whose id follows from the schedule and the time. So a crash in between
+repeats what is left to do, and each time has one task, also with several nodes, and when nobody was there in time.
+"""
+
+from itertools import takewhile
+from typing import Final
+
+from callboard.actors.alarms import Alarm, set_due
+from callboard.actors.cron import due_times
+from callboard.actors.loop import Loop
+from callboard.actors.schedules import due_next, key_of, spec_of
+from callboard.actors.submission import id_from, submit
+from callboard.bus.clock import now
+from callboard.bus.entities import NEWEST, SCHEDULE, Entities
+from callboard.bus.log import Bus, Delivery
+from callboard.bus.subjects import parse
+from callboard.events.schedule import Fired, Schedule
+from callboard.events.task import Task
+
+ACK_WAIT_S: Final = 2.0
+
+
+class Scheduler:
+    """The part of the timekeeper that knows of schedules."""
+
+    def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
+        self._bus = bus
+        self._tasks = tasks
+        self._schedules: Entities[Schedule] = Entities(bus.log, SCHEDULE, tasks.source)
+
+    async def run(self) -> None:
+        """Set a timer for whatever is planned, until cancelled."""
+        planned = ("evt.*.schedule.*.planned", "evt.*.schedule.*.removed")
+        queue = await self._bus.queue("scheduler", *planned, ack_wait_s=ACK_WAIT_S)
+        await Loop("scheduler", queue, self._planned, self._give_up, ack_wait_s=ACK_WAIT_S).run()
+
+    async def fire(self, alarm: Alarm) -> None:
+        """Submit the task for the time that has come, and set the timer for the next."""
+        schedule = (await self._schedules.load(alarm.id, at_least=NEWEST)).state
+        if alarm.due is not None and alarm.due == due_next(schedule):
+            planned, due = schedule.planned, alarm.due
+            assert planned is not None
+            late = [*takewhile(lambda time: time <= now(), due_times(planned.cron, planned.zone, due))]
+            fired = Fired(due, id_from("key", key_of(alarm.id, due)), len(late), late[-1] if late else None)
+            schedule = (await self._schedules.tell(alarm.id, lambda _: [fired])).entity.state
+        if schedule.planned and schedule.fired and schedule.fired.due == alarm.due:
+            spec = spec_of(schedule.planned, alarm.id, schedule.fired.due, now())
+            await submit(self._tasks, schedule.fired.task, spec, None)
+        await set_due(self._bus, alarm.id, due_next(schedule))
+
+    async def _planned(self, delivery: Delivery) -> None:
+        name = parse(delivery.record.subject).id
+        schedule = (await self._schedules.load(name, at_least=delivery.record.seq)).state
+        await set_due(self._bus, name, due_next(schedule))
+
+    async def _give_up(self, delivery: Delivery, error: Exception) -> None:
+        """Nothing to set aside: the loop has logged it, and the schedule is in the log."""

@@ -1,0 +1,79 @@
+"""Schedules: planning tasks that come again and again. The rules are in `callboard.events.schedule`."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from callboard.actors.budgets import check_budget
+from callboard.actors.claim_check import with_input_aside
+from callboard.actors.cron import next_due
+from callboard.actors.submission import Submission
+from callboard.bus.clock import now
+from callboard.bus.entities import Entities
+from callboard.bus.log import Bus
+from callboard.events.envelope import decode
+from callboard.events.errors import InvalidInput
+from callboard.events.ids import checked_id
+from callboard.events.schedule import Planned, Removed, Schedule, evolve
+from callboard.events.task_spec import TaskSpec
+
+OF_ONE_TASK: Final = ("id", "key", "deadline", "not_before", "delay_s", "parent")
+"""What a submission can say that makes no sense of a task that comes again and again."""
+
+
+class Schedules:
+    """All schedules, as one client sees and changes them."""
+
+    def __init__(self, bus: Bus, entities: Entities[Schedule]) -> None:
+        self._bus = bus
+        self._entities = entities
+        self._budgets: set[str] = set()
+
+    async def plan(self, name: str, cron: str, submission: Submission, zone: str = "UTC") -> Schedule:
+        """Plan a task, or plan it otherwise; nothing happens when it is planned so already.
+
+        Raises:
+            InvalidInput: a name, an expression, a zone or a task that can't be.
+        """
+        checked_id(name, "schedule")
+        for field in OF_ONE_TASK:
+            if getattr(submission, field) is not None:
+                raise InvalidInput(f"{field} is for a task that comes once: leave it out of a schedule")
+        start = now()
+        next_due(cron, zone, start)
+        timeout = round((submission.timeout_s or 0) * 1e9)
+        asked = msgspec.structs.replace(submission, timeout_s=None).spec(start)
+        await check_budget(self._bus.log, self._budgets, asked.budget)
+        planned = Planned(cron, await with_input_aside(self._bus, asked), start, zone, timeout)
+        return (await self._entities.tell(name, lambda _: [planned])).entity.state
+
+    async def remove(self, name: str, reason: str = "") -> None:
+        """Let a schedule fire no more. Raises IllegalTransition when there is none."""
+        await self._entities.tell(checked_id(name, "schedule"), lambda _: [Removed(reason)])
+
+    async def all(self) -> list[Schedule]:
+        """Those that are planned, by name."""
+        found: dict[str, Schedule] = {}
+        async for batch in self._bus.log.read_all("evt.*.schedule.>"):
+            for envelope in (each for record in batch for each in decode(record.data)):
+                event: Any = envelope.event
+                found[envelope.entity] = evolve(found.get(envelope.entity) or Schedule(envelope.entity), event)
+        return [found[name] for name in sorted(found) if found[name].planned]
+
+
+def due_next(schedule: Schedule) -> datetime | None:
+    """When a schedule fires next; None when nothing is planned."""
+    planned, since = schedule.planned, schedule.since
+    return next_due(planned.cron, planned.zone, since) if planned and since else None
+
+
+def key_of(name: str, due: datetime) -> str:
+    """The key of the task that a schedule submits for one time: however often it tries, it is one task."""
+    return f"schedule {name} {due.isoformat()}"
+
+
+def spec_of(planned: Planned, name: str, due: datetime, at: datetime) -> TaskSpec:
+    """The task for one time, submitted at ``at``."""
+    deadline = at + timedelta(microseconds=planned.timeout // 1000) if planned.timeout else None
+    return msgspec.structs.replace(planned.spec, key=key_of(name, due), deadline=deadline)
