@@ -10,10 +10,10 @@ from callboard.bus.log import Bus
 
 
 class Alarm(Struct, frozen=True, omit_defaults=True):
-    """What a timer says when it fires: of a task its deadline or its time to wake, or a schedule is ``due``."""
+    """What a timer says: a task has its deadline or is to wake, a schedule is ``due``, an approval expires."""
 
     id: str = field(name="task")
-    why: Literal["deadline", "wake", "schedule"]
+    why: Literal["deadline", "wake", "schedule", "expiry"]
     due: datetime | None = None
 
     @property
@@ -41,6 +41,12 @@ async def set_due(bus: Bus, schedule: str, due: datetime | None) -> None:
         await bus.timers.cancel(alarm.key)
     else:
         await _set(bus, alarm, due)
+
+
+async def set_expiry(bus: Bus, approval: str, at: datetime | None) -> None:
+    """Have an approval expire at ``at``, if it does."""
+    if at is not None:
+        await _set(bus, Alarm(approval, "expiry"), at)
 
 
 async def _set(bus: Bus, alarm: Alarm, at: datetime) -> None:

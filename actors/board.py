@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from callboard.actors.approvals import ApprovalHandle, Approvals
 from callboard.actors.backend.call import TokenNote
 from callboard.actors.budgets import check_budget, grant
 from callboard.actors.claim_check import with_input_aside
@@ -19,7 +20,7 @@ from callboard.actors.schedules import Schedules
 from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import BACKEND, BUDGET, CONTEXT, NEWEST, SCHEDULE, TASK, Entities, Loaded
+from callboard.bus.entities import APPROVAL, BACKEND, BUDGET, CONTEXT, NEWEST, SCHEDULE, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note, Unsubscribe
 from callboard.bus.subjects import entity, tokens
 from callboard.events import trace
@@ -163,6 +164,7 @@ class Board:
         self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
         self.contexts = Contexts(bus, Entities(bus.log, CONTEXT, source))
         self.schedules = Schedules(bus, Entities(bus.log, SCHEDULE, source))
+        self.approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
         self._known_budgets: set[str] = set()
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
@@ -223,6 +225,39 @@ class Board:
             InvalidInput: an expression, a zone or a field is wrong; the message says which and how to mend it.
         """
         return await self.schedules.plan(name, cron, submission_of({"input": input, **fields}), zone)
+
+    async def ask(
+        self,
+        action: Any,
+        *,
+        question: str = "",
+        by: str = "",
+        expires_s: float | None = None,
+        replaces: str | None = None,
+        key: str | None = None,
+    ) -> ApprovalHandle:
+        """Ask people whether something may be done; ``callboard approvals`` shows it to them.
+
+        Args:
+            action: what exactly, as JSON; the answer is bound to it by its hash.
+            question: the same for a person.
+            by: who asks.
+            expires_s: how long to wait for an answer; None: for ever.
+            replaces: the id of an approval that this takes the place of.
+            key: the same key is the same approval: safe to ask again.
+
+        Raises:
+            InvalidInput: a field is wrong.
+            IllegalTransition: the key was used to ask about something else.
+        """
+        asked = await self.approvals.request(
+            action, question=question, by=by, expires_s=expires_s, replaces=replaces, key=key
+        )
+        return ApprovalHandle(self.approvals, asked.id)
+
+    def approval(self, approval_id: str) -> ApprovalHandle:
+        """An approval that was asked for before, by anybody."""
+        return ApprovalHandle(self.approvals, approval_id)
 
     def context(self, context_id: str) -> ContextHandle:
         """A shared context, there already or not: it begins with the first change. See `ContextHandle`."""

@@ -1,4 +1,4 @@
-"""Deadlines, wake-ups and schedules: timers are set on the bus, and each one that fires becomes an event."""
+"""Deadlines, wake-ups, schedules, expiries: timers are set on the bus, and each one that fires becomes an event."""
 
 import asyncio
 from typing import Final
@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 
 from callboard.actors.alarms import Alarm
+from callboard.actors.approvals import Approvals
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.scheduler import Scheduler
 from callboard.bus.clock import now
-from callboard.bus.entities import Entities
+from callboard.bus.entities import APPROVAL, Entities
 from callboard.bus.log import Bus, Delivery
 from callboard.events.task import OPEN, Expired, Released, Status, Task, TaskEvent
 
@@ -24,6 +25,7 @@ class Timekeeper:
         self._bus = bus
         self._tasks = tasks
         self._scheduler = Scheduler(bus, tasks)
+        self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, tasks.source))
 
     async def run(self) -> None:
         """Handle timers, and set those of schedules, until cancelled."""
@@ -35,12 +37,16 @@ class Timekeeper:
 
     async def _handle(self, delivery: Delivery) -> None:
         alarm = msgspec.json.decode(delivery.record.data, type=Alarm)
-        if alarm.why == "schedule":
-            await self._scheduler.fire(alarm)
-            return
-        told = await self._tasks.tell(alarm.id, _expire if alarm.why == "deadline" else _wake)
-        if alarm.why == "deadline":
-            await answer(self._bus, told.entity)
+        match alarm.why:
+            case "deadline":
+                told = await self._tasks.tell(alarm.id, _expire)
+                await answer(self._bus, told.entity)
+            case "wake":
+                await self._tasks.tell(alarm.id, _wake)
+            case "schedule":
+                await self._scheduler.fire(alarm)
+            case "expiry":
+                await self._approvals.expire(alarm.id)
 
     async def _give_up(self, delivery: Delivery, error: Exception) -> None:
         """Nothing to set aside: the loop has logged it, and the task's own queue still holds it."""

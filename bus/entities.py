@@ -11,7 +11,7 @@ from callboard.bus import subjects
 from callboard.bus.clock import new_event_id, now
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Log, Record, Write
-from callboard.events import backend, budget, context, schedule, task, task_subjects, trace
+from callboard.events import approval, backend, budget, context, schedule, task, task_subjects, trace
 from callboard.events.envelope import Envelope, Unknown, decode, encode, message_hash, short_type
 from callboard.events.errors import BrokenChain, CallboardError, Undecodable
 from callboard.events.ids import derived_id
@@ -37,6 +37,7 @@ TASK = Aggregate("task", task.Task, task.decide, task.evolve, task_subjects.addr
 BACKEND = Aggregate("backend", backend.Backend, backend.decide, backend.evolve)
 BUDGET = Aggregate("budget", budget.Budget, budget.decide, budget.evolve)
 SCHEDULE = Aggregate("schedule", schedule.Schedule, schedule.decide, schedule.evolve)
+APPROVAL = Aggregate("approval", approval.Approval, approval.decide, approval.evolve)
 CONTEXT = Aggregate("context", context.Context, context.decide, context.evolve)
 
 

@@ -8,7 +8,8 @@ from callboard.events.ids import checked_id, shard_of
 ALL_EVENTS: Final = "evt.>"
 SUBMIT: Final = "submit.task"
 SUBMIT_SCORE: Final = "submit.score"
-TAKERS: Final = {SUBMIT: "intake", SUBMIT_SCORE: "scores"}
+SUBMIT_APPROVAL: Final = "submit.approval"
+TAKERS: Final = {SUBMIT: "intake", SUBMIT_SCORE: "scores", SUBMIT_APPROVAL: "approval-desk"}
 """The queue of each subject that anybody may publish to."""
 
 TIMER_FIRED: Final = "timer.fired"

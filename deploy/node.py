@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import structlog
 
+from callboard.actors.approval_desk import ApprovalDesk
 from callboard.actors.backend.providers.provider import Provider
 from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
@@ -160,10 +161,13 @@ class Node:
             scores = Scores(self.bus, tasks.by(self._source("scores")))
             self._run("intake", intake.run)
             self._run("scores", scores.run)
+            approvals = ApprovalDesk(self.bus, self._source("approvals"))
+            self._run("approvals", approvals.run)
             try:
                 async with asyncio.timeout(START_S):
                     await intake.listening.wait()
                     await scores.listening.wait()
+                    await approvals.listening.wait()
             except TimeoutError:
                 raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
 

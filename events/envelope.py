@@ -15,12 +15,17 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
-from callboard.events import backend, budget, context, schedule, task
+from callboard.events import approval, backend, budget, context, schedule, task
 from callboard.events.errors import Undecodable
 from callboard.events.upcasters import UPCASTERS, lift
 
 Event: TypeAlias = (
-    task.TaskEvent | backend.BackendEvent | budget.BudgetEvent | context.ContextEvent | schedule.ScheduleEvent
+    task.TaskEvent
+    | backend.BackendEvent
+    | budget.BudgetEvent
+    | context.ContextEvent
+    | schedule.ScheduleEvent
+    | approval.ApprovalEvent
 )
 
 EVENT_TYPES: Final[dict[str, type[Any]]] = {cls.type: cls for cls in get_args(Event)}

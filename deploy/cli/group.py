@@ -28,6 +28,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "schedule": "Submit a task again and again, at the times of a cron expression.",
     },
     "Agents": {
+        "approvals": "List what people are asked to approve.",
+        "approve": "Say that something may be done.",
+        "deny": "Say that something may not be done.",
         "context": "Show, change, fork, compare and merge shared contexts.",
     },
     "Backends": {

@@ -1,7 +1,7 @@
 """What most commands begin with: an open board, its projections caught up, the task that is meant."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -67,13 +67,23 @@ async def task_id(place: Place, meant: str) -> str:
     if await place.bus.log.read(entity("task", meant)):
         return meant
     tasks = (await projections(place)).state(TASKS)
+    return the_one(meant, [*tasks.open, *tasks.ended.keys()], "task", "callboard tasks")
+
+
+def the_one(meant: str, known: Iterable[str], kind: str, command: str) -> str:
+    """The id among ``known`` that ``meant`` is, or a unique beginning or end of.
+
+    Raises InvalidInput when there is none, or several; ``command`` lists them.
+    """
     part = meant.lower()
-    known = [*tasks.open, *tasks.ended.keys()] if len(part) >= SHORTEST else []
-    found = [each for each in known if each.lower().startswith(part) or each.lower().endswith(part)]
+    ids = [*known] if len(part) >= SHORTEST else [each for each in known if each == meant]
+    found = [each for each in ids if each.lower().startswith(part) or each.lower().endswith(part)]
+    if meant in found:
+        return meant
     if len(found) > 1:
-        raise InvalidInput(f"task {meant!r} could be {', '.join(sorted(found)[:4])}: write more of it")
+        raise InvalidInput(f"{kind} {meant!r} could be {', '.join(sorted(found)[:4])}: write more of it")
     if not found:
-        raise InvalidInput(f"no task {meant!r}: see `callboard tasks`")
+        raise InvalidInput(f"no {kind} {meant!r}: see `{command}`")
     return found[0]
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from servers.working_directory import WAIT_S, Folder, end
+from servers.working_directory import ENVIRON, WAIT_S, Folder, end
 
 import callboard
 from callboard.deploy.cli import callboard as command
@@ -193,6 +193,34 @@ def test_schedules_are_set_listed_and_removed(folder):
     assert [row["schedule"] for row in folder.json("schedule")] == ["never-mind"]
 
 
+def test_what_is_asked_is_approved_or_denied(folder):
+    """By a part of its id; whoever asked hears it, and a second answer is told that it comes too late."""
+    assert "nothing to approve" in folder.call("approvals").stdout
+    ask = (
+        "import asyncio, callboard\n"
+        "async def main():\n"
+        "    async with callboard.connect() as board:\n"
+        "        asked = await board.ask({'mail': 'everybody'}, question='Send it?', by='writer', expires_s=600)\n"
+        "        print(asked.id, flush=True)\n"
+        "        ended = await asked.result(60)\n"
+        "        print(ended.status, ended.by, ended.note)\n"
+        "asyncio.run(main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", ask], cwd=folder.path, stdout=subprocess.PIPE, text=True, env=ENVIRON
+    ) as asking:
+        approval = asking.stdout.readline().strip()
+        assert "Send it?" in folder.call("approvals").stdout
+        [row] = folder.json("approvals")
+        assert (row["approval"], row["action"], row["asked_by"]) == (approval, {"mail": "everybody"}, "writer")
+        told = folder.call("approve", approval[-8:], "--by", "ann", "--note", "fine").stdout
+        assert told == 'approved by ann: Send it? {"mail":"everybody"}\n'
+        assert asking.stdout.read() == "approved ann fine\n"
+    assert "was approved by ann" in folder.call("deny", approval, "--by", "bob", code=1).stderr
+    assert folder.json("approvals") == []
+    assert folder.json("approvals", "--all")[0]["note"] == "fine"
+
+
 def test_budgets_are_set_shown_and_kept(folder):
     """A budget pays for tasks and says what is left; what does not fit is stopped, and told how to go on."""
     assert folder.json("budget", "set", "org", "--limit", "1usd")["left"] == 1_000_000
@@ -286,6 +314,8 @@ def test_doctor_checks_everything(folder):
         (("submit", "x", "--budget", "nope"), 1, "unknown budget 'nope'"),
         (("schedule", "set", "x", "soon", "hi"), 1, "cron 'soon' can't be read"),
         (("schedule", "set", "x", "0 9 * * *", "hi", "--zone", "Mars"), 1, "unknown time zone 'Mars'"),
+        (("approve", "nope"), 1, "no approval 'nope'"),
+        (("deny", "a.b"), 1, "no approval 'a.b'"),
         (("schedule", "remove", "nope"), 1, "no schedule 'nope'"),
         (("context", "show", "nobody"), 1, "no context 'nobody'"),
         (("context", "show", "plan@x"), 2, "after the @ comes a version, as in plan@3"),

@@ -8,7 +8,7 @@ import pytest
 from generators.task_histories import histories
 from hypothesis import given
 
-from callboard.events import backend, budget, schedule, task
+from callboard.events import approval, backend, budget, schedule, task
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Message, Tool, ToolCall, Usage
@@ -115,6 +115,12 @@ EXAMPLES: list[object] = [
     schedule.Planned("0 9 * * 1-5", TaskSpec("Good morning"), MOMENT, "Europe/Lisbon", 60_000_000_000),
     schedule.Fired(MOMENT, "2f-01", 2, MOMENT),
     schedule.Removed("no longer needed"),
+    approval.Requested({"tool": "mail", "to": ["ann"]}, "ab" * 32, "Send it?", "writer", MOMENT, "2f-01"),
+    approval.Approved("ab" * 32, "ann", "fine"),
+    approval.Denied("ab" * 32, "ann", "not yet"),
+    approval.Expired(MOMENT),
+    approval.Superseded("2f-02"),
+    approval.Ignored(True, "bob", "it is denied", "too late"),
 ]
 
 

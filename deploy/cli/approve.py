@@ -1,0 +1,43 @@
+"""`callboard approve`, and what it shares with `callboard deny`."""
+
+import click
+
+from callboard.deploy.cli.options import Where, as_json, where
+
+
+@click.command()
+@click.argument("approval")
+@click.option("--note", metavar="TEXT", default="", help="Kept with the answer.")
+@click.option("--by", metavar="NAME", help="Who says so.  [default: the user's name]")
+@where
+@as_json
+def approve(approval: str, note: str, by: str | None, where: Where, as_json: bool) -> None:
+    """Say that what APPROVAL asks about may be done.
+
+    APPROVAL is an id, or a beginning or end of one that no other has. One that has ended is not answered any more; that
+    it was is recorded.
+
+    --json prints what `callboard approvals` prints a list of.
+    """
+    from callboard.deploy.cli.session import run
+
+    run(answer(approval, note, by, where, approved=True, as_json=as_json))
+
+
+async def answer(meant: str, note: str, by: str | None, where: Where, *, approved: bool, as_json: bool) -> None:
+    """Answer the approval that is meant."""
+    import getpass
+
+    from callboard.deploy.cli.approvals import document, what
+    from callboard.deploy.cli.printing import one_line, print_json
+    from callboard.deploy.cli.session import board_at, the_one
+
+    who = by or getpass.getuser()
+    async with board_at(where) as place:
+        known = [each.id for each in await place.board.approvals.all()]
+        handle = place.board.approval(the_one(meant, known, "approval", "callboard approvals"))
+        after = await (handle.approve(who, note) if approved else handle.deny(who, note))
+    if as_json:
+        print_json(document(after))
+    else:
+        click.echo(f"{after.status} by {after.by}: {one_line(what(after), 200)}")
