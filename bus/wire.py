@@ -109,6 +109,10 @@ class _Client(Client):
         self._write()
         self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
         await self.close()
+        task = self._reconnection_task
+        while task is not None and not task.done():  # it can lose a cancellation on Python 3.11, and try for ever
+            task.cancel()
+            await asyncio.wait([task], timeout=_RECONNECT_WAIT_S)
 
     def receiver_failed(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a receiver of NATS messages failed", "exception": error})
