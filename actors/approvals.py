@@ -1,6 +1,5 @@
 """Approvals: asking people, and answering. The rules are in `callboard.events.approval`."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,8 +13,6 @@ from callboard.events.approval import (
     Answer,
     Approval,
     ApprovalEvent,
-    Approved,
-    Denied,
     Expired,
     Ignored,
     Requested,
@@ -116,36 +113,6 @@ class Approvals:
                 event: Any = envelope.event
                 found[envelope.entity] = evolve(found.pop(envelope.entity, Approval(envelope.entity)), event)
         return [*reversed(found.values())]
-
-
-class ApprovalHandle:
-    """An approval on the board."""
-
-    def __init__(self, approvals: Approvals, approval_id: str) -> None:
-        self._approvals = approvals
-        self.id = approval_id
-
-    async def result(self, timeout_s: float | None = None) -> Approval:
-        """Wait for how it ends. Raises TimeoutError when it has not within ``timeout_s``; it goes on waiting."""
-        async with asyncio.timeout(timeout_s):
-            return await self._approvals.ended(self.id)
-
-    async def state(self) -> Approval:
-        """As the log has it now."""
-        return await self._approvals.state(self.id)
-
-    async def approve(self, by: str, note: str = "") -> Approval:
-        """Say that it may be done. Raises IllegalTransition when it has ended otherwise; that is recorded."""
-        return await self._approvals.answer(self.id, Approved((await self._bound()), by, note))
-
-    async def deny(self, by: str, note: str = "") -> Approval:
-        """Say that it may not be done. Raises IllegalTransition when it has ended otherwise; that is recorded."""
-        return await self._approvals.answer(self.id, Denied((await self._bound()), by, note))
-
-    async def _bound(self) -> str:
-        requested = (await self.state()).requested
-        assert requested is not None
-        return requested.hash
 
 
 def _overdue(approval: Approval) -> list[ApprovalEvent]:

@@ -21,8 +21,8 @@ def cancel(task: str, reason: str, where: Where, as_json: bool) -> None:
 
 
 async def _cancel(meant: str, reason: str, where: Where, *, as_json: bool) -> None:
-    from callboard.actors.board import TaskHandle
     from callboard.actors.outcome import outcome_of
+    from callboard.actors.task_handle import TaskHandle
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at, task_id
     from callboard.events.task import ENDED

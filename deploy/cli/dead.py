@@ -92,7 +92,7 @@ async def _list(where: Where, *, as_json: bool) -> None:
 
 
 async def _requeue(meant: str | None, where: Where, *, as_json: bool) -> None:
-    from callboard.actors.board import TaskHandle
+    from callboard.actors.task_handle import TaskHandle
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at, dead_letters, projections, task_id, warn_if_alone
     from callboard.events.errors import IllegalTransition

@@ -26,7 +26,7 @@ def score(task: str, score: float, source: Source, note: str, where: Where, as_j
 
 
 async def _score(meant: str, score: float, source: Source, note: str, where: Where, *, as_json: bool) -> None:
-    from callboard.actors.board import TaskHandle
+    from callboard.actors.task_handle import TaskHandle
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at, task_id
 

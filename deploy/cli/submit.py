@@ -9,8 +9,8 @@ from callboard.deploy.cli.options import Where, as_json, seconds, where
 from callboard.deploy.cli.task_options import task_fields, task_options
 
 if TYPE_CHECKING:
-    from callboard.actors.board import TaskHandle
     from callboard.actors.outcome import Outcome
+    from callboard.actors.task_handle import TaskHandle
     from callboard.deploy.connect import Place
 
 PATIENCE_S: Final = 3.0
@@ -79,7 +79,7 @@ async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bo
 
 
 async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None:
-    from callboard.actors.board import TaskFailed
+    from callboard.actors.task_handle import TaskFailed
     from callboard.deploy.cli.printing import harmless, print_json, warn
 
     call, shown = 0, False
@@ -124,7 +124,7 @@ async def _say_if_stuck(handle: "TaskHandle") -> None:
 
 
 async def _ended(handle: "TaskHandle") -> "Outcome":
-    from callboard.actors.board import TaskFailed
+    from callboard.actors.task_handle import TaskFailed
 
     try:
         return await handle.result()
@@ -134,7 +134,7 @@ async def _ended(handle: "TaskHandle") -> "Outcome":
 
 async def _print_end(place: "Place", outcome: "Outcome", *, as_json: bool) -> None:
     """Print how it ended. Raises TaskFailed when that is without an answer."""
-    from callboard.actors.board import TaskFailed
+    from callboard.actors.task_handle import TaskFailed
     from callboard.deploy.cli.printing import print_json, print_text
     from callboard.deploy.cli.session import whole_text
     from callboard.events.task import Status

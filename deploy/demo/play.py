@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from callboard.actors.board import TaskFailed, TaskHandle
+from callboard.actors.task_handle import TaskFailed, TaskHandle
 from callboard.deploy.demo.questions import Question, correct
 from callboard.deploy.demo.summary import Offer, Result, Summary, summarise
 from callboard.deploy.node import Node

@@ -7,9 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from callboard.actors.board import Board, TaskFailed, TaskHandle, Token
+    from callboard.actors.approval_handle import ApprovalHandle
+    from callboard.actors.board import Board
     from callboard.actors.context_handle import ContextHandle
     from callboard.actors.outcome import Outcome
+    from callboard.actors.task_handle import TaskFailed, TaskHandle, Token
     from callboard.deploy.connect import connect
     from callboard.events.errors import CallboardError, Clash
 
@@ -23,8 +25,9 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
     "TaskHandle",
     "Outcome",
     "Token",
-    # what agents share
+    # what agents share, and what they ask people
     "ContextHandle",
+    "ApprovalHandle",
     # errors
     "CallboardError",
     "Clash",
@@ -36,13 +39,14 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
 _HOME: Final = {
     "connect": "callboard.deploy.connect",
     "Board": "callboard.actors.board",
-    "TaskHandle": "callboard.actors.board",
+    "TaskHandle": "callboard.actors.task_handle",
     "Outcome": "callboard.actors.outcome",
-    "Token": "callboard.actors.board",
+    "Token": "callboard.actors.task_handle",
     "ContextHandle": "callboard.actors.context_handle",
+    "ApprovalHandle": "callboard.actors.approval_handle",
     "CallboardError": "callboard.events.errors",
     "Clash": "callboard.events.errors",
-    "TaskFailed": "callboard.actors.board",
+    "TaskFailed": "callboard.actors.task_handle",
 }
 
 

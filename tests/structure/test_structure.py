@@ -76,7 +76,7 @@ def test_the_front_door_is_exact():
     """`__all__` is what can be reached, and all of it can."""
     assert sorted(callboard.__all__) == sorted(
         {
-            *("connect", "Board", "TaskHandle", "Token", "Outcome", "ContextHandle"),
+            *("connect", "Board", "TaskHandle", "Token", "Outcome", "ContextHandle", "ApprovalHandle"),
             *("CallboardError", "TaskFailed", "Clash", "__version__"),
         }
     )

@@ -8,7 +8,7 @@ import nats
 import pytest
 from servers.model_server import Behaviour, ModelServer
 
-from callboard.actors.board import TaskFailed
+from callboard.actors.task_handle import TaskFailed
 from callboard.bus.errors import LogFull, ServerError
 from callboard.deploy.node import Node
 from callboard.deploy.settings import Backend, Nats, Router, Settings, Telemetry

@@ -8,12 +8,13 @@ import pytest
 from servers import nats_binary
 from servers.budget_auditor import audit
 
-from callboard.actors.board import Board, TaskFailed
+from callboard.actors.board import Board
 from callboard.actors.projector import Projector
 from callboard.actors.router.ceiling import hold_for
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules
 from callboard.actors.router.router import Router
+from callboard.actors.task_handle import TaskFailed
 from callboard.bus import jetstream
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.server import EmbeddedServer

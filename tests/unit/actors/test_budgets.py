@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
-from callboard.actors.board import TaskFailed
 from callboard.actors.router import treasurer
 from callboard.actors.router.ceiling import hold_for
+from callboard.actors.task_handle import TaskFailed
 from callboard.events.backend import Priced
 from callboard.events.errors import InvalidInput
 from callboard.events.money import Price

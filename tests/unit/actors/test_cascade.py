@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
-from callboard.actors.board import TaskFailed
 from callboard.actors.checks import BUILT_IN, Check
 from callboard.actors.projector import Projector
 from callboard.actors.router.cascade import CascadeRules
 from callboard.actors.router.router import Router
+from callboard.actors.task_handle import TaskFailed
 from callboard.bus.memory import MemoryBus
 from callboard.bus.subjects import entity
 from callboard.events.envelope import decode

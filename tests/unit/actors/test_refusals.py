@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from callboard.actors.board import TaskFailed
+from callboard.actors.task_handle import TaskFailed
 from callboard.bus.memory import MemoryBus
 from callboard.events.errors import InvalidInput
 from callboard.events.money import Price

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
-from callboard.actors.board import TaskFailed
+from callboard.actors.task_handle import TaskFailed
 from callboard.events.backend import Breaker, Drained, Removed, Resumed, Scaled
 from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.money import Price
