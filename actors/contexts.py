@@ -27,7 +27,7 @@ from callboard.events.context import (
     evolve,
     unpaired,
 )
-from callboard.events.context_content import Content, content_of, plan, tokens_of
+from callboard.events.context_content import Content, content_of, first_part, plan, tokens_of
 from callboard.events.context_events import Prefer
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import Clash, InvalidInput, Undecodable
@@ -42,6 +42,9 @@ VALUE: Final = "application/vnd.callboard.value+json"
 
 KEPT: Final = 256
 """Contexts as they were at some version that are held in memory."""
+
+PART: Final = 128 * 1024
+"""A merge of more bytes is taken over in parts: a message of the log has its limit."""
 
 MERGES: Final = 20
 """How often a merge is planned anew because ours changed meanwhile."""
@@ -145,7 +148,8 @@ class Contexts:
             Clash: both have changed a key, and none is preferred.
             InvalidInput: neither was forked from the other.
         """
-        for _ in range(MERGES):
+        lost = parts = 0
+        while lost < MERGES:
             ours, theirs = await self.content(context_id), await self.content(source)
             own, other = await self.state(context_id), await self.state(source, theirs.version)
             since, seen = _known(own, other), _known(other, own)
@@ -158,14 +162,19 @@ class Contexts:
                     "say whose is kept (ours or theirs)",
                     keys,
                 )
-            if not planned.operations and not planned.disagreements:
+            if not (planned.operations or planned.disagreements or parts):
                 return None
-            merged = Merged(source, theirs.version, since, ours.version, *planned, prefer, by)
+            wish: Changed | Merged = Merged(source, theirs.version, since, ours.version, *planned, prefer, by)
+            if part := first_part(planned, PART):
+                wish = Changed(ours.version, part, by)  # the rest is planned on this, which is known then
             try:
-                await self._tell(context_id, lambda _, wish=merged: [wish])
+                await self._tell(context_id, lambda _, wish=wish: [wish])
             except Clash:
-                continue  # ours has changed since it was read
-            return merged
+                lost += 1  # ours has changed since it was read
+                continue
+            if isinstance(wish, Merged):
+                return wish
+            parts += 1
         raise Conflict(f"context {context_id} changed {MERGES} times while {source} was merged into it: try again")
 
     async def compact(self, context_id: str, first: int, last: int, summary: str, *, by: str = "") -> Compacted:

@@ -10,6 +10,7 @@ import random
 from collections import OrderedDict
 from typing import Any, Final
 
+from callboard.bus.errors import BusError
 from callboard.bus.log import Note, Signals, Unsubscribe
 from callboard.bus.subjects import wanted
 
@@ -37,9 +38,7 @@ class Turns:
 
     async def wait(self, entity_id: str, lost: int) -> None:
         """Before a try: let others go first who want it too, if the last turn was ours; or if we ``lost`` often."""
-        if self._listening is None:
-            self._listening = asyncio.ensure_future(self._signals.subscribe(wanted(self._kind, "*"), self._hear))
-        await asyncio.shield(self._listening)
+        await self._listen()
         if entity_id in self._had and _now() - self._heard.get(entity_id, -HEARD_S) < HEARD_S:
             del self._had[entity_id]
             await asyncio.sleep(random.uniform(0, PAUSE_S))
@@ -54,6 +53,14 @@ class Turns:
     async def late(self, entity_id: str) -> None:
         """We came too late: say that we want it."""
         await self._signals.publish(wanted(self._kind, entity_id), b"")
+
+    async def _listen(self) -> None:
+        if self._listening is None:
+            self._listening = asyncio.ensure_future(self._signals.subscribe(wanted(self._kind, "*"), self._hear))
+        try:
+            await asyncio.shield(self._listening)
+        except BusError:  # it goes without, and whoever appends is told
+            self._listening = None
 
     async def _hear(self, note: Note) -> None:
         self._heard[note.subject.rpartition(".")[2]] = _now()

@@ -121,6 +121,27 @@ def plan(ours: Content, theirs: Content, since: Content, seen: Content, prefer: 
     return Plan(tuple(operations), tuple(disagreements))
 
 
+def first_part(planned: Plan, size: int) -> tuple[Operation, ...]:
+    """What to take over first of a plan of more than ``size`` bytes, about so much of it; nothing of a smaller one.
+
+    Whatever there is a disagreement about is left for the last, with all that is told of it.
+    """
+    disputed = {each.key for each in planned.disagreements}
+    part: list[Operation] = []
+    if sum(map(_size, planned.operations)) > size:
+        for operation in planned.operations:
+            if isinstance(operation, Say) or operation.key not in disputed:
+                part.append(operation)
+                size -= _size(operation)
+            if size <= 0:
+                break
+    return tuple(part)
+
+
+def _size(operation: Operation) -> int:
+    return len(msgspec.json.encode(operation))
+
+
 def _within(inner: Compacted, outer: Compacted) -> bool:
     return outer.first <= inner.first and inner.last <= outer.last
 

@@ -139,6 +139,31 @@ async def test_two_who_merge_at_a_time_merge_once(connect):
     assert await texts(main) == ["begin", *(f"found {number}" for number in range(5))]
 
 
+async def test_a_fork_of_any_size_is_merged(board):
+    """What does not fit one message of the log comes in several, once; what is disputed comes with the last."""
+    main = board.context("main")
+    await main.put("colour", "red")
+    fork = await main.fork("fork")
+    for number in range(0, 600, 50):
+        await fork.change(*(Say("user", f"{number + each} " + "x" * 2000) for each in range(50)))
+    for number in range(20):
+        await fork.put(f"table {number}", ["y" * 1000] * 20)
+    await fork.put("colour", "blue")
+    await main.put("colour", "green")
+    merged = await main.merge(fork, prefer="theirs")
+    assert [each.key for each in merged.disagreements] == ["colour"]
+    content = await main.read()
+    assert content.origins == tuple(f"fork:{number}" for number in range(600))
+    assert len(content.facts) == 21
+    assert content.facts["colour"].value == "blue"
+    assert content.version > 8
+    assert await main.merge(fork, prefer="theirs") is None
+    await fork.change(Say("user", "x" * 60_000), Say("user", "y" * 60_000))
+    await fork.say("z" * 60_000)
+    assert await main.merge(fork) is not None
+    assert len((await main.read()).messages) == 603
+
+
 async def test_a_summary_hides_nothing(board):
     """It is shown in place of its messages, with what they had in tokens; they can still be read."""
     context = board.context("long")
