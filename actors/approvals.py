@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final
 
+from callboard.actors.strict_json import checked
 from callboard.actors.submission import id_from
 from callboard.bus.clock import new_entity_id, now
 from callboard.bus.entities import NEWEST, Entities
@@ -48,15 +49,13 @@ class Approvals:
         """Ask whether ``action`` may be done; see `Board.ask`."""
         if expires_s is not None and not 0 < expires_s <= LONGEST_S:
             raise InvalidInput(f"expires_s must be over 0 and at most ten years in seconds, got {expires_s}")
-        try:
-            bound = hash_of(action)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidInput(f"the action is no JSON ({error}): use text, numbers, lists and maps") from None
         approval_id = id_from("approval", key) if key is not None else new_entity_id()
         expires = now() + timedelta(seconds=expires_s) if expires_s is not None else None
         if replaces is not None:
             await self.state(checked_id(replaces, "replaces"))
-        requested = Requested(action, bound, question, by, expires, replaces)
+        action = checked(action, Any, "the action")
+        asked = Requested(action, hash_of(action), question, by, expires, replaces)
+        requested = checked(asked, Requested, "the question")
         return (await self._entities.tell(approval_id, lambda _: [requested])).entity.state
 
     async def state(self, approval_id: str) -> Approval:
@@ -74,9 +73,10 @@ class Approvals:
             InvalidInput: there is no such approval.
         """
         await self.state(approval_id)
+        given = checked(answer, type(answer), "the answer")
 
         def wish(approval: Approval) -> list[ApprovalEvent]:
-            return [*_overdue(approval), answer]
+            return [*_overdue(approval), given]
 
         told = await self._entities.tell(approval_id, wish)
         after = told.entity.state

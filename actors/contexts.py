@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from callboard.actors.claim_check import INLINE, text_aside
+from callboard.actors.strict_json import checked
 from callboard.actors.turns import Turns
 from callboard.bus.clock import new_entity_id
 from callboard.bus.entities import NEWEST, Entities
@@ -27,7 +28,7 @@ from callboard.events.context import (
     evolve,
     unpaired,
 )
-from callboard.events.context_content import Content, content_of, first_part, plan, tokens_of
+from callboard.events.context_content import Content, content_of, first_part, plan, size_of, tokens_of
 from callboard.events.context_events import Prefer
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import Clash, InvalidInput, Undecodable
@@ -42,6 +43,10 @@ VALUE: Final = "application/vnd.callboard.value+json"
 
 KEPT: Final = 256
 """Contexts as they were at some version that are held in memory."""
+
+LONGEST_KEY: Final = 256
+MOST: Final = 200_000
+"""Bytes of one change, so that it fits a message of the log."""
 
 PART: Final = 128 * 1024
 """A merge of more bytes is taken over in parts: a message of the log has its limit."""
@@ -110,7 +115,15 @@ class Contexts:
             InvalidInput: an id or a base that can't be.
             BusError: the log can't be reached, or is full.
         """
-        aside = tuple([await self._aside(operation) for operation in operations])
+        for operation in operations:
+            if not isinstance(operation, Say) and not 0 < len(operation.key) <= LONGEST_KEY:
+                raise InvalidInput(f"a key has 1 to {LONGEST_KEY} characters, got {operation.key[:80]!r}")
+        known = checked(operations, tuple[Operation, ...], f"the change of context {context_id}")
+        aside = tuple([await self._aside(operation) for operation in known])
+        if (size := sum(map(size_of, aside))) > MOST:
+            raise InvalidInput(
+                f"the change of context {context_id} has {size:,} bytes: make it several, of up to {MOST:,}"
+            )
 
         def wish(context: Context) -> list[Changed]:
             return [Changed(context.version if base is None else base, aside, by, cause)]
@@ -238,7 +251,7 @@ class Contexts:
             case Say(content=str(content)):
                 return msgspec.structs.replace(operation, content=await text_aside(self.bus, content))
             case Put(artifact=None):
-                data = _encoded(operation)
+                data = msgspec.json.encode(operation.value)
                 if len(data) > INLINE:
                     blob = Blob(await self.bus.blobs.put(data), len(data), VALUE)
                     return Put(operation.key, artifact=blob)
@@ -249,16 +262,6 @@ def _known_event(envelope: Envelope) -> ContextEvent:
     if not isinstance(envelope.event, ContextEvent):
         raise Undecodable(f"{envelope.subject} holds {envelope.type}, which this version does not know: upgrade it")
     return envelope.event
-
-
-def _encoded(put: Put) -> bytes:
-    """The value as JSON. Raises InvalidInput for what has no form in it."""
-    try:
-        return msgspec.json.encode(put.value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(
-            f"{put.key!r} can't be put: its value is no JSON ({error}): use text, numbers, lists, maps"
-        ) from None
 
 
 def _known(one: Context, other: Context) -> int:

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,7 @@ from msgspec import Struct
 from callboard.events.errors import InvalidInput
 
 S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
 
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.+?)`")
 
@@ -31,6 +32,15 @@ def read(data: bytes, shape: type[S], what: str, example: str, inner: Iterable[s
         raise InvalidInput(f"not a {what}: {message}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"not JSON: {error}; send one JSON object such as {example}") from None
+
+
+def checked(value: T, shape: Any, what: str) -> T:
+    """``value`` as it is read back from the log, so that nothing is written that can't be read. Raises InvalidInput."""
+    try:
+        found: T = msgspec.json.decode(msgspec.json.encode(value), type=shape)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what} can't be written as JSON ({error}): use text, numbers, lists and maps") from None
+    return found
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

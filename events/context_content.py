@@ -128,17 +128,18 @@ def first_part(planned: Plan, size: int) -> tuple[Operation, ...]:
     """
     disputed = {each.key for each in planned.disagreements}
     part: list[Operation] = []
-    if sum(map(_size, planned.operations)) > size:
+    if sum(map(size_of, planned.operations)) > size:
         for operation in planned.operations:
             if isinstance(operation, Say) or operation.key not in disputed:
                 part.append(operation)
-                size -= _size(operation)
+                size -= size_of(operation)
             if size <= 0:
                 break
     return tuple(part)
 
 
-def _size(operation: Operation) -> int:
+def size_of(operation: Operation) -> int:
+    """The bytes that it takes in the log."""
     return len(msgspec.json.encode(operation))
 
 

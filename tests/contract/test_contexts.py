@@ -213,8 +213,14 @@ async def test_what_can_not_be_is_told(board):
         await board.context("nobody").fork()
     context = board.context("here")
     await context.put("a", 1)
-    with pytest.raises(InvalidInput, match="'a' can't be put: its value is no JSON"):
+    with pytest.raises(InvalidInput, match="the change of context here can't be written as JSON"):
         await context.put("a", object())
+    with pytest.raises(InvalidInput, match="the change of context here can't be written as JSON"):
+        await context.say(5)
+    with pytest.raises(InvalidInput, match="a key has 1 to 256 characters, got ''"):
+        await context.put("", 1)
+    with pytest.raises(InvalidInput, match=r"has 50\d,\d+ bytes: make it several, of up to 200,000"):
+        await context.change(*(Say("user", "x" * 5000) for _ in range(100)))
     with pytest.raises(InvalidInput, match="context here has no version 7: use 1 to 1"):
         await context.read(at=7)
     with pytest.raises(InvalidInput, match="context here has no version 7: it is at 1"):

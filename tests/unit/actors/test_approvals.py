@@ -117,8 +117,10 @@ async def test_what_is_no_answer_is_told(board, stage, changed, told):
 
 async def test_what_can_not_be_asked_is_told(board):
     """What is no JSON, a time that can't be, a question that there is not."""
-    with pytest.raises(InvalidInput, match="the action is no JSON"):
+    with pytest.raises(InvalidInput, match="the action can't be written as JSON"):
         await board.ask(object())
+    with pytest.raises(InvalidInput, match="the question can't be written as JSON"):
+        await board.ask(ACTION, by=5)
     with pytest.raises(InvalidInput, match="expires_s must be over 0"):
         await board.ask(ACTION, expires_s=0)
     with pytest.raises(InvalidInput, match="no approval 'nope'"):
