@@ -1,17 +1,17 @@
 """Shared contexts: reading, changing, forking and merging them. The rules are in `callboard.events.context`."""
 
-import asyncio
 from collections import OrderedDict
-from typing import Any, Final
-from weakref import WeakValueDictionary
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from callboard.actors.claim_check import INLINE, text_aside
+from callboard.actors.commits import Commits
 from callboard.actors.strict_json import checked
 from callboard.actors.turns import Turns
 from callboard.bus.clock import new_entity_id
-from callboard.bus.entities import NEWEST, Entities
+from callboard.bus.entities import CONTEXT, NEWEST, Entities
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Bus
 from callboard.bus.subjects import entity
@@ -34,9 +34,6 @@ from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import Clash, InvalidInput, Undecodable
 from callboard.events.ids import checked_id
 from callboard.events.task_spec import Blob, Text
-
-PATIENCE_S: Final = 10.0
-"""So long a change is tried again while others are faster."""
 
 VALUE: Final = "application/vnd.callboard.value+json"
 """What the bytes of a value are that is too large for an event."""
@@ -61,8 +58,7 @@ class Contexts:
     def __init__(self, bus: Bus, entities: Entities[Context]) -> None:
         self.bus = bus
         self._entities = entities
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._turns = Turns(bus.signals, "context")
+        self._commits = Commits(entities, CONTEXT, Turns(bus.signals, "context"))
         self._past: OrderedDict[tuple[str, int], Context] = OrderedDict()
 
     async def state(self, context_id: str, at: int | None = None) -> Context:
@@ -128,7 +124,7 @@ class Contexts:
         def wish(context: Context) -> list[Changed]:
             return [Changed(context.version if base is None else base, aside, by, cause)]
 
-        return (await self._tell(checked_id(context_id, "context"), wish)).version
+        return (await self._commits.tell(checked_id(context_id, "context"), wish)).version
 
     async def fork(self, context_id: str, fork_id: str | None = None, at: int | None = None) -> str:
         """Begin a context as another is, or was at a version, and return its id. Nothing is copied.
@@ -140,7 +136,7 @@ class Contexts:
         parent = await self.state(context_id, at)
         new = checked_id(fork_id, "context") if fork_id else new_entity_id(context_id)
         forked = Forked(context_id, parent.version, parent.messages)
-        await self._tell(new, lambda _: [forked])
+        await self._commits.tell(new, _saying(forked))
         return new
 
     async def merge(self, context_id: str, source: str, *, prefer: Prefer | None = None, by: str = "") -> Merged | None:
@@ -181,7 +177,7 @@ class Contexts:
             if part := first_part(planned, PART):
                 wish = Changed(ours.version, part, by)  # the rest is planned on this, which is known then
             try:
-                await self._tell(context_id, lambda _, wish=wish: [wish])
+                await self._commits.tell(context_id, _saying(wish))
             except Clash:
                 lost += 1  # ours has changed since it was read
                 continue
@@ -205,33 +201,12 @@ class Contexts:
             )
         text, tokens = await text_aside(self.bus, summary), sum(map(tokens_of, messages))
         compacted = Compacted(first, last, text, tokens, by)
-        await self._tell(context_id, lambda _: [compacted])
+        await self._commits.tell(context_id, _saying(compacted))
         return compacted
 
     async def text(self, text: Text) -> str:
         """A text, fetched from the blob store if it lies there."""
         return text if isinstance(text, str) else (await self.bus.blobs.get(text.sha256)).decode()
-
-    async def _tell(self, context_id: str, wish: Any) -> Context:
-        """Append; one after the other here, and again while others elsewhere are faster."""
-        lock = self._locks.setdefault(context_id, asyncio.Lock())
-        ends = asyncio.get_running_loop().time() + PATIENCE_S
-        async with lock:
-            lost = 0
-            while True:
-                await self._turns.wait(context_id, lost)
-                try:
-                    if lost:
-                        await self._entities.load(context_id, at_least=NEWEST)
-                    told = await self._entities.tell(context_id, wish, conflicts=1)
-                except Conflict:
-                    if asyncio.get_running_loop().time() > ends:
-                        raise
-                    lost += 1
-                    await self._turns.late(context_id)
-                else:
-                    self._turns.done(context_id)
-                    return told.entity.state
 
     async def _as_it_was(self, context_id: str, at: int) -> Context:
         known = self._past.get((context_id, at))
@@ -256,6 +231,10 @@ class Contexts:
                     blob = Blob(await self.bus.blobs.put(data), len(data), VALUE)
                     return Put(operation.key, artifact=blob)
         return operation
+
+
+def _saying(event: ContextEvent) -> Callable[[Context], list[ContextEvent]]:
+    return lambda _: [event]
 
 
 def _known_event(envelope: Envelope) -> ContextEvent:

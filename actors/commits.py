@@ -1,0 +1,135 @@
+"""Commits: what is wished of an entity at a time is appended together, as one message.
+
+Each wish is decided on its own, one after the other: one that is refused does not keep the others out. So many writers
+of one process wait for one append, not each for those of all others.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from callboard.actors.turns import Turns
+from callboard.bus.entities import NEWEST, Aggregate, Entities
+from callboard.bus.errors import Conflict, Unavailable
+
+S = TypeVar("S")
+
+PATIENCE_S: Final = 10.0
+"""So long it is tried again while others elsewhere are faster."""
+
+TOGETHER: Final = 200_000
+"""Bytes of the events that are appended together, about, so that they fit a message of the log."""
+
+
+class _Wish(Generic[S]):
+    """What one writer waits for; ``outcome`` is the state after it, or why it is refused, as last decided."""
+
+    __slots__ = ("future", "outcome", "say")
+
+    def __init__(self, say: Callable[[S], Sequence[Any]]) -> None:
+        self.say = say
+        self.future: asyncio.Future[S] = asyncio.get_running_loop().create_future()
+        self.outcome: S | Exception | None = None
+
+
+class Commits(Generic[S]):
+    """The entities of one kind, as the writers of one process change them."""
+
+    def __init__(self, entities: Entities[S], aggregate: Aggregate[S], turns: Turns) -> None:
+        self._entities = entities
+        self._aggregate = aggregate
+        self._turns = turns
+        self._waiting: dict[str, deque[_Wish[S]]] = {}
+        self._draining: set[asyncio.Task[None]] = set()
+
+    async def tell(self, entity_id: str, say: Callable[[S], Sequence[Any]]) -> S:
+        """Append what ``say`` says of the entity's state, and return the state after it.
+
+        Raises what the aggregate's ``decide`` and the log raise; Conflict when others were faster for `PATIENCE_S`.
+        """
+        wish = _Wish(say)
+        if entity_id in self._waiting:
+            self._waiting[entity_id].append(wish)
+        else:
+            self._waiting[entity_id] = deque([wish])
+            task = asyncio.create_task(self._drain(entity_id))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+        return await wish.future
+
+    async def _drain(self, entity_id: str) -> None:
+        waiting = self._waiting[entity_id]
+        try:
+            while waiting:
+                try:
+                    await self._append(entity_id, waiting)
+                except Exception as error:  # all who wait are told
+                    while waiting:
+                        _end(waiting.popleft(), error)
+        finally:
+            del self._waiting[entity_id]
+            for wish in waiting:
+                _end(wish, Unavailable(f"{self._aggregate.kind} {entity_id}: stopped before it was changed"))
+
+    async def _append(self, entity_id: str, waiting: deque[_Wish[S]]) -> None:
+        """Append for those in front, and tell them."""
+        taken: list[_Wish[S]] = []
+        loop = asyncio.get_running_loop()
+        ends, lost = loop.time() + PATIENCE_S, 0
+        while True:
+            await self._turns.wait(entity_id, lost)
+            try:
+                if lost:
+                    await self._entities.load(entity_id, at_least=NEWEST)
+                await self._entities.tell(entity_id, lambda state: self._said(state, waiting, taken), conflicts=1)
+            except Conflict:
+                if loop.time() > ends:
+                    raise
+                lost += 1
+                await self._turns.late(entity_id)
+            else:
+                break
+        self._turns.done(entity_id)
+        for wish in taken:
+            waiting.remove(wish)
+            _end(wish, wish.outcome)
+
+    def _said(self, state: S, waiting: deque[_Wish[S]], taken: list[_Wish[S]]) -> list[Any]:
+        """What is to be said for those in front, who are put into ``taken`` with their outcomes."""
+        taken.clear()
+        events: list[Any] = []
+        size = 0
+        for wish in waiting:
+            if not wish.future.done():  # else whoever waited has gone
+                try:
+                    after, decided = self._decided(state, wish)
+                except Exception as error:  # it is this writer's alone, be it a refusal or a mistake
+                    wish.outcome = error
+                else:
+                    size += sum(len(msgspec.json.encode(event)) for event in decided)
+                    if events and size > TOGETHER:
+                        break
+                    state = wish.outcome = after
+                    events += decided
+            taken.append(wish)
+        return events
+
+    def _decided(self, state: S, wish: _Wish[S]) -> tuple[S, list[Any]]:
+        decided: list[Any] = []
+        for wanted in wish.say(state):
+            for event in self._aggregate.decide(state, wanted):
+                state = self._aggregate.evolve(state, event)
+                decided.append(event)
+        return state, decided
+
+
+def _end(wish: _Wish[S], outcome: S | Exception | None) -> None:
+    if wish.future.done():
+        return
+    if isinstance(outcome, Exception):
+        wish.future.set_exception(outcome)
+    elif outcome is not None:
+        wish.future.set_result(outcome)
