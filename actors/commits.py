@@ -13,7 +13,7 @@ import msgspec
 
 from callboard.actors.turns import Turns
 from callboard.bus.entities import NEWEST, Aggregate, Entities
-from callboard.bus.errors import Conflict, Unavailable
+from callboard.bus.errors import Conflict, TooLarge, Unavailable
 
 S = TypeVar("S")
 
@@ -90,6 +90,10 @@ class Commits(Generic[S]):
                     raise
                 lost += 1
                 await self._turns.late(entity_id)
+            except TooLarge as error:  # a single one: more are not taken together
+                for wish in taken:
+                    wish.outcome = error
+                break
             else:
                 break
         self._turns.done(entity_id)

@@ -7,7 +7,7 @@ import pytest
 from callboard.actors.commits import TOGETHER, Commits
 from callboard.actors.turns import Turns
 from callboard.bus.entities import CONTEXT, Entities
-from callboard.bus.errors import Unavailable
+from callboard.bus.errors import TooLarge, Unavailable
 from callboard.bus.memory import MemoryBus
 from callboard.bus.subjects import entity
 from callboard.events.context import Changed, Context, Put, Say
@@ -65,6 +65,14 @@ async def test_what_is_too_large_for_one_message_takes_several(bus, commits):
     found = await messages(bus)
     assert 3 <= len(found) <= 6
     assert max(map(len, found)) < TOGETHER + 20_000
+
+
+async def test_what_no_message_can_hold_is_refused_alone(bus, commits):
+    """Those before and after it are said."""
+    texts = ("one", "x" * 300_000, "two")
+    one, large, two = await asyncio.gather(*(commits.tell("c", saying(text)) for text in texts), return_exceptions=True)
+    assert isinstance(large, TooLarge)
+    assert (one.version, two.version) == (1, 2)
 
 
 async def test_whoever_has_gone_says_nothing(bus, commits):
