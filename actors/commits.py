@@ -96,7 +96,6 @@ class Commits(Generic[S]):
                 break
             else:
                 break
-        self._turns.done(entity_id)
         for wish in taken:
             waiting.remove(wish)
             _end(wish, wish.outcome)
