@@ -18,7 +18,7 @@ from callboard.bus.subjects import wanted
 HEARD_S: Final = 0.1
 """So long after somebody came too late others are thought to want the entity still."""
 
-PAUSE_S: Final = 0.1
+PAUSE_S: Final = 0.15
 """The longest pause before a first try; half as long after each that came too late."""
 
 KEPT: Final = 1000
