@@ -1,12 +1,11 @@
 """Approvals: asking people, and answering. The rules are in `callboard.events.approval`."""
 
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from callboard.actors.strict_json import checked
-from callboard.actors.submission import id_from
+from callboard.actors.submission import after, id_from
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import NEWEST, Entities
+from callboard.bus.entities import NEWEST, Entities, Loaded
 from callboard.bus.log import Bus
 from callboard.bus.subjects import entity
 from callboard.events.approval import (
@@ -19,14 +18,10 @@ from callboard.events.approval import (
     Requested,
     Status,
     Superseded,
-    evolve,
     hash_of,
 )
-from callboard.events.envelope import decode
 from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.ids import checked_id
-
-LONGEST_S: Final = 10 * 366 * 86_400.0
 
 
 class Approvals:
@@ -47,10 +42,8 @@ class Approvals:
         key: str | None = None,
     ) -> Approval:
         """Ask whether ``action`` may be done; see `Board.ask`."""
-        if expires_s is not None and not 0 < expires_s <= LONGEST_S:
-            raise InvalidInput(f"expires_s must be over 0 and at most ten years in seconds, got {expires_s}")
+        expires = after(now(), expires_s, "expires_s")
         approval_id = id_from("approval", key) if key is not None else new_entity_id()
-        expires = now() + timedelta(seconds=expires_s) if expires_s is not None else None
         if replaces is not None:
             await self.state(checked_id(replaces, "replaces"))
         action = checked(action, Any, "the action")
@@ -60,10 +53,7 @@ class Approvals:
 
     async def state(self, approval_id: str) -> Approval:
         """An approval as the log has it now. Raises InvalidInput when there is none."""
-        approval = (await self._entities.load(checked_id(approval_id, "approval"), at_least=NEWEST)).state
-        if approval.status is Status.NEW:
-            raise InvalidInput(f"no approval {approval_id!r}: see `callboard approvals`")
-        return approval
+        return (await self._load(approval_id)).state
 
     async def answer(self, approval_id: str, answer: Answer) -> Approval:
         """Approve or deny what was asked.
@@ -79,12 +69,12 @@ class Approvals:
             return [*_overdue(approval), given]
 
         told = await self._entities.tell(approval_id, wish)
-        after = told.entity.state
+        answered = told.entity.state
         if any(isinstance(envelope.event, Ignored) for envelope in told.appended):
             raise IllegalTransition(
-                f"approval {approval_id} {_ended(after)}: the answer is recorded, and changes nothing"
+                f"approval {approval_id} {_ended(answered)}: the answer is recorded, and changes nothing"
             )
-        return after
+        return answered
 
     async def expire(self, approval_id: str) -> None:
         """Let it expire, if its time has come."""
@@ -96,8 +86,8 @@ class Approvals:
 
     async def ended(self, approval_id: str) -> Approval:
         """Wait until it has ended. Raises InvalidInput when there is none."""
-        loaded = await self._entities.load(checked_id(approval_id, "approval"), at_least=NEWEST)
-        approval = await self.state(approval_id)
+        loaded = await self._load(approval_id)
+        approval = loaded.state
         if approval.status not in OUTCOMES:
             async for _batch in self._bus.log.follow(f"{entity('approval', approval_id)}.>", after=loaded.seq):
                 approval = await self.state(approval_id)
@@ -106,13 +96,14 @@ class Approvals:
         return approval
 
     async def all(self) -> list[Approval]:
-        """All that there are, the newest first."""
-        found: dict[str, Approval] = {}
-        async for batch in self._bus.log.read_all("evt.*.approval.>"):
-            for envelope in (each for record in batch for each in decode(record.data)):
-                event: Any = envelope.event
-                found[envelope.entity] = evolve(found.pop(envelope.entity, Approval(envelope.entity)), event)
-        return [*reversed(found.values())]
+        """All that there are, those that changed last first."""
+        return [loaded.state for loaded in reversed(await self._entities.all())]
+
+    async def _load(self, approval_id: str) -> Loaded[Approval]:
+        loaded = await self._entities.load(checked_id(approval_id, "approval"), at_least=NEWEST)
+        if loaded.state.status is Status.NEW:
+            raise InvalidInput(f"no approval {approval_id!r}: see `callboard approvals`")
+        return loaded
 
 
 def _overdue(approval: Approval) -> list[ApprovalEvent]:

@@ -38,3 +38,8 @@ async def text_aside(bus: Bus, text: str) -> Text:
     """The text itself, or its place in the blob store when it is large."""
     data = text.encode()
     return text if len(data) <= INLINE else Blob(await bus.blobs.put(data), len(data))
+
+
+async def text_of(bus: Bus, text: Text) -> str:
+    """The text itself, fetched from the blob store if it lies there."""
+    return (await bus.blobs.get(text.sha256)).decode() if isinstance(text, Blob) else text

@@ -14,7 +14,6 @@ from callboard.bus.clock import new_entity_id
 from callboard.bus.entities import CONTEXT, NEWEST, Entities
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Bus
-from callboard.bus.subjects import entity
 from callboard.events.context import (
     Changed,
     Compacted,
@@ -25,15 +24,13 @@ from callboard.events.context import (
     Operation,
     Put,
     Say,
-    evolve,
-    unpaired,
+    check_whole,
 )
 from callboard.events.context_content import Content, content_of, first_part, plan, size_of, tokens_of
 from callboard.events.context_events import Prefer
-from callboard.events.envelope import Envelope, decode
-from callboard.events.errors import Clash, InvalidInput, Undecodable
+from callboard.events.errors import Clash, InvalidInput
 from callboard.events.ids import checked_id
-from callboard.events.task_spec import Blob, Text
+from callboard.events.task_spec import Blob
 
 VALUE: Final = "application/vnd.callboard.value+json"
 """What the bytes of a value are that is too large for an event."""
@@ -78,19 +75,11 @@ class Contexts:
 
     async def content(self, context_id: str, at: int | None = None) -> Content:
         """All that a context holds, now or as it was at a version; errors as in `state`."""
-        line = [await self.state(context_id, at)]
-        while line[0].parent:
-            line.insert(0, await self._as_it_was(line[0].parent, line[0].at))
-        return content_of(line)
+        return content_of(await self._line(context_id, at))
 
     async def all(self) -> list[Context]:
         """The own parts of all that there are, by id."""
-        found: dict[str, Context] = {}
-        async for batch in self.bus.log.read_all("evt.*.context.>"):
-            for envelope in (each for record in batch for each in decode(record.data)):
-                before = found.get(envelope.entity) or Context(envelope.entity)
-                found[envelope.entity] = evolve(before, _known_event(envelope))
-        return [found[name] for name in sorted(found)]
+        return sorted((loaded.state for loaded in await self._entities.all()), key=lambda context: context.id)
 
     async def change(
         self, context_id: str, *operations: Operation, base: int | None = None, by: str = "", cause: str = ""
@@ -159,9 +148,9 @@ class Contexts:
         """
         lost = parts = 0
         while lost < MERGES:
-            ours, theirs = await self.content(context_id), await self.content(source)
-            own, other = await self.state(context_id), await self.state(source, theirs.version)
-            since, seen = _known(own, other), _known(other, own)
+            our_line, their_line = await self._line(context_id), await self._line(source)
+            ours, theirs = content_of(our_line), content_of(their_line)
+            since, seen = _known(our_line[-1], their_line[-1]), _known(their_line[-1], our_line[-1])
             before, then = await self.content(source, since), await self.content(context_id, seen)
             planned = plan(ours, theirs, before, then, prefer)
             if planned.disagreements and prefer is None:
@@ -194,28 +183,24 @@ class Contexts:
         """
         content = await self.content(context_id)
         messages = content.messages[first : last + 1]
-        if 0 <= first <= last and (cut := unpaired(messages)):
-            raise InvalidInput(
-                f"context {context_id}: messages {first} to {last} cut tool calls from their answers "
-                f"({', '.join(cut[:5])}): take in both, or neither"
-            )
+        if 0 <= first <= last:
+            check_whole(context_id, first, last, messages)
         text, tokens = await text_aside(self.bus, summary), sum(map(tokens_of, messages))
         compacted = Compacted(first, last, text, tokens, by)
         await self._commits.tell(context_id, _saying(compacted))
         return compacted
 
-    async def text(self, text: Text) -> str:
-        """A text, fetched from the blob store if it lies there."""
-        return text if isinstance(text, str) else (await self.bus.blobs.get(text.sha256)).decode()
+    async def _line(self, context_id: str, at: int | None = None) -> list[Context]:
+        """The context with what it was forked from, and so on, the first of all in front."""
+        line = [await self.state(context_id, at)]
+        while line[0].parent:
+            line.insert(0, await self._as_it_was(line[0].parent, line[0].at))
+        return line
 
     async def _as_it_was(self, context_id: str, at: int) -> Context:
         known = self._past.get((context_id, at))
         if known is None:
-            known = Context(context_id)
-            for record in await self.bus.log.read(entity("context", context_id)):
-                for envelope in decode(record.data):
-                    if known.version < at:
-                        known = evolve(known, _known_event(envelope))
+            known = await self._entities.as_of(context_id, at)
             self._past[context_id, at] = known
             if len(self._past) > KEPT:
                 self._past.popitem(last=False)
@@ -235,12 +220,6 @@ class Contexts:
 
 def _saying(event: ContextEvent) -> Callable[[Context], list[ContextEvent]]:
     return lambda _: [event]
-
-
-def _known_event(envelope: Envelope) -> ContextEvent:
-    if not isinstance(envelope.event, ContextEvent):
-        raise Undecodable(f"{envelope.subject} holds {envelope.type}, which this version does not know: upgrade it")
-    return envelope.event
 
 
 def _known(one: Context, other: Context) -> int:

@@ -1,21 +1,20 @@
 """Schedules: planning tasks that come again and again. The rules are in `callboard.events.schedule`."""
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from callboard.actors.budgets import check_budget
 from callboard.actors.claim_check import with_input_aside
 from callboard.actors.cron import next_due
-from callboard.actors.submission import Submission
+from callboard.actors.submission import Submission, after
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.bus.log import Bus
-from callboard.events.envelope import decode
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id
-from callboard.events.schedule import Planned, Removed, Schedule, evolve
+from callboard.events.schedule import Planned, Removed, Schedule
 from callboard.events.task_spec import TaskSpec
 
 OF_ONE_TASK: Final = ("id", "key", "deadline", "not_before", "delay_s", "parent")
@@ -42,6 +41,7 @@ class Schedules:
                 raise InvalidInput(f"{field} is for a task that comes once: leave it out of a schedule")
         start = now()
         next_due(cron, zone, start)
+        after(start, submission.timeout_s, "timeout_s")
         timeout = round((submission.timeout_s or 0) * 1e9)
         asked = msgspec.structs.replace(submission, timeout_s=None).spec(start)
         await check_budget(self._bus.log, self._budgets, asked.budget)
@@ -54,12 +54,8 @@ class Schedules:
 
     async def all(self) -> list[Schedule]:
         """Those that are planned, by name."""
-        found: dict[str, Schedule] = {}
-        async for batch in self._bus.log.read_all("evt.*.schedule.>"):
-            for envelope in (each for record in batch for each in decode(record.data)):
-                event: Any = envelope.event
-                found[envelope.entity] = evolve(found.get(envelope.entity) or Schedule(envelope.entity), event)
-        return [found[name] for name in sorted(found) if found[name].planned]
+        planned = (loaded.state for loaded in await self._entities.all() if loaded.state.planned)
+        return sorted(planned, key=lambda schedule: schedule.id)
 
 
 def due_next(schedule: Schedule) -> datetime | None:

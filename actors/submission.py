@@ -40,8 +40,8 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     def spec(self, now: datetime) -> TaskSpec:
         """The task that is asked for, at ``now``. Raises InvalidInput naming the field that is wrong."""
-        deadline = self.deadline or _after(now, self.timeout_s, "timeout_s")
-        not_before = self.not_before or _after(now, self.delay_s, "delay_s")
+        deadline = self.deadline or after(now, self.timeout_s, "timeout_s")
+        not_before = self.not_before or after(now, self.delay_s, "delay_s")
         self._check(deadline, now)
         needs = Needs(self.needs.capabilities, self.needs.context, self.needs.data_policy)
         fields = {name: getattr(self, name) for name in TaskSpec.__struct_fields__}
@@ -129,7 +129,8 @@ def id_from(*parts: str, owner: str | None = None) -> str:
     return entity_id(shard, int.from_bytes(digest[1:7], "big") * 1_000_000, digest[7:17])
 
 
-def _after(now: datetime, seconds: float | None, name: str) -> datetime | None:
+def after(now: datetime, seconds: float | None, name: str) -> datetime | None:
+    """The time so many ``seconds`` after ``now``, None for None. Raises InvalidInput that names the field ``name``."""
     if seconds is None:
         return None
     if not 0 < seconds <= 10 * 366 * 86_400:

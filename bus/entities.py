@@ -100,6 +100,27 @@ class Entities(Generic[S]):
         self._remember(cached)
         return cached
 
+    async def all(self) -> list[Loaded[S]]:
+        """All entities of the kind as the log has them now, those that changed last at the end; errors as in `load`."""
+        found: dict[str, Loaded[S]] = {}
+        async for batch in self._log.read_all(f"evt.*.{self._aggregate.kind}.>"):
+            for record in batch:
+                envelopes = decode(record.data)
+                name = envelopes[0].entity
+                found[name] = self._fold(found.pop(name, self._unborn(name)), record.seq, record.data, envelopes)
+        return [*found.values()]
+
+    async def as_of(self, entity_id: str, version: int) -> S:
+        """The state that an entity had at one of its versions; errors as in `load`, also for what is not known here."""
+        loaded = self._unborn(entity_id)
+        for record in await self._log.read(subjects.entity(self._aggregate.kind, entity_id)):
+            envelopes = [envelope for envelope in decode(record.data) if envelope.version <= version]
+            if not envelopes:
+                break
+            loaded = self._fold(loaded, record.seq, record.data, envelopes)
+        self._check_known(loaded)
+        return loaded.state
+
     def see(self, record: Record, envelopes: Sequence[Envelope]) -> None:
         """Take in a message that arrived by another way, if it is the next one of its entity."""
         first = envelopes[0]

@@ -47,6 +47,7 @@ __all__ = [
     "Put",
     "Said",
     "Say",
+    "check_whole",
     "decide",
     "evolve",
     "unpaired",
@@ -157,6 +158,16 @@ def unpaired(messages: Sequence[Say]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*_without(called, answered), *_without(answered, called)]))
 
 
+def check_whole(context_id: str, first: int, last: int, messages: Sequence[Say]) -> None:
+    """Raise InvalidInput when these messages, from ``first`` to ``last``, cut tool calls from their answers."""
+    if cut := unpaired(messages):
+        named = ", ".join(cut[:5])
+        raise InvalidInput(
+            f"context {context_id}: messages {first} to {last} cut tool calls from their answers ({named}): "
+            "take in both, or neither"
+        )
+
+
 def _without(some: Sequence[str], others: Sequence[str]) -> Iterator[str]:
     known = set(others)
     return (each for each in some if each not in known)
@@ -216,8 +227,8 @@ def _compacted(context: Context, wish: Compacted) -> list[ContextEvent]:
                 f"{what} cut an earlier summary, of {earlier.first} to {earlier.last}: take all of it in"
             )
     own = context.said[max(wish.first - context.inherited, 0) : max(wish.last + 1 - context.inherited, 0)]
-    if wish.first >= context.inherited and (cut := unpaired([said.message for said in own])):
-        raise InvalidInput(f"{what} cut tool calls from their answers ({', '.join(cut[:5])}): take in both, or neither")
+    if wish.first >= context.inherited:
+        check_whole(context.id, wish.first, wish.last, [said.message for said in own])
     return [wish]
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from callboard.actors.claim_check import input_of
+from callboard.actors.claim_check import input_of, text_of
 from callboard.actors.router.asking import TAGS, Heard, advice_question, judge_question
 from callboard.actors.router.route import Rules, View
 from callboard.actors.router.step import Ask
@@ -13,7 +13,7 @@ from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.log import Bus
 from callboard.events.envelope import Envelope
 from callboard.events.task import Parked, Task
-from callboard.events.task_spec import Blob, TaskSpec
+from callboard.events.task_spec import TaskSpec
 from callboard.projections.tasks import Tasks
 
 
@@ -50,8 +50,7 @@ class Questions:
         asked = await self._asked(task.spec)
         if ask.answer is None:
             return advice_question(task, asked, ask.candidates, view.loads, rules.agent, until)
-        output = ask.answer.output
-        answer = (await self._bus.blobs.get(output.sha256)).decode() if isinstance(output, Blob) else output
+        answer = await text_of(self._bus, ask.answer.output)
         return judge_question(task, asked, answer, rules.cascade.judge, until)
 
     async def _asked(self, spec: TaskSpec) -> str:

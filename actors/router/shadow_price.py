@@ -113,13 +113,16 @@ def _costs(prices: Sequence[Price], inputs: np.ndarray, output: np.ndarray) -> n
 
 def _latencies(runs: Sequence[tuple[tuple[str, ...], list[Situation]]], names: tuple[str, ...]) -> np.ndarray:
     """By task and backend the predicted latency in ns, not a number for one that could not do it."""
+    places: dict[tuple[str, ...], list[int]] = {}
     found = []
     for able, run in runs:
         packed = b"".join(situation.latencies for situation in run)
         known = np.frombuffer(packed, "<i8").reshape(len(run), len(able)).astype(float)
         if able != names:
-            place_of = {name: place for place, name in enumerate(able)}
+            if able not in places:
+                place_of = {name: place for place, name in enumerate(able)}
+                places[able] = [place_of.get(name, len(able)) for name in names]
             unknown = np.full((len(run), 1), np.nan)
-            known = np.hstack((known, unknown))[:, [place_of.get(name, len(able)) for name in names]]
+            known = np.hstack((known, unknown))[:, places[able]]
         found.append(known)
     return np.concatenate(found)

@@ -1,16 +1,31 @@
 """`callboard approve`, and what it shares with `callboard deny`."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from callboard.deploy.cli.options import Where, as_json, where
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def answering(command: F) -> F:
+    """Give a command the approval that is meant, and what its answer can be told with."""
+    given = (
+        click.argument("approval"),
+        click.option("--note", metavar="TEXT", default="", help="Kept with the answer."),
+        click.option("--by", metavar="NAME", help="Who says so.  [default: the user's name]"),
+        where,
+        as_json,
+    )
+    for option in reversed(given):
+        command = option(command)
+    return command
+
 
 @click.command()
-@click.argument("approval")
-@click.option("--note", metavar="TEXT", default="", help="Kept with the answer.")
-@click.option("--by", metavar="NAME", help="Who says so.  [default: the user's name]")
-@where
-@as_json
+@answering
 def approve(approval: str, note: str, by: str | None, where: Where, as_json: bool) -> None:
     """Say that what APPROVAL asks about may be done.
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
+from callboard.actors.claim_check import text_of
 from callboard.actors.projector import Projector
 from callboard.bus.subjects import entity
 from callboard.deploy import logs
@@ -14,7 +15,7 @@ from callboard.deploy.connect import Place, opened
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Status
-from callboard.events.task_spec import Blob, Text
+from callboard.events.task_spec import Text
 from callboard.projections.live import LIVE
 from callboard.projections.tasks import TASKS, TaskRow
 
@@ -108,4 +109,4 @@ def warn_if_alone(place: Place, what: str) -> None:
 
 async def whole_text(place: Place, text: Text) -> str:
     """The text, fetched if it lies in the blob store."""
-    return (await place.bus.blobs.get(text.sha256)).decode() if isinstance(text, Blob) else text
+    return await text_of(place.bus, text)

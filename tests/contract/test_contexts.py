@@ -3,14 +3,18 @@
 import asyncio
 
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
 from callboard.actors.board import Board
+from callboard.actors.claim_check import text_of
 from callboard.actors.context_handle import ContextHandle
-from callboard.bus.log import Bus
-from callboard.bus.subjects import entity
+from callboard.bus.log import Bus, Write
+from callboard.bus.subjects import entity, event
 from callboard.events.chat import ToolCall
 from callboard.events.context import Put, Say
-from callboard.events.errors import Clash, IllegalTransition, InvalidId, InvalidInput
+from callboard.events.envelope import Unknown, decode, encode, message_hash
+from callboard.events.errors import Clash, IllegalTransition, InvalidId, InvalidInput, Undecodable
 
 WRITERS = 20
 EACH = 10
@@ -195,12 +199,31 @@ async def test_large_values_lie_in_the_blob_store(board):
     await context.attach("settings", b'{"a": 1}', "application/json")
     content = await context.read()
     assert content.facts["picture"].artifact.media == "image/png"
-    assert await board.contexts.text(content.messages[0].content) == text
+    assert await text_of(board.bus, content.messages[0].content) == text
     assert await context.value("table") == ["x" * 1000] * 300
     assert await context.value("picture") == bytes(range(256)) * 2000
     assert await context.value("settings") == b'{"a": 1}'
     with pytest.raises(KeyError):
         await context.value("unknown")
+
+
+async def test_what_a_newer_version_has_said_is_listed_but_not_read_past(board, bus):
+    """A list of all shows what is known; the state at a version is not guessed."""
+    context = board.context("here")
+    await context.say("hello")
+    [record] = await bus.log.read(entity("context", "here"))
+    newer = replace(
+        decode(record.data)[0],
+        id="e2",
+        version=2,
+        prevhash=message_hash(record.data),
+        event=Unknown("x.context.y.v9", Raw(b"{}")),
+    )
+    await bus.log.append(Write(event("context", "here", "y"), encode([newer]), record.seq))
+    assert [(each.id, each.messages) for each in await board.contexts.all()] == [("here", 1)]
+    assert (await board.contexts.state("here", 1)).messages == 1
+    with pytest.raises(Undecodable, match=r"context here holds x\.context\.y\.v9, which this version does not know"):
+        await context.say("more")
 
 
 async def test_what_can_not_be_is_told(board):

@@ -111,6 +111,7 @@ async def test_what_can_not_be_planned_is_told(stage):
         ({"cron": "soon"}, "cron 'soon' can't be read"),
         ({"cron": EACH_SECOND, "zone": "Nowhere"}, "unknown time zone 'Nowhere'"),
         ({"cron": EACH_SECOND, "key": "k"}, "key is for a task that comes once: leave it out"),
+        ({"cron": EACH_SECOND, "timeout_s": -1}, "timeout_s must be over 0"),
         ({"cron": EACH_SECOND, "delay_s": 1}, "delay_s is for a task that comes once"),
         ({"cron": EACH_SECOND, "budget": "nope"}, "unknown budget 'nope'"),
         ({"cron": EACH_SECOND, "priority": 10}, "priority must be from 0 to 9"),
