@@ -12,7 +12,7 @@ from callboard.bus.log import Bus
 class Alarm(Struct, frozen=True, omit_defaults=True):
     """What a timer says: a task has its deadline or is to wake, a schedule is ``due``, an approval expires."""
 
-    id: str = field(name="task")
+    id: str = field(name="task")  # as timers have it that were set when there were only those of tasks
     why: Literal["deadline", "wake", "schedule", "expiry"]
     due: datetime | None = None
 

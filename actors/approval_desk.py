@@ -15,8 +15,7 @@ from callboard.actors import strict_json
 from callboard.actors.alarms import set_expiry
 from callboard.actors.approvals import Approvals
 from callboard.actors.desk import ACK_WAIT_S, Desk
-from callboard.actors.loop import Loop
-from callboard.actors.submission import check_reply
+from callboard.actors.loop import Loop, let_go
 from callboard.bus.entities import APPROVAL, Entities
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import SUBMIT_APPROVAL
@@ -61,7 +60,7 @@ class ApprovalDesk:
     async def run(self) -> None:
         """Take answers, and look after questions, until cancelled."""
         queue = await self._bus.queue("approvals", "evt.*.approval.*.requested", ack_wait_s=ACK_WAIT_S)
-        loop = Loop("approvals", queue, self._requested, self._give_up, ack_wait_s=ACK_WAIT_S)
+        loop = Loop("approvals", queue, self._requested, let_go, ack_wait_s=ACK_WAIT_S)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._desk.run())
             group.create_task(loop.run())
@@ -78,7 +77,7 @@ class ApprovalDesk:
         except (InvalidInput, IllegalTransition) as error:
             await self._refused(approval_id, error, reply)
         else:
-            await self._answer(reply, Receipt(approval_id, after.status))
+            await self._desk.answer(reply, Receipt(approval_id, after.status))
 
     async def refuse(self, delivery: Delivery, error: Exception, reply: str | None) -> None:
         """Say that it could not be taken in."""
@@ -95,14 +94,6 @@ class ApprovalDesk:
                 if envelope.event.replaces:
                     await self._approvals.supersede(envelope.event.replaces, envelope.entity)
 
-    async def _give_up(self, delivery: Delivery, error: Exception) -> None:
-        """Nothing to set aside: the loop has logged it, and the question is in the log."""
-
     async def _refused(self, approval_id: str, error: CallboardError, reply: str | None) -> None:
         _log.warning("an answer is refused", actor="approvals", approval=approval_id, error=str(error))
-        await self._answer(reply, Receipt(approval_id, "refused", str(error)))
-
-    async def _answer(self, reply: str | None, receipt: Receipt) -> None:
-        if reply:
-            check_reply(reply)
-            await self._bus.signals.publish(reply, msgspec.json.encode(receipt))
+        await self._desk.answer(reply, Receipt(approval_id, "refused", str(error)))

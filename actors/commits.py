@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from callboard.actors.turns import Turns
-from callboard.bus.entities import NEWEST, Aggregate, Entities
+from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.errors import Conflict, TooLarge, Unavailable
 
 S = TypeVar("S")
@@ -38,9 +38,8 @@ class _Wish(Generic[S]):
 class Commits(Generic[S]):
     """The entities of one kind, as the writers of one process change them."""
 
-    def __init__(self, entities: Entities[S], aggregate: Aggregate[S], turns: Turns) -> None:
+    def __init__(self, entities: Entities[S], turns: Turns) -> None:
         self._entities = entities
-        self._aggregate = aggregate
         self._turns = turns
         self._waiting: dict[str, deque[_Wish[S]]] = {}
         self._draining: set[asyncio.Task[None]] = set()
@@ -72,7 +71,7 @@ class Commits(Generic[S]):
         finally:
             del self._waiting[entity_id]
             for wish in waiting:
-                _end(wish, Unavailable(f"{self._aggregate.kind} {entity_id}: stopped before it was changed"))
+                _end(wish, Unavailable(f"{entity_id}: stopped before it was changed"))
 
     async def _append(self, entity_id: str, waiting: deque[_Wish[S]]) -> None:
         """Append for those in front, and tell them."""
@@ -108,7 +107,7 @@ class Commits(Generic[S]):
         for wish in waiting:
             if not wish.future.done():  # else whoever waited has gone
                 try:
-                    after, decided = self._decided(state, wish)
+                    after, decided = self._entities.decided(state, wish.say)
                 except Exception as error:  # it is this writer's alone, be it a refusal or a mistake
                     wish.outcome = error
                 else:
@@ -119,14 +118,6 @@ class Commits(Generic[S]):
                     events += decided
             taken.append(wish)
         return events
-
-    def _decided(self, state: S, wish: _Wish[S]) -> tuple[S, list[Any]]:
-        decided: list[Any] = []
-        for wanted in wish.say(state):
-            for event in self._aggregate.decide(state, wanted):
-                state = self._aggregate.evolve(state, event)
-                decided.append(event)
-        return state, decided
 
 
 def _end(wish: _Wish[S], outcome: S | Exception | None) -> None:

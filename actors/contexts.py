@@ -11,7 +11,7 @@ from callboard.actors.commits import Commits
 from callboard.actors.strict_json import checked
 from callboard.actors.turns import Turns
 from callboard.bus.clock import new_entity_id
-from callboard.bus.entities import CONTEXT, NEWEST, Entities
+from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Bus
 from callboard.events.context import (
@@ -55,7 +55,7 @@ class Contexts:
     def __init__(self, bus: Bus, entities: Entities[Context]) -> None:
         self.bus = bus
         self._entities = entities
-        self._commits = Commits(entities, CONTEXT, Turns(bus.signals, "context"))
+        self._commits = Commits(entities, Turns(bus.signals, "context"))
         self._past: OrderedDict[tuple[str, int], Context] = OrderedDict()
 
     async def state(self, context_id: str, at: int | None = None) -> Context:

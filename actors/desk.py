@@ -13,7 +13,11 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
+from msgspec import Struct
+
 from callboard.actors.loop import Loop
+from callboard.actors.submission import check_reply
 from callboard.bus.errors import BusError, LogFull
 from callboard.bus.log import Bus, Delivery, Note
 from callboard.bus.subjects import TAKERS
@@ -63,6 +67,12 @@ class Desk:
                 group.create_task(self._watch_room())
         finally:
             await stop()
+
+    async def answer(self, reply: str | None, receipt: Struct) -> None:
+        """Tell whoever asked for a reply. Raises InvalidInput for a subject that is none to reply to."""
+        if reply:
+            check_reply(reply)
+            await self._bus.signals.publish(reply, msgspec.json.encode(receipt))
 
     async def _hear(self, note: Note) -> None:
         if note.reply:

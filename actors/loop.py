@@ -32,6 +32,10 @@ class Later(Exception):  # not an error: the handler asks for another time
         self.delay_s = delay_s
 
 
+async def let_go(_delivery: Delivery, _error: Exception) -> None:
+    """A `PoisonHandler` for what is in the log anyway: the loop has told of it, and there is nothing to set aside."""
+
+
 class Loop:
     """Runs a handler over a queue, several messages at a time.
 

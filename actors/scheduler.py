@@ -9,7 +9,7 @@ from typing import Final
 
 from callboard.actors.alarms import Alarm, set_due
 from callboard.actors.cron import due_times
-from callboard.actors.loop import Loop
+from callboard.actors.loop import Loop, let_go
 from callboard.actors.schedules import due_next, key_of, spec_of
 from callboard.actors.submission import id_from, submit
 from callboard.bus.clock import now
@@ -34,7 +34,7 @@ class Scheduler:
         """Set a timer for whatever is planned, until cancelled."""
         planned = ("evt.*.schedule.*.planned", "evt.*.schedule.*.removed")
         queue = await self._bus.queue("scheduler", *planned, ack_wait_s=ACK_WAIT_S)
-        await Loop("scheduler", queue, self._planned, self._give_up, ack_wait_s=ACK_WAIT_S).run()
+        await Loop("scheduler", queue, self._planned, let_go, ack_wait_s=ACK_WAIT_S).run()
 
     async def fire(self, alarm: Alarm) -> None:
         """Submit the task for the time that has come, and set the timer for the next."""
@@ -54,6 +54,3 @@ class Scheduler:
         name = parse(delivery.record.subject).id
         schedule = (await self._schedules.load(name, at_least=delivery.record.seq)).state
         await set_due(self._bus, name, due_next(schedule))
-
-    async def _give_up(self, delivery: Delivery, error: Exception) -> None:
-        """Nothing to set aside: the loop has logged it, and the schedule is in the log."""

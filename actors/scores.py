@@ -15,7 +15,6 @@ from msgspec import Struct
 from callboard.actors import strict_json
 from callboard.actors.desk import Desk
 from callboard.actors.loop import Later
-from callboard.actors.submission import check_reply
 from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import SUBMIT_SCORE
@@ -80,7 +79,7 @@ class Scores:
         except (InvalidInput, IllegalTransition) as error:
             await self._refused(task_id, error, reply)
         else:
-            await self._answer(reply, Receipt(task_id, "scored"))
+            await self._desk.answer(reply, Receipt(task_id, "scored"))
 
     async def refuse(self, delivery: Delivery, error: Exception, reply: str | None) -> None:
         """Say that it could not be taken in."""
@@ -96,17 +95,12 @@ class Scores:
             raise IllegalTransition(f"task {task.id} is still {task.status} {age_s:.0f} s later: score its answer then")
         if delivery.attempt == 1:
             reason = f"task {task.id} is {task.status}: its score is kept for {KEPT_S:.0f} s"
-            await self._answer(reply, Receipt(task.id, "kept", reason))
+            await self._desk.answer(reply, Receipt(task.id, "kept", reason))
         raise Later(min(2.0 ** (delivery.attempt - 1), LONGEST_PAUSE_S))
 
     async def _refused(self, task_id: str, error: CallboardError, reply: str | None) -> None:
         _log.warning("a score is refused", actor="scores", task=task_id, error=str(error))
-        await self._answer(reply, Receipt(task_id, "refused", str(error)))
-
-    async def _answer(self, reply: str | None, receipt: Receipt) -> None:
-        if reply:
-            check_reply(reply)
-            await self._bus.signals.publish(reply, msgspec.json.encode(receipt))
+        await self._desk.answer(reply, Receipt(task_id, "refused", str(error)))
 
 
 def judgement(task: Task, score: float, source: str, note: str) -> Evaluated:

@@ -7,7 +7,7 @@ import msgspec
 
 from callboard.actors.alarms import Alarm
 from callboard.actors.approvals import Approvals
-from callboard.actors.loop import Loop
+from callboard.actors.loop import Loop, let_go
 from callboard.actors.outcome import answer
 from callboard.actors.scheduler import Scheduler
 from callboard.bus.clock import now
@@ -30,7 +30,7 @@ class Timekeeper:
     async def run(self) -> None:
         """Handle timers, and set those of schedules, until cancelled."""
         queue = await self._bus.fired(ack_wait_s=ACK_WAIT_S)
-        loop = Loop("timekeeper", queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
+        loop = Loop("timekeeper", queue, self._handle, let_go, ack_wait_s=ACK_WAIT_S)
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
             group.create_task(self._scheduler.run())
@@ -47,9 +47,6 @@ class Timekeeper:
                 await self._scheduler.fire(alarm)
             case "expiry":
                 await self._approvals.expire(alarm.id)
-
-    async def _give_up(self, delivery: Delivery, error: Exception) -> None:
-        """Nothing to set aside: the loop has logged it, and the task's own queue still holds it."""
 
 
 def _expire(task: Task) -> list[TaskEvent]:

@@ -154,7 +154,7 @@ class Entities(Generic[S]):
             loaded = await self.load(entity_id, at_least=NEWEST if fresh else 0)
             self._check_known(loaded)
             try:
-                events = self._decide(loaded.state, wish)
+                _, events = self.decided(loaded.state, wish)
             except CallboardError:
                 if fresh:
                     raise
@@ -180,6 +180,15 @@ class Entities(Generic[S]):
             return Told(after, envelopes)
         raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {conflicts} times in a row")
 
+    def decided(self, state: S, wish: Callable[[S], Iterable[Any]]) -> tuple[S, list[Any]]:
+        """The state after what ``wish`` says, and the events that lead there. Raises what ``decide`` raises."""
+        events: list[Any] = []
+        for wanted in wish(state):
+            for event in self._aggregate.decide(state, wanted):
+                state = self._aggregate.evolve(state, event)
+                events.append(event)
+        return state, events
+
     def _unborn(self, entity_id: str) -> Loaded[S]:
         return Loaded(entity_id, self._aggregate.new(entity_id))
 
@@ -189,14 +198,6 @@ class Entities(Generic[S]):
                 f"{self._aggregate.kind} {loaded.id} holds {loaded.newer}, which this version does not know: "
                 "upgrade this node before it decides anything here"
             )
-
-    def _decide(self, state: S, wish: Callable[[S], Iterable[Any]]) -> list[Any]:
-        events: list[Any] = []
-        for wanted in wish(state):
-            for event in self._aggregate.decide(state, wanted):
-                state = self._aggregate.evolve(state, event)
-                events.append(event)
-        return events
 
     def _envelopes(
         self,

@@ -23,7 +23,7 @@ async def bus():
 
 @pytest.fixture
 def commits(bus) -> Commits[Context]:
-    return Commits(Entities(bus.log, CONTEXT, "test"), CONTEXT, Turns(bus.signals, "context"))
+    return Commits(Entities(bus.log, CONTEXT, "test"), Turns(bus.signals, "context"))
 
 
 def saying(text: str):
