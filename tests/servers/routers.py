@@ -85,9 +85,12 @@ class Routers:
             await actor.projector.reached(told.entity.seq)
 
     async def settled(self) -> None:
-        """Every router has seen all that is in the log."""
-        for actor, _ in self.routers:
-            await actor.projector.reached(await self.bus.log.end())
+        """Every router has seen all that is in the log, and nothing has come meanwhile: they stand at one place."""
+        end = -1
+        while end != await self.bus.log.end():
+            end = await self.bus.log.end()
+            for actor, _ in self.routers:
+                await actor.projector.reached(end)
 
     async def history(self) -> list[Envelope]:
         return [e async for batch in self.bus.log.read_all() for record in batch for e in decode(record.data)]
