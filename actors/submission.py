@@ -16,7 +16,7 @@ from callboard.events.task_spec import NO_NEEDS, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
 MAX_TOOLS: Final = 128
-_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
+_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|host|want|\$.*)(\..*)?")
 
 
 class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
