@@ -1,4 +1,4 @@
-"""A function's signature as the JSON Schema of its arguments, and JSON arguments as what the function is called with."""
+"""A function's signature as the JSON Schema of its arguments, and JSON arguments as what it is called with."""
 
 import functools
 import inspect
@@ -49,7 +49,7 @@ class Signature:
         self.schema = self._schema(told.parameters)
 
     def read(self, arguments: str | bytes, info: CallInfo) -> Call:
-        """The JSON object ``arguments`` as what to call the function with. Raises ToolError that tells all its faults."""
+        """The JSON object ``arguments`` as what to call the function with. Raises ToolError that tells all faults."""
         given = self._object(arguments)
         known = ", ".join(list(self._asked)[:_MOST_SHOWN]) or "it takes none"
         faults: list[str] = []

@@ -52,5 +52,6 @@ def _resolved(schema: _Schema, definitions: _Schema) -> _Schema:
 
 
 def _is_for(schema: _Schema, value: Any) -> bool:
-    kinds = {dict: {"object"}, list: {"array"}}.get(type(value))
-    return kinds is None or schema.get("type") is None or schema["type"] in kinds
+    if isinstance(value, dict):
+        return schema.get("type") in {None, "object"}
+    return not isinstance(value, list) or schema.get("type") in {None, "array"}

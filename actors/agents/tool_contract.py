@@ -25,7 +25,7 @@ Fault: TypeAlias = Literal[
 
 
 class ToolError(CallboardError):
-    """A tool call did not end in a value. The message is one line for the model that made it, ``fault`` says which kind.
+    """A tool call did not end in a value. Its message is one line for the model that called; ``fault`` is the kind.
 
     A tool may raise it too, and is then quoted without further words.
     """

@@ -23,12 +23,12 @@ _log = structlog.get_logger(__name__)
 class FunctionTool:
     """A function that a model may call. ``offer`` is what the model is shown; calling it calls the function itself.
 
-    Arguments are read strictly, by the annotations; a parameter annotated `CallInfo` is not asked for, but told whom the
-    call is for. With ``approval`` a person is asked before each call. With ``once`` a call that was interrupted, by a
-    crash say, is never repeated; without it is repeated under the same key. A call may take ``timeout_s`` seconds, and
-    return up to ``max_bytes`` bytes of JSON.
+    Arguments are read strictly, by the annotations; a parameter annotated `CallInfo` is not asked for, but told whom
+    the call is for. With ``approval`` a person is asked before each call. With ``once`` a call that was interrupted, by
+    a crash say, is never repeated; without, it is repeated under the same key. A call may take ``timeout_s`` seconds,
+    and return up to ``max_bytes`` bytes of JSON.
 
-    A function that is not ``async`` runs in a thread of its own, which can't be stopped: when it is late, it is given up.
+    A function that is not ``async`` runs in a thread of its own, which can't be stopped: one that is late is given up.
     Raises InvalidInput if the function can't be a tool.
     """
 
@@ -87,6 +87,8 @@ class FunctionTool:
             if isinstance(value, _Done):
                 return value.unwrapped()
             return encoded(self.name, await value, self.max_bytes)
+        except ToolError:
+            raise
         except (Exception, SystemExit) as error:
             raise self._raised(error) from error
 
@@ -153,12 +155,10 @@ def tool(
     timeout_s: float = TIMEOUT_S,
     max_bytes: int = MAX_BYTES,
 ) -> FunctionTool | Callable[[Function], FunctionTool]:
-    """Make a `FunctionTool` of a function: ``@tool``, ``@tool(approval=True)``, or ``tool(function, name="look_up")``."""
+    """Make a `FunctionTool` of a function: ``@tool``, ``@tool(approval=True)`` or ``tool(function, name="find")``."""
 
     def made(function: Function) -> FunctionTool:
-        return FunctionTool(
-            function, name=name, approval=approval, once=once, timeout_s=timeout_s, max_bytes=max_bytes
-        )
+        return FunctionTool(function, name=name, approval=approval, once=once, timeout_s=timeout_s, max_bytes=max_bytes)
 
     return made if fn is None else made(fn)
 
