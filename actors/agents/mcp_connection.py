@@ -1,7 +1,7 @@
 """One connection to an MCP server, over the pipes of a child process or HTTP; the only importer of mcp."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
@@ -50,8 +50,8 @@ class Endpoint(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Endpoint({self.shown})"
 
-    def __rich_repr__(self) -> Iterator[str]:
-        yield self.shown
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("shown", self.shown)]
 
 
 class Listed(Struct, frozen=True):
@@ -94,6 +94,7 @@ class McpConnection:
         self._cause: BaseException | None = None
         self._owner: asyncio.Task[None] | None = None
         self._under_way = 0
+        self._begun = 0
 
     @property
     def alive(self) -> bool:
@@ -153,12 +154,14 @@ class McpConnection:
 
     async def _asked(self, request: Awaitable[T]) -> T:
         """The server's answer to a request. Raises Lost, ToolError."""
+        alone = self._under_way == 0
         self._under_way += 1
-        alone = self._under_way == 1
+        self._begun += 1
+        begun = self._begun
         try:
             return await request
         except Exception as error:
-            raise await self._failure(error, alone=alone and self._under_way == 1) from error
+            raise await self._failure(error, alone=alone and self._begun == begun) from error
         finally:
             self._under_way -= 1
 

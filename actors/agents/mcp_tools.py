@@ -39,8 +39,8 @@ class McpTool:
     async def call(self, arguments: str | bytes, info: CallInfo) -> Any:
         """Call the tool with a JSON object, and return its value as JSON knows it.
 
-        Raises ToolError if the arguments don't fit, the tool says that it failed, takes too long or returns too much, or
-        the server can't be reached. If the caller is cancelled, the server is told.
+        Raises ToolError if the arguments don't fit, the tool says that it failed, takes too long or returns too much,
+        or the server can't be reached. If the caller is cancelled, the server is told.
         """
         return msgspec.json.decode(await self.call_json(arguments, info))
 
@@ -65,7 +65,7 @@ class McpServer:
     request. ``tools`` are the only ones that are offered, all unless given, and ``prefix`` goes before their names.
     ``approval`` says of all or of some tools that a person is asked first. ``once`` says of all whether an interrupted
     call is left so, not repeated; unless given, it is repeated if the server tells the tool to be read-only or
-    idempotent. A call may take ``timeout_s`` seconds and return ``max_bytes`` bytes, a start ``start_timeout_s`` seconds.
+    idempotent. A call may take ``timeout_s`` seconds and return ``max_bytes`` bytes; a start, ``start_timeout_s``.
 
     Raises InvalidInput if that makes no sense; on entering also if mcp is not installed or a tool is not there, and
     ToolError if the server does not start.

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -33,8 +34,10 @@ class ToolResult(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What the model is told: the value, or the error."""
-        return self.value if self.error is None else f"Error: {self.error}"
+        """What the model is told: the value, as it is if it is a text, or the error."""
+        if self.error is not None:
+            return f"Error: {self.error}"
+        return msgspec.json.decode(self.value, type=str) if self.value.startswith('"') else self.value
 
     @property
     def message(self) -> Message:
@@ -59,7 +62,7 @@ class Toolbox:
         self._tools = dict(self._functions)
         self._open: AsyncExitStack | None = None
 
-    async def __aenter__(self) -> "Toolbox":
+    async def __aenter__(self) -> Self:
         if self._open is not None:
             raise InvalidInput("the toolbox is open already: make one for each agent, they may share servers")
         async with AsyncExitStack() as stack:
@@ -91,9 +94,8 @@ class Toolbox:
         if name in self._tools:
             return self._tools[name]
         shown = ", ".join([*self._tools][:_MOST_SHOWN]) or "none"
-        raise ToolError(
-            f"there is no tool {name!r}{did_you_mean(name, self._tools) or ';'} The tools: {shown}", "unknown"
-        )
+        hint = did_you_mean(name, self._tools) or ";"
+        raise ToolError(f"there is no tool {name!r}{hint} the tools are: {shown}", "unknown")
 
     async def call(self, call: ToolCall, info: CallInfo) -> ToolResult:
         """Do what the model asked for. Whatever goes wrong is in the result; it raises nothing but its cancellation."""
