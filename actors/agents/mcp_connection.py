@@ -111,8 +111,9 @@ class McpConnection:
             await asyncio.wait({self._owner, opened}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if self.alive:
                 return
+            what = "can't be reached" if self._endpoint.url else "did not start"
             why = f": {self._reason()}" if self._owner.done() else f" within {timeout_s:g} s"
-            raise ToolError(f"MCP server {self._server} ({self._endpoint.shown}) did not start{why}", "unavailable")
+            raise ToolError(f"MCP server {self._server} ({self._endpoint.shown}) {what}{why}", "unavailable")
         finally:
             opened.cancel()
             if not self.alive:
