@@ -1,12 +1,15 @@
 """Tools of real MCP servers, over pipes and HTTP: results, refusals, servers that die, hang, or never start."""
 
 import asyncio
+import functools
+import os
 import socket
 import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
 
+import mcp
 import pytest
 from servers import mcp_server
 
@@ -32,6 +35,15 @@ async def failure(server: McpServer, name: str, arguments: str = "{}") -> ToolEr
         await call(server, name, arguments)
     assert "\n" not in str(told.value)
     return told.value
+
+
+def alive(pid: int | str) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Http:
@@ -154,8 +166,10 @@ async def test_calls_in_parallel_share_one_restart():
         assert len(set(pids)) == 1
 
 
-async def test_an_http_server_may_come_back(http):
-    """While it is gone calls say so, and do nothing; when it is back they go on."""
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_http_server_may_come_back(http, mode, monkeypatch):
+    """While it is gone calls say so, and do nothing; when it is back they go on. With sessions, and without."""
+    monkeypatch.setattr(mcp, "Client", functools.partial(mcp.Client, mode=mode))
     async with McpServer("test", url=http.url, headers={"X-Key": "secret"}) as server:
         assert await call(server, "add", '{"a": 1}') == 3
         assert (await failure(server, "die")).fault == "interrupted"
@@ -191,7 +205,7 @@ async def test_leaving_ends_the_server_and_its_calls():
         pending = asyncio.create_task(failure(server, "slow", '{"seconds": 60}'))
         await asyncio.sleep(0.1)
     assert (await pending).fault == "interrupted"
-    assert subprocess.run(["ps", "-p", str(pid)], check=False, capture_output=True).returncode != 0
+    assert not alive(pid)
     error = await failure(server, "add", '{"a": 1}')
     assert (error.fault, str(error)) == (
         "unavailable",
@@ -218,6 +232,21 @@ async def test_a_server_that_does_not_start_says_why(options, told):
     assert told in str(error.value)
     assert "secret" not in str(error.value)
     assert time.monotonic() - begun < 15
+
+
+async def test_a_start_may_be_cancelled(tmp_path):
+    """The child is ended, and the server can be entered again."""
+    code = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); input(); input(); input()"
+    server = McpServer("test", command=[sys.executable, "-c", code, str(tmp_path / "pid")])
+    for _ in range(2):
+        entering = asyncio.create_task(server.__aenter__())
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            await asyncio.sleep(0.01)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert not alive((tmp_path / "pid").read_text())
+        (tmp_path / "pid").unlink()
 
 
 async def test_tools_that_are_not_there_are_told():
