@@ -162,7 +162,6 @@ class Host:
         for task in active:
             task.cancel()
         await asyncio.gather(*active, return_exceptions=True)
-        await self._services.board.aclose()
 
 
 def _saying(defined: Defined, _agent: AgentState) -> list[Defined]:

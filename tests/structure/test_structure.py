@@ -21,8 +21,8 @@ ONLY_IN = {
     "nats": "bus/wire.py",
     "httpx": "actors/backend/providers/http.py",
     "matplotlib": "deploy/plots.py",
-    "mcp": "actors/agents/mcp_connection.py",
-    "httpx2": "actors/agents/mcp_connection.py",
+    "mcp": "actors/tools/mcp_connection.py",
+    "httpx2": "actors/tools/mcp_connection.py",
 }
 PURE = ("events", "projections", "actors/router/policies")
 IMPURE = {"time", "random", "secrets", "socket", "os", "pathlib", "asyncio", "io", "subprocess", "uuid", "threading"}

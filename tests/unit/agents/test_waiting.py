@@ -8,7 +8,9 @@ import pytest
 from callboard.actors.agents.definition import agent
 from callboard.actors.agents.errors import StepFailed
 from callboard.events.agent_events import Rested
-from callboard.events.task import Cancelled, Completed, Started
+from callboard.events.chat import Usage
+from callboard.events.task import Assigned, Cancelled, Completed, Started
+from callboard.events.task_spec import Decision
 
 
 async def until(condition, timeout_s=5.0):
@@ -116,8 +118,9 @@ async def test_an_agent_that_waits_for_a_task_rests_until_it_ends(theatre):
     (task,) = await until(open_task)
     assert task.spec.owner == "asker"
     await until(lambda: rested(theatre, "asker"))
+    done = Completed("b", "m", 1, "because", Usage(), 0, "m")
+    await theatre.board.tasks.tell(task.id, lambda task: [Assigned("b", 1, 10, Decision("p", "r", 0))])
     await theatre.board.tasks.tell(task.id, lambda task: [Started("b", "b#1", 1)])
-    done = Completed("b", "m", 1, "because", "stop")
     await theatre.board.tasks.tell(task.id, lambda task: [done])
     (second,) = await until(open_task)
     await theatre.board.end(second.id, Cancelled("no"))

@@ -7,10 +7,10 @@ import time
 import pytest
 from servers import mcp_server
 
-from callboard.actors.agents.mcp_tools import McpServer
-from callboard.actors.agents.tool_contract import CallInfo
-from callboard.actors.agents.toolbox import Toolbox, ToolResult
-from callboard.actors.agents.tools import tool
+from callboard.actors.tools.contract import CallInfo
+from callboard.actors.tools.function_tool import tool
+from callboard.actors.tools.mcp_server import McpServer
+from callboard.actors.tools.toolbox import Toolbox, ToolResult
 from callboard.events.chat import Message, ToolCall
 from callboard.events.errors import InvalidInput
 

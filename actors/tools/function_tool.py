@@ -9,10 +9,10 @@ from typing import Any, overload
 import msgspec
 import structlog
 
-from callboard.actors.agents.docstring import told
-from callboard.actors.agents.running import Threads, within
-from callboard.actors.agents.signature import Call, Function, Signature
-from callboard.actors.agents.tool_contract import MAX_BYTES, TIMEOUT_S, CallInfo, ToolError, encoded, raised
+from callboard.actors.tools.contract import MAX_BYTES, TIMEOUT_S, CallInfo, ToolError, encoded, raised
+from callboard.actors.tools.docstring import told
+from callboard.actors.tools.running import Threads, within
+from callboard.actors.tools.signature import Call, Function, Signature
 from callboard.events.chat import Tool
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import Struct
 
-from callboard.actors.agents.tool_contract import CallInfo, ToolError
-from callboard.actors.agents.tools import FunctionTool, tool
+from callboard.actors.tools.contract import CallInfo, ToolError
+from callboard.actors.tools.function_tool import FunctionTool, tool
 
 INFO = CallInfo("agent", "message", "call", "key")
 

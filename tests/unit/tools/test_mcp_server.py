@@ -13,9 +13,9 @@ import mcp
 import pytest
 from servers import mcp_server
 
-from callboard.actors.agents import mcp_connection
-from callboard.actors.agents.mcp_tools import McpServer, McpTool
-from callboard.actors.agents.tool_contract import CallInfo, ToolError
+from callboard.actors.tools import mcp_connection
+from callboard.actors.tools.contract import CallInfo, ToolError
+from callboard.actors.tools.mcp_server import McpServer, McpTool
 from callboard.events.errors import InvalidInput
 
 INFO = CallInfo("agent", "message", "call", "key-1")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from callboard.actors.agents.tool_contract import ToolError
+from callboard.actors.tools.contract import ToolError
 
 T = TypeVar("T")
 

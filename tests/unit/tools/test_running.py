@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from callboard.actors.agents import running
-from callboard.actors.agents.tool_contract import CallInfo, ToolError
-from callboard.actors.agents.tools import tool
+from callboard.actors.tools import running
+from callboard.actors.tools.contract import CallInfo, ToolError
+from callboard.actors.tools.function_tool import tool
 
 INFO = CallInfo("agent", "message", "call", "key")
 

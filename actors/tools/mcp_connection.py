@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from callboard.actors.agents.mcp_stderr import StderrTail
-from callboard.actors.agents.tool_contract import ToolError, one_line
+from callboard.actors.tools.contract import ToolError, one_line
+from callboard.actors.tools.mcp_stderr import StderrTail
 from callboard.events.errors import InvalidInput
 
 if TYPE_CHECKING:

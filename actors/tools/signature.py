@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, NamedTuple, Optional, get_args, get_or
 
 import msgspec
 
-from callboard.actors.agents.docstring import Told
-from callboard.actors.agents.stray import stray
-from callboard.actors.agents.tool_contract import CallInfo, ToolError
 from callboard.actors.strict_json import did_you_mean
+from callboard.actors.tools.contract import CallInfo, ToolError
+from callboard.actors.tools.docstring import Told
+from callboard.actors.tools.stray import stray
 from callboard.events.errors import InvalidInput
 
 Function = Callable[..., Any]

@@ -8,11 +8,11 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from callboard.actors.agents.mcp_tools import McpServer
-from callboard.actors.agents.tool_contract import AgentTool, CallInfo, Fault, ToolError, raised
-from callboard.actors.agents.tools import FunctionTool, as_tool
 from callboard.actors.strict_json import did_you_mean
 from callboard.actors.submission import MAX_TOOLS
+from callboard.actors.tools.contract import AgentTool, CallInfo, Fault, ToolError, raised
+from callboard.actors.tools.function_tool import FunctionTool, as_tool
+from callboard.actors.tools.mcp_server import McpServer
 from callboard.events.chat import Message, Tool, ToolCall
 from callboard.events.errors import InvalidInput
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypedDict
 import pytest
 from msgspec import Meta, Struct
 
-from callboard.actors.agents.tool_contract import CallInfo, ToolError
-from callboard.actors.agents.tools import FunctionTool, as_tool, tool
+from callboard.actors.tools.contract import CallInfo, ToolError
+from callboard.actors.tools.function_tool import FunctionTool, as_tool, tool
 from callboard.events.chat import Tool
 from callboard.events.errors import CallboardError, InvalidInput
 

@@ -8,11 +8,11 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from callboard.actors.agents.mcp_connection import Answer, Endpoint, Listed, Lost, McpConnection
-from callboard.actors.agents.running import within
-from callboard.actors.agents.tool_contract import MAX_BYTES, TIMEOUT_S, CallInfo, ToolError, encoded
 from callboard.actors.json_schema import fits
 from callboard.actors.strict_json import did_you_mean
+from callboard.actors.tools.contract import MAX_BYTES, TIMEOUT_S, CallInfo, ToolError, encoded
+from callboard.actors.tools.mcp_connection import Answer, Endpoint, Listed, Lost, McpConnection
+from callboard.actors.tools.running import within
 from callboard.events.chat import Tool
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id
