@@ -36,7 +36,7 @@ from callboard.events.agent_events import (
     Value,
 )
 from callboard.events.agent_names import name_of
-from callboard.events.errors import InvalidInput
+from callboard.events.errors import Fenced, InvalidInput
 
 REST_S: Final = 10.0
 """So long a handler that only waits is held in memory."""
@@ -127,7 +127,7 @@ class Activation:
             steps.close()
             value = await value_of(self._bus, encoded(answer, "the answer"))
             return _End(value, tuple(await turn.remembered()))
-        except BusError:
+        except (BusError, Fenced):
             raise
         except Refusal as error:
             return _End(error=error, final=True)

@@ -24,7 +24,7 @@ from callboard.events.agent import AgentState
 from callboard.events.agent_events import Answered, Defined, Mail
 from callboard.events.agent_names import definition_of, name_of
 from callboard.events.envelope import Envelope
-from callboard.events.errors import CallboardError, Fenced, InvalidInput
+from callboard.events.errors import Fenced, InvalidInput
 from callboard.projections.agents import AGENTS, FOLLOWED
 
 MOST_ACTIVE: Final = 5_000
@@ -103,8 +103,8 @@ class Host:
             _log.warning("bus trouble, will retry", agent=name_of(agent_id), error=str(error))
             await asyncio.sleep(RETRY_S)
             self._again.add(agent_id)
-        except CallboardError as error:
-            _log.error("an agent can't go on", agent=name_of(agent_id), error=str(error))
+        except Exception:  # a broken history, a lost blob: it is looked at again in a while, and doctor tells
+            _log.exception("an agent can't go on", agent=name_of(agent_id))
         finally:
             del self._active[agent_id]
             if agent_id in self._again:

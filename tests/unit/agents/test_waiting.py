@@ -118,9 +118,9 @@ async def test_an_agent_that_waits_for_a_task_rests_until_it_ends(theatre):
     (task,) = await until(open_task)
     assert task.spec.owner == "asker"
     await until(lambda: rested(theatre, "asker"))
-    done = Completed("b", "m", 1, "because", Usage(), 0, "m")
+    done = Completed("b", 1, "because", Usage(), 0, "m")
     await theatre.board.tasks.tell(task.id, lambda task: [Assigned("b", 1, 10, Decision("p", "r", 0))])
-    await theatre.board.tasks.tell(task.id, lambda task: [Started("b", "b#1", 1)])
+    await theatre.board.tasks.tell(task.id, lambda task: [Started("b", 1, "b#1")])
     await theatre.board.tasks.tell(task.id, lambda task: [done])
     (second,) = await until(open_task)
     await theatre.board.end(second.id, Cancelled("no"))
