@@ -71,13 +71,19 @@ class Activation:
             Fenced: another host works on it.
             BusError: the log can't be reached, or is full.
         """
-        agent = await self._newest()
-        work = agent.next
-        if work is None or not self._is_ours(agent, work):
+        taken: list[Taken] = []
+
+        def take(agent: AgentState) -> list[Taken]:
+            taken.clear()
+            if (work := agent.next) and self._is_ours(agent, work):
+                taken.append(Taken(work.received.message, self._services.host, agent.epoch + 1))
+            return taken
+
+        # decided when it is appended, so that it goes together with a message that is just being received
+        agent = await self._services.commits.tell(self._agent_id, take)
+        if not taken:
             return False
-        taken = Taken(work.received.message, self._services.host, agent.epoch + 1)
-        agent = await self._services.commits.tell(self._agent_id, lambda _: [taken])
-        while agent.epoch == taken.epoch and agent.work and agent.work.received.message == taken.message:
+        while agent.epoch == taken[0].epoch and agent.work:
             try:
                 if await self._attempt(agent, agent.work):
                     return False

@@ -21,7 +21,7 @@ from callboard.bus.entities import AGENT, Entities
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus
 from callboard.events.agent import AgentState
-from callboard.events.agent_events import Answered, Defined, Mail
+from callboard.events.agent_events import Answered, Defined, Mail, Sent
 from callboard.events.agent_names import definition_of, name_of
 from callboard.events.envelope import Envelope
 from callboard.events.errors import Fenced, InvalidInput
@@ -135,13 +135,13 @@ class Host:
 
     def _post(self, sender: str, mail: Mail) -> None:
         self._postman.bring(sender, mail).add_done_callback(partial(self._brought, mail))
+        if isinstance(mail, Sent):
+            self._consider(mail.to)
 
     def _brought(self, mail: Mail, received: "asyncio.Future[AgentState]") -> None:
-        """What was brought from here need not be heard of by the log."""
-        if received.cancelled() or received.exception():
-            return  # the queue has it still
-        self._services.bells.ring(f"answer/{mail.message}")
-        self._consider(mail.to)
+        """What was brought from here need not be heard of by the log; what was not, the queue brings."""
+        if not received.cancelled() and not received.exception():
+            self._services.bells.ring(f"answer/{mail.message}")
 
     def _sweep(self) -> None:
         """Look at all that have something to do."""

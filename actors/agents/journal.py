@@ -40,6 +40,10 @@ class Journal:
         future.add_done_callback(self._said)
         return future
 
+    async def known(self) -> AgentState:
+        """The agent's state as this host has last heard of it."""
+        return (await self._entities.load(self.agent_id)).state
+
     async def newest(self) -> AgentState:
         """The agent's state as the log has it now, after all that was said."""
         await self.settled()

@@ -214,6 +214,8 @@ class Turn:
                 until = after(now(), deadline_s, "deadline_s")
                 offer = await self._hand_offs.offer(self._key(name, step), contexts, budget, max_cost, until)
                 step = await self._mail(name, to, body, offer)
+            else:
+                step = _of(await self._journal.newest(), name)
             return await self._answered(name, to, step)
 
         return self._steps.step(name, perform, self._value)
@@ -311,9 +313,12 @@ class Turn:
         with self._steps.waiting(name, f"answer/{step.asked}", step.until) as bell:
             try:
                 async with asyncio.timeout(left):
-                    while not (step := _of(await self._journal.newest(), name)).done:
+                    while not step.done:
                         await bell.wait()
                         bell.clear()
+                        step = _of(await self._journal.known(), name)
+                        if not step.done:
+                            step = _of(await self._journal.newest(), name)
             except TimeoutError:
                 said = StepFailure("deadline", f"{to} has not answered until {step.until}")
                 self._steps.done(name, failure=said)
