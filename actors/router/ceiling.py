@@ -36,7 +36,8 @@ def input_bound(spec: TaskSpec) -> int:
     given = [each for each in (spec.schema, spec.tools) if each]
     declared = sum(PER_SCHEMA + 2 * len(msgspec.json.encode(each)) for each in given)
     system = PER_MESSAGE + len(spec.system.encode()) if spec.system else 0
-    return PER_CALL + declared + system + _text_bound(spec)
+    read = PER_MESSAGE * spec.shown.parts + spec.shown.size if spec.shown else 0
+    return PER_CALL + declared + system + read + _text_bound(spec)
 
 
 def _text_bound(spec: TaskSpec) -> int:
