@@ -109,7 +109,11 @@ def parse(data: bytes) -> Submission:
 
 
 async def submit(tasks: Entities[Task], task_id: str, spec: TaskSpec, context: trace.SpanContext | None) -> Told[Task]:
-    """Append a task, unless there is one with this id. A subtask joins its parent's trace and root."""
+    """Append a task, unless there is one with this id. A subtask joins its parent's trace and root.
+
+    What it reads was pinned when it was accepted.
+    """
+    assert spec.context is None or spec.shown is not None
     correlation = ""
     if spec.parent:
         parent = await tasks.load(spec.parent)

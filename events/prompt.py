@@ -80,19 +80,19 @@ def prompt(system: str | None, told: Sequence[Message], given: str | Sequence[Me
 
 def measured(turns: Sequence[Turn], prefix: bytes = b"", *, newest: bool = False) -> Shown:
     """How much these turns are; with the beginning of the ``newest`` text if that is wanted."""
-    parts = characters = size = 0
+    called = characters = size = 0
     for turn in turns:
         text = text_of_turn(turn)
         calls = turn.tool_calls if isinstance(turn, Say) else ()
         before = len(SUMMARY) if isinstance(turn, Compacted) else 0
-        parts += 1 + len(calls)
+        called += len(calls)
         characters += before + (text.size if isinstance(text, Blob) else len(text))
         size += before + (text.size if isinstance(text, Blob) else len(text.encode()))
         for call in calls:
             characters += len(call.name) + len(call.arguments)
             size += len(f"{call.id}{call.name}{call.arguments}".encode())
         size += len(((turn.tool_call_id if isinstance(turn, Say) else None) or "").encode())
-    return Shown(parts, characters, size, prefix, _newest(turns) if newest else "")
+    return Shown(len(turns), called, characters, size, prefix, _newest(turns) if newest else "")
 
 
 def _newest(turns: Sequence[Turn]) -> str:

@@ -35,12 +35,13 @@ NO_NEEDS: Final = Needs()
 class Shown(Struct, frozen=True, gc=False, omit_defaults=True):
     """How much a task's context shows: measured when the task is accepted, so that nobody has to read it to route it.
 
-    ``parts`` are messages and calls of tools; their texts have so many ``characters``, and ``size`` bytes with ids.
-    ``prefix`` are the marks of the whole prompt's beginnings. ``newest`` is how the newest text begins, of a task that
-    has no input of its own.
+    So many ``messages`` with so many ``calls`` of tools; all texts have so many ``characters``, and ``size`` bytes with
+    ids. ``prefix`` are the marks of the whole prompt's beginnings. ``newest`` is how the newest text begins, of a task
+    that has no input of its own.
     """
 
-    parts: int = 0
+    messages: int = 0
+    calls: int = 0
     characters: int = 0
     size: int = 0
     prefix: bytes = b""
