@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def why(task: str, where: Where, as_json: bool) -> None:
     """Explain each routing decision about TASK: what was known, who could have done it, and how it turned out.
 
-    --json prints {task, context, assignments [{time, version, attempt, backend, check, hedges, policy, reason, seen, seed,
-    propensity, candidates [{backend, cost, latency, quality, excluded, cached}], predicted {cost, latency, tokens},
-    actual {cost, latency, calls [state]}, hold {budget, amount, input, output, lease}}], refusals [{time, version,
-    event, reason}]}; hedges is the late call beside which another backend was asked, or null; seen is the log
+    --json prints {task, context, assignments [{time, version, attempt, backend, check, hedges, policy, reason, seen,
+    seed, propensity, candidates [{backend, cost, latency, quality, excluded, cached}], predicted {cost, latency,
+    tokens}, actual {cost, latency, calls [state]}, hold {budget, amount, input, output, lease}}], refusals [{time,
+    version, event, reason}]}; hedges is the late call beside which another backend was asked, or null; seen is the log
     position, propensity in parts per million.
     """
     from callboard.deploy.cli.session import run

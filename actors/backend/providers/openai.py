@@ -72,7 +72,7 @@ class OpenAICompatible:
                     async for part in parts:
                         yield part
             except ProviderError as error:
-                if not self._learnt(error, body):
+                if not self._learnt(error, request, body):
                     raise
             else:
                 return
@@ -81,11 +81,11 @@ class OpenAICompatible:
         """Close the pooled connections."""
         await self._endpoint.aclose()
 
-    def _learnt(self, error: ProviderError, body: dict[str, Any]) -> bool:
+    def _learnt(self, error: ProviderError, request: Request, body: dict[str, Any]) -> bool:
         """Whether the refusal names something that can be sent otherwise."""
         if "alternate" in str(error) and not self._alternates:  # a chat template's word; some servers say 500 then
-            self._alternates = True
-            return True
+            self._alternates = body.get("messages") != [*map(_message, alternating(request.messages))]
+            return self._alternates
         if error.kind is not FailureKind.INVALID:
             return False
         if "stream_options" in body and "stream_options" in str(error):
