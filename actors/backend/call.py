@@ -10,8 +10,10 @@ from callboard.actors.backend.providers.estimate import estimated_usage
 from callboard.actors.backend.providers.provider import Answer, Delta, FailureKind, Provider, ProviderError, Request
 from callboard.actors.contexts import Contexts
 from callboard.actors.reading import prompt_of
+from callboard.bus.errors import NotFound
 from callboard.bus.subjects import tokens
-from callboard.events.chat import Usage
+from callboard.events.chat import Message, Usage
+from callboard.events.errors import InvalidInput, Undecodable
 from callboard.events.money import Price
 from callboard.events.task_spec import TaskSpec
 
@@ -65,7 +67,7 @@ class Call:
     async def run(self, spec: TaskSpec, traceparent: str) -> Answer:
         """Make the call. Raises ProviderError; cancelling it closes the connection."""
         self._request = Request(
-            messages=await prompt_of(self._contexts, spec),
+            messages=await self._prompt(spec),
             max_tokens=spec.max_tokens,
             temperature=spec.temperature,
             seed=spec.seed,
@@ -83,6 +85,12 @@ class Call:
                     return part
                 await self._publish(part)
         raise ProviderError(FailureKind.MALFORMED, "the answer ended before its end")
+
+    async def _prompt(self, spec: TaskSpec) -> tuple[Message, ...]:
+        try:
+            return await prompt_of(self._contexts, spec)
+        except (InvalidInput, NotFound, Undecodable) as error:  # no fault of the backend, and no better elsewhere
+            raise ProviderError(FailureKind.INVALID, f"the prompt can't be put together: {error}") from error
 
     async def _publish(self, delta: Delta) -> None:
         note = TokenNote(self._number, self._length, delta.text)

@@ -15,6 +15,7 @@ from callboard.actors.scheduler import Scheduler
 from callboard.actors.task_handle import TaskFailed
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST, SCHEDULE, Entities
+from callboard.events.backend import Breaker
 from callboard.events.chat import Message, ToolCall
 from callboard.events.context import Say
 from callboard.events.errors import InvalidInput
@@ -23,7 +24,8 @@ from callboard.events.prefix import MARK
 from callboard.events.prompt import SUMMARY
 from callboard.events.schedule import Planned
 from callboard.events.task import Status
-from callboard.events.task_spec import TaskSpec, newest_text
+from callboard.events.task_spec import Blob, TaskSpec, newest_text
+from callboard.projections.backends import BACKENDS
 from callboard.projections.tasks import TASKS
 
 LOOK = Say("assistant", "", (ToolCall("1", "look", '{"at": "map"}'),))
@@ -132,6 +134,18 @@ async def test_facts_alone_are_no_prompt(stage, plan):
     await stage.board.context("bare").put("fact", 1)
     await (await stage.board.submit("hello", context="bare")).result(5)
     assert stage.model.requests[0].messages == (Message("user", "hello"),)
+
+
+async def test_what_is_lost_is_the_tasks_trouble_alone(stage, plan):
+    """A value that is in no blob store ends the task, with the reason; the backend is not blamed for it."""
+    await plan.change(Say("user", Blob("0" * 64, 10)))
+    for _ in range(6):
+        task = await stage.board.submit(context="plan")
+        with pytest.raises(TaskFailed):
+            await task.result(5)
+        assert "the prompt can't be put together: no blob" in (await task.state()).failure.message
+    assert stage.projector.state(BACKENDS).by_id["a"].breaker is Breaker.CLOSED
+    assert stage.model.requests == []
 
 
 async def test_the_same_key_is_the_same_version(stage, plan):
