@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from callboard.actors.acceptance import Acceptance
+from callboard.actors.agents.messages import MessageHandle, Messages
 from callboard.actors.approval_handle import ApprovalHandle
 from callboard.actors.approvals import Approvals
 from callboard.actors.budgets import grant
@@ -19,7 +20,7 @@ from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.actors.task_handle import Ears, TaskHandle
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, TASK, Entities, Loaded
+from callboard.bus.entities import AGENT, APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity
 from callboard.events import trace
@@ -47,6 +48,7 @@ class Board:
         self._acceptance = Acceptance(self.contexts)
         self.schedules = Schedules(Entities(bus.log, SCHEDULE, source), self._acceptance)
         self.approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
+        self.messages = Messages(bus, Entities(bus.log, AGENT, source))
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
@@ -75,7 +77,8 @@ class Board:
             await self._listen()
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
-        spec = await self._acceptance.accept(submission.spec(now()))
+        known = (await self.tasks.load(task_id)).state.spec  # it is what it was, whatever its context says by now
+        spec = known or await self._acceptance.accept(submission.spec(now()))
         ears = await Ears.open(self.bus, task_id) if stream else None
         try:
             told = await submit(self.tasks, task_id, spec, trace.parse(submission.traceparent))
@@ -140,6 +143,21 @@ class Board:
     def approval(self, approval_id: str) -> ApprovalHandle:
         """An approval that was asked for before, by anybody."""
         return ApprovalHandle(self.approvals, approval_id)
+
+    async def send(self, agent: str, body: Any, *, key: str | None = None, by: str = "") -> MessageHandle:
+        """Send an agent a message. Returns as soon as it is durably in the agent's inbox.
+
+        Args:
+            agent: ``writer``, or an instance, which begins to live with its first message: ``writer/customer-42``.
+            body: what it handles, as JSON.
+            key: the same key is the same message: safe to send again.
+            by: who sends it.
+
+        Raises:
+            InvalidInput: nobody serves such agents, or it is no JSON, or too large.
+            BusError: the log can't be reached, or is full.
+        """
+        return await self.messages.send(agent, body, key=key, by=by)
 
     def context(self, context_id: str) -> ContextHandle:
         """A shared context, there already or not: it begins with the first change. See `ContextHandle`."""

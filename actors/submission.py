@@ -17,7 +17,7 @@ from callboard.events.task_spec import NO_NEEDS, Input, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
 MAX_TOOLS: Final = 128
-_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
+_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|host|want|\$.*)(\..*)?")
 
 
 class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
@@ -113,17 +113,18 @@ async def submit(tasks: Entities[Task], task_id: str, spec: TaskSpec, context: t
 
     What it reads was pinned when it was accepted.
     """
-    assert spec.context is None or spec.shown is not None
+
+    def wish(task: Task) -> list[Submitted]:
+        if task.spec:
+            return []
+        assert spec.context is None or spec.shown is not None
+        return [Submitted(spec)]
+
     correlation = ""
     if spec.parent:
         parent = await tasks.load(spec.parent)
         correlation, context = parent.correlation, context or parent.context
-    return await tasks.tell(
-        task_id,
-        lambda task: [] if task.spec else [Submitted(spec)],
-        context=context,
-        correlation=correlation,
-    )
+    return await tasks.tell(task_id, wish, context=context, correlation=correlation)
 
 
 def check_reply(subject: str) -> None:

@@ -11,7 +11,18 @@ from callboard.bus import subjects
 from callboard.bus.clock import new_event_id, now
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Log, Record, Write
-from callboard.events import approval, backend, budget, context, schedule, task, task_subjects, trace
+from callboard.events import (
+    agent,
+    agent_events,
+    approval,
+    backend,
+    budget,
+    context,
+    schedule,
+    task,
+    task_subjects,
+    trace,
+)
 from callboard.events.envelope import Envelope, Unknown, decode, encode, message_hash, short_type
 from callboard.events.errors import BrokenChain, CallboardError, Undecodable
 from callboard.events.ids import derived_id
@@ -38,6 +49,7 @@ BACKEND = Aggregate("backend", backend.Backend, backend.decide, backend.evolve)
 BUDGET = Aggregate("budget", budget.Budget, budget.decide, budget.evolve)
 SCHEDULE = Aggregate("schedule", schedule.Schedule, schedule.decide, schedule.evolve)
 APPROVAL = Aggregate("approval", approval.Approval, approval.decide, approval.evolve)
+AGENT = Aggregate("agent", agent.AgentState, agent.decide, agent.evolve, agent_events.addressee, agent_events.headline)
 CONTEXT = Aggregate("context", context.Context, context.decide, context.evolve)
 
 
@@ -190,6 +202,10 @@ class Entities(Generic[S]):
             self._remember(after)
             return Told(after, envelopes)
         raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {conflicts} times in a row")
+
+    def is_addressed(self, event: Any) -> bool:
+        """Whether somebody must act on an event, and is told by the subject of its message."""
+        return bool(self._aggregate.addressee(event))
 
     def decided(self, state: S, wish: Callable[[S], Iterable[Any]]) -> tuple[S, list[Any]]:
         """The state after what ``wish`` says, and the events that lead there. Raises what ``decide`` raises."""

@@ -14,6 +14,7 @@ TAKERS: Final = {SUBMIT: "intake", SUBMIT_SCORE: "scores", SUBMIT_APPROVAL: "app
 
 TIMER_FIRED: Final = "timer.fired"
 ALL_HEARTBEATS: Final = "hb.>"
+ALL_HOSTS: Final = "host.*"
 
 
 class Address(NamedTuple):
@@ -62,3 +63,8 @@ def wanted(kind: str, entity_id: str) -> str:
 def tokens(task_id: str) -> str:
     """Where a task's text is streamed as it is written; not stored."""
     return f"tok.{task_id}"
+
+
+def host(host_id: str) -> str:
+    """Where a host of agents tells that it is there; not stored."""
+    return f"host.{host_id}"

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
-from callboard.events import approval, backend, budget, context, schedule, task
+from callboard.events import agent_events, approval, backend, budget, context, schedule, task
 from callboard.events.errors import Undecodable
 from callboard.events.upcasters import UPCASTERS, lift
 
@@ -26,6 +26,7 @@ Event: TypeAlias = (
     | context.ContextEvent
     | schedule.ScheduleEvent
     | approval.ApprovalEvent
+    | agent_events.AgentEvent
 )
 
 EVENT_TYPES: Final[dict[str, type[Any]]] = {cls.type: cls for cls in get_args(Event)}

@@ -149,9 +149,10 @@ async def test_what_is_lost_is_the_tasks_trouble_alone(stage, plan):
 
 
 async def test_the_same_key_is_the_same_version(stage, plan):
-    """Submitted again it is the task that it was, whatever was said since."""
+    """Submitted again it is the task that it was, whatever was said since, and even if that can't be read now."""
     first = await stage.board.submit(context="plan", key="once")
     await plan.say("More.")
+    await plan.change(LOOK)
     again = await stage.board.submit(context="plan", key="once")
     assert first.id == again.id
     assert (await again.state()).spec.context == "plan@2"
