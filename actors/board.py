@@ -7,20 +7,20 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from callboard.actors.acceptance import Acceptance
 from callboard.actors.agents.messages import MessageHandle, Messages
 from callboard.actors.approval_handle import ApprovalHandle
 from callboard.actors.approvals import Approvals
-from callboard.actors.budgets import check_budget, grant
-from callboard.actors.claim_check import with_input_aside
+from callboard.actors.budgets import grant
 from callboard.actors.context_handle import ContextHandle
-from callboard.actors.contexts import Contexts
+from callboard.actors.contexts import contexts_on
 from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.schedules import Schedules
 from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.actors.task_handle import Ears, TaskHandle
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import AGENT, APPROVAL, BACKEND, BUDGET, CONTEXT, NEWEST, SCHEDULE, TASK, Entities, Loaded
+from callboard.bus.entities import AGENT, APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity
 from callboard.events import trace
@@ -44,18 +44,21 @@ class Board:
         self.tasks: Entities[Task] = Entities(bus.log, TASK, source)
         self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
         self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
-        self.contexts = Contexts(bus, Entities(bus.log, CONTEXT, source))
-        self.schedules = Schedules(bus, Entities(bus.log, SCHEDULE, source))
+        self.contexts = contexts_on(bus, source)
+        self._acceptance = Acceptance(self.contexts)
+        self.schedules = Schedules(Entities(bus.log, SCHEDULE, source), self._acceptance)
         self.approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
         self.messages = Messages(bus, Entities(bus.log, AGENT, source))
-        self._known_budgets: set[str] = set()
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
         bus.on_reconnect(self._recheck)
 
-    async def submit(self, input: Any, *, stream: bool = False, **fields: Any) -> TaskHandle:  # noqa: A002
+    async def submit(self, input: Any = "", *, stream: bool = False, **fields: Any) -> TaskHandle:  # noqa: A002
         """Publish a task: a text or a list of ``{"role", "content"}`` messages, and any field of `Submission`.
+
+        With ``context="plan"`` the conversation of that context comes first, as it is now, or with ``"plan@17"`` as it
+        was at that version; the input may then be empty.
 
         Returns as soon as it is durably in the log. With a ``key`` that was used before, it is that task. ``stream``
         says that `TaskHandle.stream` will be used, and must not miss the beginning.
@@ -74,9 +77,8 @@ class Board:
             await self._listen()
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
-        asked = submission.spec(now())
-        await check_budget(self.bus.log, self._known_budgets, asked.budget)
-        spec = await with_input_aside(self.bus, asked)
+        known = (await self.tasks.load(task_id)).state.spec  # it is what it was, whatever its context says by now
+        spec = known or await self._acceptance.accept(submission.spec(now()))
         ears = await Ears.open(self.bus, task_id) if stream else None
         try:
             told = await submit(self.tasks, task_id, spec, trace.parse(submission.traceparent))
@@ -92,7 +94,7 @@ class Board:
             raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
         return TaskHandle(self, task_id)
 
-    async def schedule(self, name: str, cron: str, input: Any, *, zone: str = "UTC", **fields: Any) -> Schedule:  # noqa: A002
+    async def schedule(self, name: str, cron: str, input: Any = "", *, zone: str = "UTC", **fields: Any) -> Schedule:  # noqa: A002
         """Submit a task again and again, at the times of a cron expression; planned again, it is planned otherwise.
 
         What is due while nothing runs is done once, as soon as something does.
@@ -102,7 +104,7 @@ class Board:
             cron: minute, hour, day of month, month, day of week, as ``0 9 * * 1-5``; six fields begin with seconds.
             input: as in `submit`.
             zone: the time zone that the expression is meant in, as ``Europe/Lisbon``.
-            **fields: as in `submit`; ``timeout_s`` counts from each time.
+            **fields: as in `submit`; ``timeout_s`` counts from each time, and a ``context`` is read as it is then.
 
         Raises:
             InvalidInput: an expression, a zone or a field is wrong; the message says which and how to mend it.

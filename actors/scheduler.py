@@ -8,16 +8,20 @@ from itertools import takewhile
 from typing import Final
 
 from callboard.actors.alarms import Alarm, set_due
+from callboard.actors.contexts import contexts_on
 from callboard.actors.cron import due_times
 from callboard.actors.loop import Loop, let_go
+from callboard.actors.reading import pinned
 from callboard.actors.schedules import due_next, key_of, spec_of
 from callboard.actors.submission import id_from, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST, SCHEDULE, Entities
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
+from callboard.events.errors import InvalidInput
 from callboard.events.schedule import Fired, Schedule
-from callboard.events.task import Task
+from callboard.events.task import Rejected, Status, Task
+from callboard.events.task_spec import TaskSpec
 
 ACK_WAIT_S: Final = 2.0
 
@@ -29,6 +33,7 @@ class Scheduler:
         self._bus = bus
         self._tasks = tasks
         self._schedules: Entities[Schedule] = Entities(bus.log, SCHEDULE, tasks.source)
+        self._contexts = contexts_on(bus, tasks.source)
 
     async def run(self) -> None:
         """Set a timer for whatever is planned, until cancelled."""
@@ -47,8 +52,18 @@ class Scheduler:
             schedule = (await self._schedules.tell(alarm.id, lambda _: [fired])).entity.state
         if schedule.planned and schedule.fired and schedule.fired.due == alarm.due:
             spec = spec_of(schedule.planned, alarm.id, schedule.fired.due, now())
-            await submit(self._tasks, schedule.fired.task, spec, None)
+            await self._submit(schedule.fired.task, spec)
         await set_due(self._bus, alarm.id, due_next(schedule))
+
+    async def _submit(self, task_id: str, spec: TaskSpec) -> None:
+        """Submit the task, or say why its context can't be read any more as it was when it was planned."""
+        try:
+            spec = await pinned(self._contexts, spec)
+        except InvalidInput as error:
+            rejected = Rejected(str(error))
+            await self._tasks.tell(task_id, lambda task: [rejected] if task.status is Status.NEW else [])
+        else:
+            await submit(self._tasks, task_id, spec, None)
 
     async def _planned(self, delivery: Delivery) -> None:
         name = parse(delivery.record.subject).id

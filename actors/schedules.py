@@ -5,13 +5,11 @@ from typing import Final
 
 import msgspec
 
-from callboard.actors.budgets import check_budget
-from callboard.actors.claim_check import with_input_aside
+from callboard.actors.acceptance import Acceptance
 from callboard.actors.cron import next_due
 from callboard.actors.submission import Submission, after
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
-from callboard.bus.log import Bus
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id
 from callboard.events.schedule import Planned, Removed, Schedule
@@ -24,10 +22,9 @@ OF_ONE_TASK: Final = ("id", "key", "deadline", "not_before", "delay_s", "parent"
 class Schedules:
     """All schedules, as one client sees and changes them."""
 
-    def __init__(self, bus: Bus, entities: Entities[Schedule]) -> None:
-        self._bus = bus
+    def __init__(self, entities: Entities[Schedule], acceptance: Acceptance) -> None:
         self._entities = entities
-        self._budgets: set[str] = set()
+        self._acceptance = acceptance
 
     async def plan(self, name: str, cron: str, submission: Submission, zone: str = "UTC") -> Schedule:
         """Plan a task, or plan it otherwise; nothing happens when it is planned so already.
@@ -44,8 +41,7 @@ class Schedules:
         after(start, submission.timeout_s, "timeout_s")
         timeout = round((submission.timeout_s or 0) * 1e9)
         asked = msgspec.structs.replace(submission, timeout_s=None).spec(start)
-        await check_budget(self._bus.log, self._budgets, asked.budget)
-        planned = Planned(cron, await with_input_aside(self._bus, asked), start, zone, timeout)
+        planned = Planned(cron, await self._acceptance.plan(asked), start, zone, timeout)
         return (await self._entities.tell(name, lambda _: [planned])).entity.state
 
     async def remove(self, name: str, reason: str = "") -> None:

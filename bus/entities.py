@@ -124,13 +124,24 @@ class Entities(Generic[S]):
 
     async def as_of(self, entity_id: str, version: int) -> S:
         """The state that an entity had at one of its versions; errors as in `load`, also for what is not known here."""
-        loaded = self._unborn(entity_id)
-        for record in await self._log.read(subjects.entity(self._aggregate.kind, entity_id)):
-            envelopes = [envelope for envelope in decode(record.data) if envelope.version <= version]
+        cached = self._cache.get(entity_id)
+        loaded = cached if cached and cached.version <= version else self._unborn(entity_id)
+        if loaded.version == version:
+            self._check_known(loaded)
+            return loaded.state
+        for record in await self._log.read(subjects.entity(self._aggregate.kind, entity_id), after=loaded.seq):
+            every = decode(record.data)
+            envelopes = [envelope for envelope in every if envelope.version <= version]
             if not envelopes:
                 break
             loaded = self._fold(loaded, record.seq, record.data, envelopes)
+            if len(envelopes) < len(every):
+                self._check_known(loaded)
+                return loaded.state  # in the midst of a message: nothing can be decided on that
         self._check_known(loaded)
+        known = self._cache.get(entity_id)
+        if known is None or known.seq < loaded.seq:
+            self._remember(loaded)
         return loaded.state
 
     def see(self, record: Record, envelopes: Sequence[Envelope]) -> None:

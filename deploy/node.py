@@ -198,6 +198,7 @@ class Node:
                 backends.by(source),
                 self.projector,
                 checks,
+                self.board.contexts,
             )
 
         self._replicas = Replicas(names, self.projector, worker)

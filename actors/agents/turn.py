@@ -117,14 +117,14 @@ class Turn:
 
         return self._steps.step(name, perform, self._value)
 
-    def task(self, name: str, input: Any, **fields: Any) -> Coroutine[Any, Any, Outcome]:  # noqa: A002
+    def task(self, name: str, input: Any = "", **fields: Any) -> Coroutine[Any, Any, Outcome]:  # noqa: A002
         """Submit a task and wait for how it ends, well or not; ``input`` and ``fields`` as in `Board.submit`.
 
         Raises InvalidInput when the task can't be asked for like that.
         """
         return self._steps.step(name, self._tasked(name, input, fields), self._outcome)
 
-    def model(self, name: str, prompt: Any, **fields: Any) -> Coroutine[Any, Any, str]:
+    def model(self, name: str, prompt: Any = "", **fields: Any) -> Coroutine[Any, Any, str]:
         """Ask a model and return its text: as `task`, but raises StepFailed when there is no answer."""
 
         async def text(step: Step) -> str:

@@ -20,7 +20,7 @@ def schedule() -> None:
 @schedule.command("set")
 @click.argument("name")
 @click.argument("cron")
-@click.argument("text")
+@click.argument("text", default="")
 @click.option("--zone", metavar="ZONE", default="UTC", help="The time zone that CRON is meant in.  [default: UTC]")
 @task_options
 @where
@@ -30,7 +30,7 @@ def schedule_set(name: str, cron: str, text: str, zone: str, where: Where, as_js
 
     CRON has minute, hour, day of month, month and day of week, as '0 9 * * 1-5' for nine o'clock on weekdays; with six
     fields the first is seconds. What is due while no node runs is done once, when one does. --timeout counts from each
-    time.
+    time; a --context is read as it is then, and TEXT may be left out.
 
     --tools takes a list of {name, description, parameters}, the latter a JSON Schema.
 

@@ -1,6 +1,7 @@
 """What the README shows works: its Python, run as it stands, against a real node."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -51,6 +52,24 @@ async def test_a_shared_context(node, tmp_path):
     assert [message.content for message in content.messages] == ["Where shall we go?", "Lisbon, by the night train."]
     assert [compaction.summary for compaction in content.compactions] == ["They chose Lisbon, by train."]
     assert {key: fact.value for key, fact in content.facts.items()} == {"budget": 900, "city": "Lisbon"}
+
+
+async def test_a_task_that_reads_a_context(node, tmp_path):
+    """The example is answered, and says which version it read."""
+    assert await run(sys.executable, EXAMPLES["reads"], cwd=tmp_path) == "hello (trip@2)\n"
+
+
+async def test_plain_nats_without_text(node):
+    """A plain message that names a context is answered; one that names none that there is, is refused in a line."""
+    await node.board.context("plain").say("Say hello")
+    client = await nats.connect(node.url)
+    for message, status, reason in (
+        (b'{"context": "plain"}', "completed", ""),
+        (b'{"context": "plain@2"}', "rejected", "context plain has no version 2: use 1 to 1"),
+    ):
+        reply = json.loads((await client.request("submit.task", message, timeout=20)).data)
+        assert (reply["status"], reply.get("reason", "")) == (status, reason)
+    await client.close()
 
 
 async def test_plain_nats_needs_no_callboard(node, tmp_path):
