@@ -52,7 +52,8 @@ class Step(Struct, frozen=True, gc=False, omit_defaults=True):
 
     It was begun ``runs`` times, and ``tries`` times after it had failed. It waits ``until`` some time, which
     ``rang`` says has come, or for an answer to the message ``asked``. When it is ``done`` there is the ``value`` or the
-    ``failure``, or what became of it is found ``on`` some other place in the log.
+    ``failure``, or what became of it is found ``on`` some other place in the log. That was said ``at`` this sequence of
+    the log; a value that is ``apart`` is only there (`callboard.events.agent_snapshot`).
     """
 
     runs: int = 0
@@ -64,6 +65,8 @@ class Step(Struct, frozen=True, gc=False, omit_defaults=True):
     value: Value = NOTHING
     failure: StepFailure | None = None
     on: str = ""
+    at: int = 0
+    apart: bool = False
 
 
 class Work(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -165,8 +168,8 @@ def decide(agent: AgentState, wish: AgentEvent) -> list[AgentEvent]:
             assert_never(wish)
 
 
-def evolve(agent: AgentState, event: AgentEvent) -> AgentState:
-    """The state after ``event``; total, since what is in the log has happened."""
+def evolve(agent: AgentState, event: AgentEvent, at: int = 0) -> AgentState:
+    """The state after ``event``; total, since what is in the log has happened, ``at`` this sequence if it is known."""
     replace = msgspec.structs.replace
     match event:
         case Defined():
@@ -174,7 +177,7 @@ def evolve(agent: AgentState, event: AgentEvent) -> AgentState:
         case Received():
             return _enqueued(_heard(agent, event), Work(event))
         case Answered():
-            return _after_answer(_heard(agent, event), event)
+            return _after_answer(_heard(agent, event), event, at)
         case Late():
             return _heard(agent, event)
         case Taken():
@@ -193,9 +196,9 @@ def evolve(agent: AgentState, event: AgentEvent) -> AgentState:
         case DeadLettered():
             return _set_aside(_mailed(agent, event.to, event.number), event)
         case Sent():
-            return _with_work(_mailed(agent, event.to, event.number), event)
+            return _with_work(_mailed(agent, event.to, event.number), event, at)
         case Began() | Stepped() | Paused() | Rang() | Rested() | Stumbled():
-            return _with_work(agent, event)
+            return _with_work(agent, event, at)
         case _:
             assert_never(event)
 
@@ -295,18 +298,20 @@ def _after_taken(agent: AgentState, event: Taken) -> AgentState:
     return replace(after, work=agent.next, taken=first, inbox=agent.inbox.discard(str(first)))
 
 
-def _after_answer(agent: AgentState, event: Answered) -> AgentState:
+def _after_answer(agent: AgentState, event: Answered, at: int) -> AgentState:
     work = agent.work
     if work is None or (name := work.asked.get(event.message)) is None:
         return agent
     replace = msgspec.structs.replace
-    step = replace(work.steps.get(name, Step()), done=True, value=event.value, failure=event.failure)
+    step = replace(work.steps.get(name, Step()), done=True, value=event.value, failure=event.failure, at=at)
     return replace(
         agent, work=replace(work, steps=work.steps.insert(name, step), asked=work.asked.discard(event.message))
     )
 
 
-def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent | Rested | Stumbled) -> AgentState:
+def _with_work(
+    agent: AgentState, event: Began | Stepped | Paused | Rang | Sent | Rested | Stumbled, at: int
+) -> AgentState:
     """The state after what changes the message that is worked at."""
     work, replace = agent.work, msgspec.structs.replace
     if work is None:
@@ -317,19 +322,19 @@ def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent 
         case Stumbled():
             again = replace(_without(work, event.step), attempts=event.attempt, again=event.again)
             return replace(agent, work=again)
-    step = _after_step(work.steps.get(event.step, Step()), event)
+    step = _after_step(work.steps.get(event.step, Step()), event, at)
     asked = work.asked.insert(step.asked, event.step) if isinstance(event, Sent) and step.asked else work.asked
     waits = work.waits if isinstance(event, Rang) else ()  # a step that goes on does not rest
     return replace(agent, work=replace(work, steps=work.steps.insert(event.step, step), asked=asked, waits=waits))
 
 
-def _after_step(step: Step, event: Began | Stepped | Paused | Rang | Sent) -> Step:
+def _after_step(step: Step, event: Began | Stepped | Paused | Rang | Sent, at: int) -> Step:
     replace = msgspec.structs.replace
     match event:
         case Began():
             return replace(step, runs=event.run)
         case Stepped():
-            return replace(step, done=True, value=event.value, failure=event.failure, on=event.on)
+            return replace(step, done=True, value=event.value, failure=event.failure, on=event.on, at=at, apart=False)
         case Paused():
             return replace(step, until=event.until)
         case Rang():
