@@ -5,6 +5,7 @@ follows on it. Whatever is wrong with one, the whole history is read instead.
 """
 
 import asyncio
+import zlib
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, Generic, TypeVar
@@ -28,6 +29,8 @@ EVERY: Final = 500
 
 PAUSE_S: Final = 0.002
 """For so long a snapshot is written before the others have their turn."""
+
+_DIGEST: Final = 32
 
 _log = structlog.get_logger(__name__)
 
@@ -120,12 +123,12 @@ class EntitySnapshots(Generic[S]):
             return None
         if data is None:
             return None
-        digest, _, body = data.partition(b"\n")
-        if sha256(body).hexdigest().encode() != digest:
+        digest, packed = data[:_DIGEST], data[_DIGEST:]
+        if sha256(packed).digest() != digest:
             _log.warning("a snapshot is damaged, all is read", kind=self._aggregate.kind, entity=entity_id)
             return None
         try:
-            line, _, state = body.partition(b"\n")
+            line, _, state = zlib.decompress(packed).partition(b"\n")
             head = msgspec.json.decode(line, type=_Head)
             if (head.fold, head.id) != (self._kept.version, entity_id):
                 return None
@@ -139,7 +142,7 @@ class EntitySnapshots(Generic[S]):
                 context=trace.parse(head.traceparent),
                 messages=head.messages,
             )
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, zlib.error):
             return None  # made by other code
 
     async def _save(self, loaded: Loaded[S]) -> None:
@@ -160,16 +163,17 @@ class EntitySnapshots(Generic[S]):
             loaded.correlation,
             loaded.context.traceparent if loaded.context else "",
         )
-        parts = [msgspec.json.encode(head), b"\n"]
+        packer = zlib.compressobj(level=1)
+        parts = [packer.compress(msgspec.json.encode(head) + b"\n")]
         now = asyncio.get_running_loop().time
         until = now() + PAUSE_S
         for piece in self._kept.pieces(loaded.state):
-            parts.append(piece)
+            parts.append(packer.compress(piece))
             if now() > until:
                 await asyncio.sleep(0)
                 until = now() + PAUSE_S
-        body = b"".join(parts)
-        return sha256(body).hexdigest().encode() + b"\n" + body
+        packed = b"".join([*parts, packer.flush()])
+        return sha256(packed).digest() + packed
 
     def _name(self, entity_id: str) -> str:
         return f"{self._aggregate.kind}/{entity_id}"

@@ -6,6 +6,7 @@ again in the message of the log that says so.
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from types import GenericAlias
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from callboard.events.agent import AgentState, Step, Work
 from callboard.events.agent_events import NOTHING, Answered, Stepped, Value
 from callboard.events.envelope import Envelope
 from callboard.events.errors import BrokenChain
-from callboard.events.persistent import Map, decode_map
+from callboard.events.persistent import Map
 
 VERSION: Final = 1
 """Goes up whenever the fold, or the form of the state, changes: older snapshots are void."""
@@ -25,13 +26,33 @@ SMALL: Final = 32
 
 AT_ONCE: Final = 500
 
+
+def _plain(kind: type[Struct], **maps: Any) -> Any:
+    """A struct like ``kind`` whose maps are plain ones, as msgspec reads them in no time."""
+    fields = [(field.name, maps.get(field.name, field.type)) for field in msgspec.structs.fields(kind)]
+    return msgspec.defstruct(kind.__name__, fields, gc=False)
+
+
+_WORK: Final = _plain(Work, steps=dict[str, Step], asked=dict[str, str])
+_WORKS: Final = GenericAlias(dict, (str, _WORK))
+_AGENT: Final = _plain(
+    AgentState,
+    work=_WORK | None,
+    inbox=_WORKS,
+    memory=dict[str, Value],
+    mailed=dict[str, int],
+    heard=dict[str, int],
+    keys=dict[str, str],
+    dead=_WORKS,
+)
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(AgentState, dec_hook=decode_map)
+_decoder: Final = msgspec.json.Decoder(_AGENT)
 
 
 def read(data: bytes) -> AgentState:
     """The state that `pieces` were made of. Raises msgspec's errors."""
-    return _decoder.decode(data)
+    state: AgentState = _made(AgentState, _decoder.decode(data))
+    return state
 
 
 def pieces(value: Any) -> Iterator[bytes]:
@@ -57,6 +78,19 @@ def recalled(name: str, step: Step, message: Iterable[Envelope]) -> Step:
     if value is None:
         raise BrokenChain(f"the message at {step.at} does not say what became of step {name!r}: history was altered")
     return msgspec.structs.replace(step, value=value, apart=False)
+
+
+def _made(kind: Any, plain: Struct) -> Any:
+    return kind(*map(_restored, msgspec.structs.astuple(plain)))
+
+
+def _restored(part: Any) -> Any:
+    if isinstance(part, _WORK):
+        return _made(Work, part)
+    if isinstance(part, dict):
+        works = isinstance(next(iter(part.values()), None), _WORK)
+        return Map({key: _made(Work, each) for key, each in part.items()} if works else part)
+    return part
 
 
 def _of_struct(value: Struct) -> Iterator[bytes]:
