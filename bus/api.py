@@ -130,7 +130,7 @@ class Api:
         """The message with this sequence; the stream must allow direct gets. Raises NotFound."""
         reply = await self.request(f"$JS.API.DIRECT.GET.{stream}", b'{"seq":%d}' % seq)
         if code := status(reply.headers):
-            if code == NOT_FOUND:
+            if code == NOT_FOUND or seq < 1:
                 raise NotFound(f"{stream}: there is no message at {seq}")
             raise BusError(f"{stream}: reading {seq}: the server refuses: {description(reply.headers)}", code)
         return record_of(reply)
