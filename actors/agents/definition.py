@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias, get_type_hints
+from typing import Any, Protocol, TypeAlias, get_type_hints, runtime_checkable
 
 import msgspec
 
@@ -14,6 +14,7 @@ from callboard.events.errors import InvalidInput
 Handle: TypeAlias = Callable[[Turn, Any], Awaitable[Any]]
 
 
+@runtime_checkable
 class Definition(Protocol):
     """What all agents ``NAME`` and ``NAME/…`` are; a host serves several."""
 
