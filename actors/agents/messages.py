@@ -12,11 +12,11 @@ from callboard.actors.agents.reply import Reply, reply_of
 from callboard.actors.agents.values import encoded, read, value_of
 from callboard.actors.submission import id_from
 from callboard.bus.clock import new_entity_id
-from callboard.bus.entities import Entities
+from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity, parse
 from callboard.events.agent import AgentState
-from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued
+from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued, Value
 from callboard.events.agent_names import definition_of, id_of, name_of
 from callboard.events.envelope import decode
 from callboard.events.errors import InvalidInput
@@ -38,9 +38,7 @@ class Messages:
 
     async def send(self, agent: str, body: Any, *, key: str | None = None, by: str = "") -> "MessageHandle":
         """Send an agent a message; see `Board.send`."""
-        agent_id = id_of(agent)
-        await self._check_served(agent_id)
-        value = await value_of(self._bus, encoded(body, "the message"))
+        agent_id, value = id_of(agent), await self.body(agent, body)
         message = new_entity_id(agent_id) if key is None else id_from("message", agent_id, key, owner=agent_id)
         await self._listen()
         answered = self._waiting[message] = asyncio.get_running_loop().create_future()
@@ -53,6 +51,15 @@ class Messages:
     def message(self, agent: str, message: str) -> "MessageHandle":
         """A message that was sent before, by anybody."""
         return MessageHandle(self, id_of(agent), checked_id(message, "message"), None, 0)
+
+    async def body(self, agent: str, body: Any) -> Value:
+        """A message as the log has it. Raises InvalidInput when it can't be sent to that agent."""
+        await self._check_served(id_of(agent))
+        return await value_of(self._bus, encoded(body, "the message"))
+
+    async def state(self, agent_id: str) -> AgentState:
+        """An agent as the log has it now."""
+        return (await self._entities.load(agent_id, at_least=NEWEST)).state
 
     async def requeue(self, agent: str, message: str) -> None:
         """Try a message again that was set aside. Raises IllegalTransition when there is no such."""
@@ -124,6 +131,10 @@ class MessageHandle:
     def agent(self) -> str:
         """The name of the agent: ``writer/customer-42``."""
         return name_of(self._agent_id)
+
+    async def state(self) -> AgentState:
+        """The agent as the log has it now."""
+        return await self._messages.state(self._agent_id)
 
     async def result(self, timeout_s: float | None = None) -> Any:
         """Wait for the answer, as JSON.
