@@ -105,27 +105,28 @@ class EntitySnapshots(Generic[S]):
         tail = await self._bus.log.read(prefix, after=loaded.seq - 1, passed=loaded.messages - 1, last=known)
         try:
             _check_fits(loaded, tail)
-            self._saved[entity_id] = loaded.version
+            saved = loaded.version
             for record in tail[1:]:
                 loaded = folded(self._aggregate, loaded, record)
         except CallboardError as error:
-            _log.warning("a snapshot does not fit the log, all is read", entity=prefix, reason=str(error))
+            _log.warning(
+                "a snapshot does not fit the log, all is read", entity=self._name(entity_id), reason=str(error)
+            )
             return None
+        self._saved[entity_id] = saved
         return loaded
 
     async def _load(self, entity_id: str) -> Loaded[S] | None:
         try:
             data = await self._bus.snapshots.load(self._name(entity_id))
         except BusError as error:
-            _log.warning(
-                "a snapshot can't be read, all is read", kind=self._aggregate.kind, entity=entity_id, error=str(error)
-            )
+            _log.warning("no snapshot can be read, so all is", entity=self._name(entity_id), error=str(error))
             return None
         if data is None:
             return None
         digest, packed = data[:_DIGEST], data[_DIGEST:]
         if sha256(packed).digest() != digest:
-            _log.warning("a snapshot is damaged, all is read", kind=self._aggregate.kind, entity=entity_id)
+            _log.warning("a snapshot is damaged, all is read", entity=self._name(entity_id))
             return None
         try:
             line, _, state = zlib.decompress(packed).partition(b"\n")
@@ -148,8 +149,9 @@ class EntitySnapshots(Generic[S]):
     async def _save(self, loaded: Loaded[S]) -> None:
         try:
             await self._bus.snapshots.save(self._name(loaded.id), await self._dump(loaded))
-        except Exception:  # it is only a cache: the next one is tried as many events later
-            _log.warning("a snapshot can't be written", kind=self._aggregate.kind, entity=loaded.id, exc_info=True)
+        except Exception as error:  # it is only a cache: the next one is tried as many events later
+            trouble = {"error": str(error)} if isinstance(error, BusError) else {"exc_info": True}
+            _log.warning("a snapshot can't be written", entity=self._name(loaded.id), **trouble)
         self._saved[loaded.id] = loaded.version
 
     async def _dump(self, loaded: Loaded[S]) -> bytes:
