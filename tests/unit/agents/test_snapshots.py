@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import msgspec
-from generators.agent_histories import messages, wish
+from generators.agent_histories import BEGINNING, messages, wish
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,8 +45,8 @@ async def same(bus: Bus, found: Loaded, expected: Loaded) -> None:
     assert found._replace(state=None) == expected._replace(state=None)
 
 
-@settings(max_examples=150, deadline=timedelta(seconds=5))
-@given(st.lists(messages, min_size=1, max_size=25), st.lists(messages, max_size=8), st.integers(1, 6))
+@settings(max_examples=200, deadline=timedelta(seconds=5))
+@given(st.lists(messages, min_size=5, max_size=20), st.lists(messages, max_size=8), st.integers(1, 6))
 def test_a_snapshot_and_the_rest_are_the_whole(before, since, every):
     """Whatever happened, and whenever the snapshot was made: state, place and hash are those of the whole history."""
 
@@ -55,7 +55,7 @@ def test_a_snapshot_and_the_rest_are_the_whole(before, since, every):
         snapshots = EntitySnapshots(bus, AGENT, saves=True, every=every)
         writer = Entities(bus.log, AGENT, "writer", snapshots=snapshots)
         other = Entities(bus.log, AGENT, "other")
-        for drawn in before:
+        for drawn in [BEGINNING, *before]:
             await writer.tell(A, wish(drawn))
             await snapshots.settled()
         for drawn in since:
@@ -129,6 +129,10 @@ async def test_a_handler_goes_on_by_a_snapshot(theatre, monkeypatch):
     await asyncio.wait_for(crash.wait(), 30)
     snapshot = await theatre.bus.snapshots.load(f"agent/{id_of('worker/1')}")
     assert snapshot is not None
+    reader = Entities(theatre.bus.log, AGENT, "reader", snapshots=EntitySnapshots(theatre.bus, AGENT))
+    work_now = (await reader.load(id_of("worker/1"))).state.work
+    assert work_now
+    assert {"ask", "step-0", "step-200"} <= {name for name, step in work_now.steps.items() if step.apart}
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     picked: list[int] = []
