@@ -165,7 +165,7 @@ class Board:
         Args:
             agent: ``writer``, or an instance, which begins to live with its first message: ``writer/customer-42``.
             body: what it handles, as JSON.
-            key: the same key is the same message: safe to send again.
+            key: the same key is the same message, for the agent's next 10,000: safe to send again.
             by: who sends it.
 
         Raises:
