@@ -15,6 +15,7 @@ from callboard.bus.clock import new_entity_id
 from callboard.bus.entities import Entities
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity, parse
+from callboard.events import trace
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued
 from callboard.events.agent_names import definition_of, id_of, name_of
@@ -36,7 +37,9 @@ class Messages:
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Reply]] = WeakValueDictionary()
 
-    async def send(self, agent: str, body: Any, *, key: str | None = None, by: str = "") -> "MessageHandle":
+    async def send(
+        self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
+    ) -> "MessageHandle":
         """Send an agent a message; see `Board.send`."""
         agent_id = id_of(agent)
         await self._check_served(agent_id)
@@ -44,7 +47,9 @@ class Messages:
         message = new_entity_id(agent_id) if key is None else id_from("message", agent_id, key, owner=agent_id)
         await self._listen()
         answered = self._waiting[message] = asyncio.get_running_loop().create_future()
-        received = Received(message, value, by=by, reply_to=f"{self._inbox}.{message}", key=key)
+        span = traceparent if trace.parse(traceparent) else ""
+        reply_to = f"{self._inbox}.{message}"
+        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=span)
         told = await self._entities.tell(agent_id, lambda _: [received])
         if not told.appended:  # it was sent before, and may be done with
             return MessageHandle(self, agent_id, message, None, 0)

@@ -27,6 +27,7 @@ from callboard.bus.entities import NEWEST
 from callboard.events.agent import AgentState, Step, Work
 from callboard.events.agent_events import Began, HandOff, Paused, Remembered, Sent, StepFailure, Value
 from callboard.events.agent_names import id_of, name_of
+from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation
 from callboard.events.task import ENDED, Status, Task
@@ -146,7 +147,10 @@ class Turn:
 
         async def perform(step: Step) -> Step:
             key, by = self._key(name, step), self._journal.agent_id
-            asked = await approvals.request(action, question=question, by=by, expires_s=expires_s, key=key)
+            span = step_span(by, self._work, name)
+            asked = await approvals.request(
+                action, question=question, by=by, expires_s=expires_s, key=key, context=span
+            )
             wait = f"approval/{asked.id}"
             with self._steps.waiting(name, wait) as bell:
                 while (await approvals.state(asked.id)).status not in OUTCOMES:
@@ -274,7 +278,8 @@ class Turn:
 
         async def perform(step: Step) -> Step:
             task_id = id_from("step", self._key(name, step))
-            given = {"budget": self.budget, "deadline": self.deadline, **fields}
+            span = step_span(self._journal.agent_id, self._work, name)
+            given = {"budget": self.budget, "deadline": self.deadline, "traceparent": span.traceparent, **fields}
             await self._board.submit(asked, id=task_id, owner=self._journal.agent_id, **given)
             with self._steps.waiting(name, wait := f"task/{task_id}") as bell:
                 while (await self._newest_task(task_id)).status not in ENDED:
@@ -326,8 +331,7 @@ class Turn:
         return step
 
     def _key(self, name: str, step: Step) -> str:
-        """What stands for this try of a step, everywhere and for ever."""
-        return f"{self._journal.agent_id}/{self.message}/{name}/{step.tries}"
+        return step_key(self._journal.agent_id, self.message, name, step.tries)
 
 
 def _of(agent: AgentState, step: str) -> Step:
