@@ -27,7 +27,7 @@ from callboard.events.task_subjects import work_subject
 from callboard.projections import semconv
 from callboard.projections.projection import Projection
 from callboard.projections.recent import Recent
-from callboard.projections.span import Attributes, Span, SpanEvent, SpanLink
+from callboard.projections.span import LONGEST_REASON, Attributes, Begun, Span, SpanEvent, SpanLink, nanoseconds
 from callboard.projections.span_attributes import (
     Endpoint,
     endpoint_of,
@@ -40,8 +40,6 @@ from callboard.projections.span_attributes import (
     of_task,
 )
 from callboard.projections.span_run import (
-    LONGEST_REASON,
-    Begun,
     Run,
     booked,
     cut_off,
@@ -49,7 +47,6 @@ from callboard.projections.span_run import (
     enter,
     facing,
     leave,
-    nanoseconds,
     task_span,
 )
 
