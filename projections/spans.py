@@ -76,7 +76,7 @@ def apply(state: Spans, envelope: Envelope) -> Spans:
     if isinstance(event, backend.Registered):
         endpoints = state.endpoints.insert(task_id, endpoint_of(event.spec))
         return replace(state, endpoints=endpoints, finished=())
-    if envelope.kind in _OF_AGENTS or isinstance(event, task.Submitted):
+    if envelope.kind in _OF_AGENTS or (isinstance(event, task.Submitted) and event.spec.owner):
         agents, told = agent_spans.apply(state.agents, envelope)
         state = replace(state, agents=agents, finished=told)
         if envelope.kind != "task":
