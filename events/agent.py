@@ -71,7 +71,7 @@ class Work(Struct, frozen=True, gc=False, omit_defaults=True):
 
     ``asked`` are the messages that were sent for it and are answered, each with its step. It was tried ``attempts``
     times in vain, and is tried ``again`` then. While it rests, ``waits`` is all that is left of it to wait for.
-    ``failure`` is why it was set aside.
+    ``failure`` is why it failed last, or was set aside.
     """
 
     received: Received
@@ -315,7 +315,8 @@ def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent 
         case Rested():
             return replace(agent, work=replace(work, waits=event.waits))
         case Stumbled():
-            again = replace(_without(work, event.step), attempts=event.attempt, again=event.again)
+            tried = _without(work, event.step)
+            again = replace(tried, attempts=event.attempt, again=event.again, failure=event.failure)
             return replace(agent, work=again)
     step = _after_step(work.steps.get(event.step, Step()), event)
     asked = work.asked.insert(step.asked, event.step) if isinstance(event, Sent) and step.asked else work.asked

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from callboard.actors.agents.definition import Agent
+from callboard.actors.agents.definition import Definition
 from callboard.actors.agents.errors import Refusal, StepError, StepFailed
 from callboard.actors.agents.journal import Journal
 from callboard.actors.agents.reply import reply_to
@@ -37,9 +37,13 @@ from callboard.events.agent_events import (
 )
 from callboard.events.agent_names import name_of
 from callboard.events.errors import Fenced, InvalidInput
+from callboard.events.task import ENDED
 
 REST_S: Final = 10.0
 """So long a handler that only waits is held in memory."""
+
+FINAL: Final = frozenset({"unknown", *ENDED})
+"""Failures of steps that another try does not mend: a task that has ended had its own."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +61,7 @@ class _End(Struct, frozen=True):
 class Activation:
     """One agent on this host. ``rest_s`` as `REST_S`."""
 
-    def __init__(self, services: Services, definition: Agent, agent_id: str, rest_s: float) -> None:
+    def __init__(self, services: Services, definition: Definition, agent_id: str, rest_s: float) -> None:
         self._services = services
         self._bus = services.board.bus
         self._definition = definition
@@ -168,7 +172,7 @@ class Activation:
         failure, step = failure_of(error), ""
         if isinstance(error, StepFailed):
             failure, step = StepFailure(error.kind, str(error)), error.step
-        if work.attempts < len(BACKOFF_S) and failure.kind != "unknown":
+        if work.attempts < len(BACKOFF_S) and failure.kind not in FINAL:
             again = now() + timedelta(seconds=BACKOFF_S[work.attempts])
             await journal.say(Stumbled(received.message, work.attempts + 1, failure, again, step))
         else:

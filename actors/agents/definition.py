@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, Protocol, TypeAlias, get_type_hints, runtime_checkable
 
 import msgspec
 
@@ -14,8 +14,30 @@ from callboard.events.errors import InvalidInput
 Handle: TypeAlias = Callable[[Turn, Any], Awaitable[Any]]
 
 
-class Agent:
-    """A definition: all agents ``NAME`` and ``NAME/…`` handle their messages by ``handle(turn, message)``.
+@runtime_checkable
+class Definition(Protocol):
+    """What all agents ``NAME`` and ``NAME/…`` are; a host serves several."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+    @property
+    def defined(self) -> Defined:
+        """What others may know of it."""
+
+    def message(self, body: Any) -> Any:
+        """A message as `handle` wants it. Raises InvalidInput when it can't be that."""
+
+    async def handle(self, turn: Turn, message: Any) -> Any:
+        """Work at a message, and return the answer, as JSON."""
+
+    async def aclose(self) -> None:
+        """No message comes any more on this host."""
+
+
+class Handler:
+    """Agents that handle their messages by a function ``handle(turn, message)``.
 
     What it returns is the answer, as JSON. A message that is not of the type that ``handle`` has it annotated with is
     refused.
@@ -25,12 +47,12 @@ class Agent:
         if not inspect.iscoroutinefunction(handle):
             raise InvalidInput(f"agent {name!r}: its handler is no `async def` of a turn and a message")
         self.name = checked_definition(name)
-        self.handle = handle
-        self._shape = _message_type(name, handle)
         self.defined = Defined(description or (inspect.getdoc(handle) or "").partition("\n")[0])
+        self._handle = handle
+        self._shape = _message_type(name, handle)
 
     def __repr__(self) -> str:
-        return f"Agent({self.name!r})"
+        return f"Handler({self.name!r})"
 
     def message(self, body: Any) -> Any:
         """A message as the handler wants it. Raises InvalidInput when it can't be that."""
@@ -39,10 +61,17 @@ class Agent:
         except msgspec.ValidationError as error:
             raise InvalidInput(f"agent {self.name} can't take this message: {error}") from None
 
+    async def handle(self, turn: Turn, message: Any) -> Any:
+        """Work at a message."""
+        return await self._handle(turn, message)
 
-def agent(name: str, *, description: str = "") -> Callable[[Handle], Agent]:
-    """Makes an `Agent` of an ``async def`` that handles a message; without a description it is its docstring's."""
-    return lambda handle: Agent(name, handle, description=description)
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+
+def agent(name: str, *, description: str = "") -> Callable[[Handle], Handler]:
+    """Makes agents of an ``async def`` that handles a message; without a description it is its docstring's."""
+    return lambda handle: Handler(name, handle, description=description)
 
 
 def _message_type(name: str, handle: Handle) -> Any:

@@ -9,7 +9,7 @@ import structlog
 
 from callboard.actors.agents.activation import REST_S, Activation
 from callboard.actors.agents.bells import Bells
-from callboard.actors.agents.definition import Agent
+from callboard.actors.agents.definition import Definition
 from callboard.actors.agents.hosts import Hosts
 from callboard.actors.agents.postman import Postman
 from callboard.actors.agents.services import Services
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 class Host:
     """The agents of some ``definitions``, as far as they live in this process, which ``host_id`` names for good."""
 
-    def __init__(self, bus: Bus, host_id: str, definitions: Iterable[Agent], *, rest_s: float = REST_S) -> None:
+    def __init__(self, bus: Bus, host_id: str, definitions: Iterable[Definition], *, rest_s: float = REST_S) -> None:
         self._definitions = _by_name(definitions)
         self._rest_s = rest_s
         self._entities: Entities[AgentState] = Entities(bus.log, AGENT, f"host#{host_id}")
@@ -162,14 +162,16 @@ class Host:
         for task in active:
             task.cancel()
         await asyncio.gather(*active, return_exceptions=True)
+        for definition in self._definitions.values():
+            await definition.aclose()
 
 
 def _saying(defined: Defined, _agent: AgentState) -> list[Defined]:
     return [defined]
 
 
-def _by_name(definitions: Iterable[Agent]) -> dict[str, Agent]:
-    found: dict[str, Agent] = {}
+def _by_name(definitions: Iterable[Definition]) -> dict[str, Definition]:
+    found: dict[str, Definition] = {}
     for definition in definitions:
         if definition.name in found:
             raise InvalidInput(f"two agents are called {definition.name!r}: give each a name of its own")

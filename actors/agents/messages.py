@@ -12,7 +12,7 @@ from callboard.actors.agents.reply import Reply, reply_of
 from callboard.actors.agents.values import encoded, read, value_of
 from callboard.actors.submission import id_from
 from callboard.bus.clock import new_entity_id
-from callboard.bus.entities import Entities
+from callboard.bus.entities import NEWEST, Entities
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity, parse
 from callboard.events import trace
@@ -58,6 +58,10 @@ class Messages:
     def message(self, agent: str, message: str) -> "MessageHandle":
         """A message that was sent before, by anybody."""
         return MessageHandle(self, id_of(agent), checked_id(message, "message"), None, 0)
+
+    async def state(self, agent_id: str) -> AgentState:
+        """An agent as the log has it now."""
+        return (await self._entities.load(agent_id, at_least=NEWEST)).state
 
     async def requeue(self, agent: str, message: str) -> None:
         """Try a message again that was set aside. Raises IllegalTransition when there is no such."""
@@ -129,6 +133,10 @@ class MessageHandle:
     def agent(self) -> str:
         """The name of the agent: ``writer/customer-42``."""
         return name_of(self._agent_id)
+
+    async def state(self) -> AgentState:
+        """The agent as the log has it now."""
+        return await self._messages.state(self._agent_id)
 
     async def result(self, timeout_s: float | None = None) -> Any:
         """Wait for the answer, as JSON.

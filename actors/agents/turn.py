@@ -30,6 +30,7 @@ from callboard.events.agent_names import id_of, name_of
 from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation
+from callboard.events.errors import CallboardError
 from callboard.events.task import ENDED, Status, Task
 
 _log = structlog.get_logger(__name__)
@@ -52,6 +53,11 @@ class Turn:
     def agent(self) -> str:
         """The name of the agent: ``writer/customer-42``."""
         return name_of(self._journal.agent_id)
+
+    @property
+    def agent_id(self) -> str:
+        """The id of the agent, which is also that of its own context."""
+        return self._journal.agent_id
 
     @property
     def message(self) -> str:
@@ -112,7 +118,8 @@ class Turn:
                     result = await _called(function, arguments, timeout_s)
                 data = encoded(result, f"the result of step {name!r}")
             except Exception as error:  # whatever it is, it is the step's
-                _log.warning("a step failed", agent=self.agent, step=name, exc_info=True)
+                meant = isinstance(error, CallboardError)
+                _log.warning("a step failed", agent=self.agent, step=name, error=str(error), exc_info=not meant)
                 return self._steps.done(name, failure=failure_of(error))
             return self._steps.done(name, await value_of(self._board.bus, data))
 
@@ -252,6 +259,11 @@ class Turn:
             if isinstance(result, BaseException):
                 raise result
         return results
+
+    def describe(self, definition: str) -> str:
+        """What agents of a definition say of themselves, if anything."""
+        known = self._services.known().get(definition)
+        return known.description if known else ""
 
     def context(self, context_id: str) -> ContextHandle:
         """A shared context, to read; change it in a step, by `change` or `run`."""

@@ -7,7 +7,7 @@ import msgspec
 from callboard.actors.claim_check import INLINE
 from callboard.bus.log import Bus
 from callboard.events.agent_events import NOTHING, StepFailure, Value
-from callboard.events.errors import InvalidInput
+from callboard.events.errors import CallboardError, InvalidInput
 from callboard.events.task_spec import Blob
 
 LARGEST: Final = 8 * 1024 * 1024
@@ -58,5 +58,5 @@ def failure_of(error: BaseException) -> StepFailure:
     """An exception as events carry it."""
     kind = error.kind if isinstance(error, Unkept) else type(error).__name__
     said = " ".join(str(error).split()) or kind
-    message = said if isinstance(error, InvalidInput) or said == kind else f"{kind}: {said}"
+    message = said if isinstance(error, CallboardError) or said == kind else f"{kind}: {said}"
     return StepFailure(kind, message[:LONGEST_REASON])

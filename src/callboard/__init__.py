@@ -7,11 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from callboard.actors.agents.agent import Agent
+    from callboard.actors.agents.definition import Handler, agent
+    from callboard.actors.agents.errors import MessageFailed, Refusal, StepError, StepFailed
+    from callboard.actors.agents.messages import MessageHandle
+    from callboard.actors.agents.turn import Turn
     from callboard.actors.approval_handle import ApprovalHandle
     from callboard.actors.board import Board
     from callboard.actors.context_handle import ContextHandle
     from callboard.actors.outcome import Outcome
     from callboard.actors.task_handle import TaskFailed, TaskHandle, Token
+    from callboard.actors.tools.contract import CallInfo, ToolError
+    from callboard.actors.tools.function_tool import tool
+    from callboard.actors.tools.mcp_server import McpServer
     from callboard.deploy.connect import connect
     from callboard.events.errors import CallboardError, Clash
 
@@ -25,6 +33,16 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
     "TaskHandle",
     "Outcome",
     "Token",
+    # agents
+    "Agent",
+    "agent",
+    "Handler",
+    "Turn",
+    "MessageHandle",
+    # what they act with
+    "tool",
+    "McpServer",
+    "CallInfo",
     # what agents share, and what they ask people
     "ContextHandle",
     "ApprovalHandle",
@@ -32,6 +50,11 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
     "CallboardError",
     "Clash",
     "TaskFailed",
+    "MessageFailed",
+    "StepFailed",
+    "StepError",
+    "Refusal",
+    "ToolError",
     # about
     "__version__",
 ]
@@ -42,6 +65,19 @@ _HOME: Final = {
     "TaskHandle": "callboard.actors.task_handle",
     "Outcome": "callboard.actors.outcome",
     "Token": "callboard.actors.task_handle",
+    "Agent": "callboard.actors.agents.agent",
+    "agent": "callboard.actors.agents.definition",
+    "Handler": "callboard.actors.agents.definition",
+    "Turn": "callboard.actors.agents.turn",
+    "MessageHandle": "callboard.actors.agents.messages",
+    "tool": "callboard.actors.tools.function_tool",
+    "McpServer": "callboard.actors.tools.mcp_server",
+    "CallInfo": "callboard.actors.tools.contract",
+    "MessageFailed": "callboard.actors.agents.errors",
+    "StepFailed": "callboard.actors.agents.errors",
+    "StepError": "callboard.actors.agents.errors",
+    "Refusal": "callboard.actors.agents.errors",
+    "ToolError": "callboard.actors.tools.contract",
     "ContextHandle": "callboard.actors.context_handle",
     "ApprovalHandle": "callboard.actors.approval_handle",
     "CallboardError": "callboard.events.errors",

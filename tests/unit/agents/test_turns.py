@@ -114,16 +114,19 @@ async def test_a_hand_off_is_answered(theatre):
 async def test_a_hand_off_to_nobody_or_in_a_circle_is_refused(theatre):
     """The step fails, and says why; the agent lives on."""
 
-    @agent("boss")
-    async def boss(turn, to: str):
+    async def ask(turn, to):
         try:
             return await turn.handoff("ask", to, to)
         except StepFailed as error:
             return [error.kind, str(error)]
 
+    @agent("boss")
+    async def boss(turn, to: str):
+        return await ask(turn, to)
+
     @agent("clerk")
-    async def clerk(turn, to: str):
-        return await boss.handle(turn, "boss")
+    async def clerk(turn, _message):
+        return await ask(turn, "boss")
 
     await theatre.host(boss, clerk)
     kind, why = await (await theatre.board.send("boss", "clerck")).result(5)
