@@ -11,7 +11,18 @@ from callboard.events.agent_names import definition_of
 from callboard.events.envelope import Envelope, short_type
 from callboard.events.persistent import Map
 from callboard.projections import semconv
-from callboard.projections.errand import Errand, done, failed, noted, received, requeued, stepped, stepping, taken
+from callboard.projections.errand import (
+    Errand,
+    done,
+    failed,
+    kind_of,
+    noted,
+    received,
+    requeued,
+    stepped,
+    stepping,
+    taken,
+)
 from callboard.projections.recent import Recent
 from callboard.projections.span import Attributes, Begun, Kind, Span, SpanLink, nanoseconds
 
@@ -95,14 +106,14 @@ def _worked(state: AgentSpans, errand: Errand, envelope: Envelope) -> Told:
         case agent.Began():
             told: Attributes = {
                 semconv.OPERATION: semconv.EXECUTE_TOOL,
-                semconv.TOOL: event.step,
+                semconv.TOOL: kind_of(event.step),
                 semconv.TOOL_TYPE: semconv.FUNCTION,
                 semconv.STEP_RUNS: event.run,
             }
-            begun = stepping(errand, event.step, f"{semconv.EXECUTE_TOOL} {event.step}", at, told)
+            begun = stepping(errand, event.step, f"{semconv.EXECUTE_TOOL} {kind_of(event.step)}", at, told)
             return _with(state, _begun(errand, begun)), ()
         case agent.Paused():
-            begun = stepping(errand, event.step, f"{semconv.SLEEP} {event.step}", at)
+            begun = stepping(errand, event.step, f"{semconv.SLEEP} {kind_of(event.step)}", at)
             return _with(state, _begun(errand, begun)), ()
         case agent.Sent():
             return state, (stepped(errand, _sending(errand, envelope, event), envelope),)
@@ -123,7 +134,7 @@ def _worked(state: AgentSpans, errand: Errand, envelope: Envelope) -> Told:
 def _unbegun(errand: Errand, event: agent.Stepped, at: int) -> Begun:
     """A step whose beginning no event of the agent tells: what it waited for does, or it took no time."""
     name = _ELSEWHERE.get(event.on.partition("/")[0], semconv.STEP_DONE)
-    return stepping(errand, event.step, f"{name} {event.step}", errand.elsewhere.get(event.on, at))
+    return stepping(errand, event.step, f"{name} {kind_of(event.step)}", errand.elsewhere.get(event.on, at))
 
 
 def _sending(errand: Errand, envelope: Envelope, event: agent.Sent) -> Begun:

@@ -3,6 +3,7 @@
 Span ids are those of `callboard.events.agent_trace`, so what a step sent on its way is below the step's span.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -19,6 +20,8 @@ from callboard.projections.span import LONGEST_REASON, Attributes, Begun, Kind, 
 
 MOST_EVENTS: Final = 100
 """Moments that a span tells of; an errand of months has more."""
+
+_NUMBERED: Final = re.compile(r"[ #_-]\d[\d.]*$")
 
 
 class Errand(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -118,6 +121,11 @@ def failed(errand: Errand, envelope: Envelope, failure: agent.StepFailure, step:
         return errand
     tries = errand.tries.insert(step, errand.tries.get(step, 0) + 1)
     return msgspec.structs.replace(errand, tries=tries)
+
+
+def kind_of(step: str) -> str:
+    """The name of a step without a number that tells it from others: ``add`` of ``add 3.1``, ``page`` of ``page-2``."""
+    return _NUMBERED.sub("", step)
 
 
 def stepping(
