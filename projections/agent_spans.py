@@ -118,11 +118,7 @@ def _worked(state: AgentSpans, errand: Errand, envelope: Envelope) -> Told:
         case agent.Sent():
             return state, (stepped(errand, _sending(errand, envelope, event), envelope),)
         case agent.Stepped():
-            begun = errand.steps.get(event.step) or _unbegun(errand, event, at)
-            after = msgspec.structs.replace(
-                errand, steps=errand.steps.discard(event.step), elsewhere=errand.elsewhere.discard(event.on)
-            )
-            return _with(state, after), (stepped(errand, begun, envelope, event.failure),)
+            return _stepped(state, errand, envelope, event)
         case agent.Rested():
             return _with(state, noted(errand, envelope, semconv.RESTED, {semconv.WAITS: len(event.waits)})), ()
         case agent.Stumbled():
@@ -131,10 +127,17 @@ def _worked(state: AgentSpans, errand: Errand, envelope: Envelope) -> Told:
     return state, ()
 
 
-def _unbegun(errand: Errand, event: agent.Stepped, at: int) -> Begun:
-    """A step whose beginning no event of the agent tells: what it waited for does, or it took no time."""
-    name = _ELSEWHERE.get(event.on.partition("/")[0], semconv.STEP_DONE)
-    return stepping(errand, event.step, f"{name} {kind_of(event.step)}", errand.elsewhere.get(event.on, at))
+def _stepped(state: AgentSpans, errand: Errand, envelope: Envelope, event: agent.Stepped) -> Told:
+    begun, at = errand.steps.get(event.step), nanoseconds(envelope.time)
+    if begun is None and not event.on and not event.failure:
+        return state, ()  # it took no time
+    if begun is None:  # what it waited for tells of its beginning
+        name = f"{_ELSEWHERE.get(event.on.partition('/')[0], semconv.FAILED_STEP)} {kind_of(event.step)}"
+        begun = stepping(errand, event.step, name, errand.elsewhere.get(event.on, at))
+    after = msgspec.structs.replace(
+        errand, steps=errand.steps.discard(event.step), elsewhere=errand.elsewhere.discard(event.on)
+    )
+    return _with(state, after), (stepped(errand, begun, envelope, event.failure),)
 
 
 def _sending(errand: Errand, envelope: Envelope, event: agent.Sent) -> Begun:

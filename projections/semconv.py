@@ -49,7 +49,7 @@ LATE_ANSWER: Final = "late answer"
 SLEEP: Final = "sleep"
 TASK_STEP: Final = "task"
 APPROVE: Final = "approve"
-STEP_DONE: Final = "step"
+FAILED_STEP: Final = "step"
 
 EXCEPTION: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"

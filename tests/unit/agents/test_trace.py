@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
+from callboard.actors.agents.agent import Agent
 from callboard.actors.agents.definition import agent
 from callboard.actors.agents.errors import MessageFailed
 from callboard.bus.entities import APPROVAL, Entities
 from callboard.events import trace
 from callboard.events.approval import Approved
+from callboard.events.chat import ToolCall
 from callboard.events.envelope import decode
 from callboard.events.task import Cancelled, Submitted
 from callboard.projections.span import Span
@@ -126,9 +128,8 @@ async def test_a_question_is_in_the_trace(theatre):
     assert asked.traceparent == trace.SpanContext(CALLER.trace, approve.span).traceparent
 
 
-async def test_a_step_is_tried_again_below_the_same_message(theatre, monkeypatch):
+async def test_a_step_is_tried_again_below_the_requeued_message(theatre):
     """The task of the second try is below the second span of its step."""
-    monkeypatch.setattr("callboard.actors.agents.activation.BACKOFF_S", (0.01,))
 
     @agent("asker")
     async def ask(turn, question: str):
@@ -142,16 +143,61 @@ async def test_a_step_is_tried_again_below_the_same_message(theatre, monkeypatch
             task_id = decode(record.data)[0].entity
             ended.add(task_id)
             await theatre.board.end(task_id, Cancelled("enough"))
+            if len(ended) == 1:
+                with pytest.raises(MessageFailed):
+                    await message.result(5)
+                await theatre.board.messages.requeue("asker", message.id)
         if len(ended) == 2:
             break
-    with pytest.raises(MessageFailed):
-        await message.result(5)
+    while (await theatre.history("asker")).count("dead_lettered") < 2:
+        await asyncio.sleep(0.005)
     spans = await told(theatre)
-    steps = [span for span in spans if span.name == "task think"]
-    tasks = [span for span in spans if span.name == "invoke_workflow task"]
-    (whole,) = (span for span in spans if span.name == "invoke_agent asker")
-    assert [task.parent for task in tasks] == [step.span for step in steps]
-    assert {step.parent for step in steps} == {whole.span}
-    assert whole.error is not None
-    assert whole.attributes["callboard.outcome"] == "dead_lettered"
-    assert [event.name for event in whole.events] == ["exception", "exception"]
+    assert tree(spans) == [
+        "invoke_agent asker",
+        "  task think",
+        "    invoke_workflow task",
+        "      route",
+        "  invoke_agent asker",
+        "    task think",
+        "      invoke_workflow task",
+        "        route",
+    ]
+    assert len({span.span for span in spans}) == len(spans)
+    first, second = (span for span in spans if span.name == "invoke_agent asker")
+    assert first.attributes["callboard.outcome"] == second.attributes["callboard.outcome"] == "dead_lettered"
+    assert (first.attributes["error.type"], second.parent) == ("cancelled", first.span)
+    assert [event.name for event in first.events] == ["exception"]
+
+
+async def test_what_a_model_does_is_one_trace(theatre):
+    """Each reply is a task, each call of a tool a step, and so is a hand-off, below which the other's work is."""
+
+    def says(request):
+        if request.messages[-1].role == "tool":
+            return "done"
+        if any(offer.name == "handoff_to_scout" for offer in request.tools):
+            return [ToolCall("1", "add", '{"a": 1, "b": 2}'), ToolCall("2", "handoff_to_scout", '{"message": "look"}')]
+        return "seen"
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    await theatre.model(says)
+    await theatre.host(Agent("boss", tools=[add], handoffs=["scout"]), Agent("scout"))
+    assert await (await theatre.board.send("boss", "do it")).result(5) == "done"
+    spans = await told(theatre)
+    names = [line for line in tree(spans) if "route" not in line and "process" not in line]
+    task = ["  task model", "    invoke_workflow task", "      chat scripted"]
+    assert names == [
+        "invoke_agent boss",
+        *task,
+        "  execute_tool add",
+        "  handoff scout",
+        "    invoke_agent scout",
+        *("    " + line for line in task),
+        *task,
+    ]
+    assert len({span.trace for span in spans}) == 1
+    (tool,) = (span for span in spans if span.name == "execute_tool add")
+    assert (tool.attributes["gen_ai.tool.name"], tool.attributes["callboard.step"]) == ("add", "add 1.1")

@@ -129,15 +129,16 @@ async def test_mail_names_what_it_follows_from(story):
 
 
 async def test_steps_are_below_their_message(story):
-    """One that runs is a tool that is called, sleep is sleep, and one that takes no time is told all the same."""
+    """One that runs is a tool that is called, sleep is sleep, and one that takes no time is told only if it fails."""
     await story.begin()
     await story.tell("writer", agent.Began("look up"), agent.Stepped("look up"))
     await story.tell("writer", agent.Paused("night", LATER))
     await story.tell("writer", agent.Rested(("timer/night",)), agent.Rang("night"))
     await story.tell("writer", agent.Taken("m", "h2", 2), agent.Stepped("night"), agent.Stepped("today"))
+    await story.tell("writer", agent.Stepped("tell-2", failure=agent.StepFailure("refused", "nobody is called so")))
     await story.tell("writer", agent.Began("save"), agent.Stepped("save", failure=FAILURE), agent.Finished("m"))
     *steps, whole = await story.spans()
-    names = ["execute_tool look up", "sleep night", "step today", "execute_tool save"]
+    names = ["execute_tool look up", "sleep night", "step tell", "execute_tool save"]
     assert [step.name for step in steps] == names
     assert {(step.trace, step.parent) for step in steps} == {(whole.trace, whole.span)}
     assert {step.kind for step in steps} == {"internal"}
