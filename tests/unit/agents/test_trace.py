@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from opentelemetry import trace as otel
 
 from callboard.actors.agents.agent import Agent
 from callboard.actors.agents.definition import agent
@@ -201,3 +202,25 @@ async def test_what_a_model_does_is_one_trace(theatre):
     assert len({span.trace for span in spans}) == 1
     (tool,) = (span for span in spans if span.name == "execute_tool add")
     assert (tool.attributes["gen_ai.tool.name"], tool.attributes["callboard.step"]) == ("add", "add 1.1")
+
+
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_what_a_function_does_is_below_its_step(theatre, in_thread):
+    """A library that makes spans finds the step's as the current one, also in a thread."""
+
+    def current() -> str:
+        context = otel.get_current_span().get_span_context()
+        return trace.SpanContext(f"{context.trace_id:032x}", f"{context.span_id:016x}").traceparent
+
+    async def call() -> str:
+        return current()
+
+    @agent("tracer")
+    async def look(turn, message):
+        return await turn.run("look", current if in_thread else call)
+
+    await theatre.host(look)
+    found = await (await theatre.board.send("tracer", 0, traceparent=CALLER.traceparent)).result(5)
+    step, _ = await told(theatre)
+    assert found == trace.SpanContext(CALLER.trace, step.span).traceparent
+    assert not otel.get_current_span().get_span_context().is_valid
