@@ -94,7 +94,16 @@ class Board:
             raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
         return TaskHandle(self, task_id)
 
-    async def schedule(self, name: str, cron: str, input: Any = "", *, zone: str = "UTC", **fields: Any) -> Schedule:  # noqa: A002
+    async def schedule(
+        self,
+        name: str,
+        cron: str,
+        input: Any = None,  # noqa: A002
+        *,
+        agent: str | None = None,
+        zone: str = "UTC",
+        **fields: Any,
+    ) -> Schedule:
         """Submit a task again and again, at the times of a cron expression; planned again, it is planned otherwise.
 
         What is due while nothing runs is done once, as soon as something does.
@@ -102,14 +111,20 @@ class Board:
         Args:
             name: an id of the schedule.
             cron: minute, hour, day of month, month, day of week, as ``0 9 * * 1-5``; six fields begin with seconds.
-            input: as in `submit`.
+            input: as in `submit`; for an agent, the message as in `send`, or None to tell it which time it is for.
+            agent: send this agent a message instead.
             zone: the time zone that the expression is meant in, as ``Europe/Lisbon``.
             **fields: as in `submit`; ``timeout_s`` counts from each time, and a ``context`` is read as it is then.
 
         Raises:
             InvalidInput: an expression, a zone or a field is wrong; the message says which and how to mend it.
         """
-        return await self.schedules.plan(name, cron, submission_of({"input": input, **fields}), zone)
+        if agent is None:
+            return await self.schedules.plan(name, cron, submission_of({"input": input or "", **fields}), zone)
+        if fields:
+            raise InvalidInput(f"{next(iter(fields))} is for tasks: leave it out of a schedule for an agent")
+        body = await self.messages.body(agent, input) if input is not None else None
+        return await self.schedules.plan_message(name, cron, agent, body, zone)
 
     async def ask(
         self,

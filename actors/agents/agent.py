@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from callboard.actors.agents.conversation import Conversation, Limits
-from callboard.actors.agents.definition import Definition
+from callboard.actors.agents.definition import Definition, every_of
 from callboard.actors.agents.turn import Turn
 from callboard.actors.board import submission_of
 from callboard.actors.tools.mcp_server import McpServer
@@ -39,6 +39,8 @@ class Agent:
         handoffs: Iterable[str | Definition] = (),
         max_turns: int = 20,
         max_cost: int | None = None,
+        cron: str = "",
+        zone: str = "UTC",
         **asked: Any,
     ) -> None:
         """Define agents.
@@ -52,6 +54,8 @@ class Agent:
                 slash are meant, unless another is given (``researcher/main``).
             max_turns: model calls for one message, at most.
             max_cost: what they may cost together, in micro-dollars.
+            cron: when the agent of this very name is told that it is time, as by `Board.schedule`.
+            zone: the time zone that it is meant in.
             **asked: how the model is asked for, as in `Board.submit`: ``needs``, ``min_quality``, ``budget`` …
 
         Raises InvalidInput: a name or a field is wrong.
@@ -59,6 +63,7 @@ class Agent:
         self.name = checked_definition(name)
         _check(name, asked, max_turns)
         given = list(tools)
+        self.every = every_of(cron, zone)
         self._box = Toolbox(given)
         self._opening: asyncio.Task[Toolbox] | None = None
         self._instructions = instructions

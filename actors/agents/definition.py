@@ -2,16 +2,33 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias, get_type_hints, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, get_type_hints, runtime_checkable
 
 import msgspec
 
 from callboard.actors.agents.turn import Turn
+from callboard.actors.cron import next_due
+from callboard.bus.clock import now
 from callboard.events.agent_events import Defined
 from callboard.events.agent_names import checked_definition
 from callboard.events.errors import InvalidInput
 
 Handle: TypeAlias = Callable[[Turn, Any], Awaitable[Any]]
+
+
+class Every(NamedTuple):
+    """When an agent is sent a message that tells the time: at the times of a cron expression."""
+
+    cron: str
+    zone: str
+
+
+def every_of(cron: str, zone: str) -> Every | None:
+    """The times that are meant, None without an expression. Raises InvalidInput when it can't be read."""
+    if not cron:
+        return None
+    next_due(cron, zone, now())
+    return Every(cron, zone)
 
 
 @runtime_checkable
@@ -25,6 +42,10 @@ class Definition(Protocol):
     @property
     def defined(self) -> Defined:
         """What others may know of it."""
+
+    @property
+    def every(self) -> Every | None:
+        """When the agent of that very name is told that it is time, if ever."""
 
     def message(self, body: Any) -> Any:
         """A message as `handle` wants it. Raises InvalidInput when it can't be that."""
@@ -43,11 +64,12 @@ class Handler:
     refused.
     """
 
-    def __init__(self, name: str, handle: Handle, *, description: str = "") -> None:
+    def __init__(self, name: str, handle: Handle, *, description: str = "", every: Every | None = None) -> None:
         if not inspect.iscoroutinefunction(handle):
             raise InvalidInput(f"agent {name!r}: its handler is no `async def` of a turn and a message")
         self.name = checked_definition(name)
         self.defined = Defined(description or (inspect.getdoc(handle) or "").partition("\n")[0])
+        self.every = every
         self._handle = handle
         self._shape = _message_type(name, handle)
 
@@ -69,9 +91,14 @@ class Handler:
         """Nothing is held open."""
 
 
-def agent(name: str, *, description: str = "") -> Callable[[Handle], Handler]:
-    """Makes agents of an ``async def`` that handles a message; without a description it is its docstring's."""
-    return lambda handle: Handler(name, handle, description=description)
+def agent(name: str, *, description: str = "", cron: str = "", zone: str = "UTC") -> Callable[[Handle], Handler]:
+    """Makes agents of an ``async def`` that handles a message; without a description it is its docstring's.
+
+    With ``cron`` the agent ``name`` is sent ``{"schedule", "due", "missed"}`` whenever that is due, as by
+    `Board.schedule`.
+    """
+    every = every_of(cron, zone)
+    return lambda handle: Handler(name, handle, description=description, every=every)
 
 
 def _message_type(name: str, handle: Handle) -> Any:

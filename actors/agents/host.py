@@ -9,7 +9,7 @@ import structlog
 
 from callboard.actors.agents.activation import REST_S, Activation
 from callboard.actors.agents.bells import Bells
-from callboard.actors.agents.definition import Definition
+from callboard.actors.agents.definition import Definition, Every
 from callboard.actors.agents.hosts import Hosts
 from callboard.actors.agents.postman import Postman
 from callboard.actors.agents.services import Services
@@ -70,6 +70,7 @@ class Host:
         await self._projector.catch_up()
         for name, definition in self._definitions.items():
             await self._commits.tell(name, partial(_saying, definition.defined))
+            await self._plan(name, definition.every)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._projector.run())
@@ -78,6 +79,14 @@ class Host:
                 group.create_task(self._sweep_often())
         finally:
             await self._let_go()
+
+    async def _plan(self, name: str, every: Every | None) -> None:
+        """Have the agent told the time, as it is defined; and no more, if it was and is not."""
+        schedules = self._services.board.schedules
+        if every is not None:
+            await schedules.plan_message(f"agent-{name}", every.cron, name, zone=every.zone)
+        elif any(schedule.id == f"agent-{name}" for schedule in await schedules.all()):
+            await schedules.remove(f"agent-{name}", "its agent is defined without")
 
     def _consider(self, agent_id: str) -> None:
         """Activate an agent if it lives here; it looks itself whether there is something to do."""

@@ -17,7 +17,7 @@ from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity, parse
 from callboard.events import trace
 from callboard.events.agent import AgentState
-from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued
+from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued, Value
 from callboard.events.agent_names import definition_of, id_of, name_of
 from callboard.events.envelope import decode
 from callboard.events.errors import InvalidInput
@@ -41,9 +41,7 @@ class Messages:
         self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
     ) -> "MessageHandle":
         """Send an agent a message; see `Board.send`."""
-        agent_id = id_of(agent)
-        await self._check_served(agent_id)
-        value = await value_of(self._bus, encoded(body, "the message"))
+        agent_id, value = id_of(agent), await self.body(agent, body)
         message = new_entity_id(agent_id) if key is None else id_from("message", agent_id, key, owner=agent_id)
         await self._listen()
         answered = self._waiting[message] = asyncio.get_running_loop().create_future()
@@ -58,6 +56,11 @@ class Messages:
     def message(self, agent: str, message: str) -> "MessageHandle":
         """A message that was sent before, by anybody."""
         return MessageHandle(self, id_of(agent), checked_id(message, "message"), None, 0)
+
+    async def body(self, agent: str, body: Any) -> Value:
+        """A message as the log has it. Raises InvalidInput when it can't be sent to that agent."""
+        await self._check_served(id_of(agent))
+        return await value_of(self._bus, encoded(body, "the message"))
 
     async def state(self, agent_id: str) -> AgentState:
         """An agent as the log has it now."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from callboard.actors.tools.function_tool import tool
     from callboard.actors.tools.mcp_server import McpServer
     from callboard.deploy.connect import connect
+    from callboard.events.chat import ToolCall
+    from callboard.events.context_events import Drop, Put, Say
     from callboard.events.errors import CallboardError, Clash
 
     __version__: str
@@ -42,9 +44,13 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
     # what they act with
     "tool",
     "McpServer",
+    "ToolCall",
     "CallInfo",
     # what agents share, and what they ask people
     "ContextHandle",
+    "Say",
+    "Put",
+    "Drop",
     "ApprovalHandle",
     # errors
     "CallboardError",
@@ -72,6 +78,7 @@ _HOME: Final = {
     "MessageHandle": "callboard.actors.agents.messages",
     "tool": "callboard.actors.tools.function_tool",
     "McpServer": "callboard.actors.tools.mcp_server",
+    "ToolCall": "callboard.events.chat",
     "CallInfo": "callboard.actors.tools.contract",
     "MessageFailed": "callboard.actors.agents.errors",
     "StepFailed": "callboard.actors.agents.errors",
@@ -80,6 +87,9 @@ _HOME: Final = {
     "ToolError": "callboard.actors.tools.contract",
     "ContextHandle": "callboard.actors.context_handle",
     "ApprovalHandle": "callboard.actors.approval_handle",
+    "Say": "callboard.events.context_events",
+    "Put": "callboard.events.context_events",
+    "Drop": "callboard.events.context_events",
     "CallboardError": "callboard.events.errors",
     "Clash": "callboard.events.errors",
     "TaskFailed": "callboard.actors.task_handle",

@@ -79,7 +79,10 @@ def test_the_front_door_is_exact():
     assert sorted(callboard.__all__) == sorted(
         {
             *("connect", "Board", "TaskHandle", "Token", "Outcome", "ContextHandle", "ApprovalHandle"),
+            *("Agent", "agent", "Handler", "Turn", "MessageHandle", "tool", "McpServer", "ToolCall", "CallInfo"),
+            *("Say", "Put", "Drop"),
             *("CallboardError", "TaskFailed", "Clash", "__version__"),
+            *("MessageFailed", "StepFailed", "StepError", "Refusal", "ToolError"),
         }
     )
     for name in callboard.__all__:
