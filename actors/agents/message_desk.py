@@ -24,7 +24,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
     """What anybody may publish to ``submit.message``.
 
     ``reply`` says when the reply subject, or ``reply_to``, is answered: when the message is ``done`` with, or as soon
-    as it is ``accepted``. The same ``key`` is the same message.
+    as it is ``accepted``. The same ``key`` is the same message. ``traceparent`` is the W3C trace context of the sender.
     """
 
     agent: str
@@ -33,6 +33,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
     by: str = ""
     reply: Literal["done", "accepted"] = "done"
     reply_to: str | None = None
+    traceparent: str = ""
 
 
 class Receipt(Struct, frozen=True, omit_defaults=True):
@@ -70,7 +71,8 @@ class MessageDesk:
                 check_reply(reply)
             key = letter.key if letter.key is not None else _key(delivery)
             to = reply if letter.reply == "done" else None
-            message = await self._messages.put(agent, letter.body, key=key, by=letter.by, reply_to=to)
+            span = letter.traceparent or delivery.record.traceparent
+            message = await self._messages.put(agent, letter.body, key=key, by=letter.by, reply_to=to, traceparent=span)
         except InvalidInput as error:
             await self._refused(agent, error, reply)
             return

@@ -15,6 +15,7 @@ from callboard.bus.clock import new_entity_id
 from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity, parse
+from callboard.events import trace
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued, Value
 from callboard.events.agent_names import definition_of, id_of, name_of
@@ -36,22 +37,29 @@ class Messages:
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Reply]] = WeakValueDictionary()
 
-    async def send(self, agent: str, body: Any, *, key: str | None = None, by: str = "") -> "MessageHandle":
+    async def send(
+        self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
+    ) -> "MessageHandle":
         """Send an agent a message; see `Board.send`."""
         agent_id, value = id_of(agent), await self.body(agent, body)
         await self._listen()
         message = _message_id(agent_id, key)
         answered = self._waiting[message] = asyncio.get_running_loop().create_future()
-        told = await self._put(Received(message, value, by=by, reply_to=f"{self._inbox}.{message}", key=key), agent_id)
+        reply_to = f"{self._inbox}.{message}"
+        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        told = await self._put(received, agent_id)
         if not told.appended:  # it was sent before, and may be done with
             return MessageHandle(self, agent_id, message, None, 0)
         return MessageHandle(self, agent_id, message, answered, told.entity.seq)
 
-    async def put(self, agent: str, body: Any, *, key: str, by: str, reply_to: str | None) -> str:
+    async def put(
+        self, agent: str, body: Any, *, key: str, by: str, reply_to: str | None, traceparent: str = ""
+    ) -> str:
         """As `send`, with an answer to ``reply_to``; returns the message's id. One that is done with is answered."""
         agent_id, value = id_of(agent), await self.body(agent, body)
         message = _message_id(agent_id, key)
-        told = await self._put(Received(message, value, by=by, reply_to=reply_to, key=key), agent_id)
+        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        told = await self._put(received, agent_id)
         if reply_to and not told.appended and (reply := await self._look_up(agent_id, message, 0)):
             await self._bus.signals.publish(reply_to, msgspec.json.encode(reply))
         return message
@@ -124,6 +132,10 @@ class Messages:
         future = self._waiting.get(reply.message)
         if future is not None and not future.done():
             future.set_result(reply)
+
+
+def _span(traceparent: str) -> str:
+    return traceparent if trace.parse(traceparent) else ""
 
 
 def _message_id(agent_id: str, key: str | None) -> str:
