@@ -160,20 +160,23 @@ class Board:
         """An approval that was asked for before, by anybody."""
         return ApprovalHandle(self.approvals, approval_id)
 
-    async def send(self, agent: str, body: Any, *, key: str | None = None, by: str = "") -> MessageHandle:
+    async def send(
+        self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
+    ) -> MessageHandle:
         """Send an agent a message. Returns as soon as it is durably in the agent's inbox.
 
         Args:
             agent: ``writer``, or an instance, which begins to live with its first message: ``writer/customer-42``.
             body: what it handles, as JSON.
-            key: the same key is the same message: safe to send again.
+            key: the same key is the same message, for the agent's next 10,000: safe to send again.
             by: who sends it.
+            traceparent: the W3C trace context that it is sent in; without one it begins a trace.
 
         Raises:
             InvalidInput: nobody serves such agents, or it is no JSON, or too large.
             BusError: the log can't be reached, or is full.
         """
-        return await self.messages.send(agent, body, key=key, by=by)
+        return await self.messages.send(agent, body, key=key, by=by, traceparent=traceparent)
 
     def context(self, context_id: str) -> ContextHandle:
         """A shared context, there already or not: it begins with the first change. See `ContextHandle`."""

@@ -111,7 +111,7 @@ class Commits(Generic[S]):
         for wish in waiting:
             if not wish.future.done():  # else whoever waited has gone
                 try:
-                    after, decided = self._entities.decided(state, wish.say)
+                    after, decided, _ = self._entities.decided(state, wish.say)
                 except Exception as error:  # it is this writer's alone, be it a refusal or a mistake
                     wish.outcome = error
                 else:

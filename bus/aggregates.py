@@ -8,6 +8,7 @@ from callboard.events import (
     agent,
     agent_events,
     agent_snapshot,
+    agent_trace,
     approval,
     backend,
     budget,
@@ -44,6 +45,8 @@ class Aggregate(NamedTuple, Generic[S]):
     evolve: Callable[[S, Any], S]
     addressee: Callable[[Any], tuple[str, ...]] = lambda _: ()
     headline: Callable[[Sequence[Any]], Any] = lambda events: events[-1]
+    origin: Callable[[S, Any], trace.Origin] = lambda _state, _event: trace.Origin()
+    """Where an event on a state comes from, as far as that is not told by who appends it, and what made the entity."""
     kept: Kept[S] | None = None
 
 
@@ -59,6 +62,7 @@ AGENT = Aggregate(
     agent.evolve,
     agent_events.addressee,
     agent_events.headline,
+    agent_trace.origin,
     Kept(agent_snapshot.VERSION, agent_snapshot.pieces, agent_snapshot.read, agent.evolve),
 )
 CONTEXT = Aggregate("context", context.Context, context.decide, context.evolve)

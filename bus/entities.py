@@ -62,7 +62,8 @@ class Told(NamedTuple, Generic[S]):
 class Entities(Generic[S]):
     """All entities of one kind, as one actor sees and changes them.
 
-    ``source`` names the actor and its epoch: no two running writers share one, so an event id is one writer's alone.
+    ``source`` names the actor and its epoch: no two running writers share one, so an event id is one writer's alone,
+    unless the aggregate gives it one.
     The newest ``keep`` are held in memory. A stale one costs a second try, never a wrong event. With ``snapshots``, a
     long history is not read from its beginning.
     """
@@ -176,18 +177,19 @@ class Entities(Generic[S]):
             loaded = await self.load(entity_id, at_least=NEWEST if fresh else 0)
             self._check_known(loaded)
             try:
-                _, events = self.decided(loaded.state, wish)
+                _, events, states = self.decided(loaded.state, wish)
             except CallboardError:
                 if fresh:
                     raise
-                events = []
+                events, states = [], []
             if not events:
                 if fresh:
                     return Told(loaded, ())
                 # an append is checked by the log, a refusal by nobody: it must not rest on an old state
                 fresh = True
                 continue
-            envelopes = self._envelopes(loaded, events, cause, context, correlation)
+            origins = map(self._aggregate.origin, states, events)
+            envelopes = self._envelopes(loaded, zip(events, origins, strict=True), cause, context, correlation)
             data = encode(envelopes)
             named = self._aggregate.headline(events)
             addressee = self._aggregate.addressee(named)
@@ -206,14 +208,19 @@ class Entities(Generic[S]):
         """Whether somebody must act on an event, and is told by the subject of its message."""
         return bool(self._aggregate.addressee(event))
 
-    def decided(self, state: S, wish: Callable[[S], Iterable[Any]]) -> tuple[S, list[Any]]:
-        """The state after what ``wish`` says, and the events that lead there. Raises what ``decide`` raises."""
+    def decided(self, state: S, wish: Callable[[S], Iterable[Any]]) -> tuple[S, list[Any], list[S]]:
+        """The state after what ``wish`` says, the events that lead there, and the states that they follow on.
+
+        Raises what ``decide`` raises.
+        """
         events: list[Any] = []
+        states: list[S] = []
         for wanted in wish(state):
             for event in self._aggregate.decide(state, wanted):
-                state = self._aggregate.evolve(state, event)
+                states.append(state)
                 events.append(event)
-        return state, events
+                state = self._aggregate.evolve(state, event)
+        return state, events, states
 
     def _check_known(self, loaded: Loaded[S]) -> None:
         if loaded.newer:
@@ -225,17 +232,18 @@ class Entities(Generic[S]):
     def _envelopes(
         self,
         loaded: Loaded[S],
-        events: Sequence[Any],
+        events: Iterable[tuple[Any, trace.Origin]],
         cause: Envelope | None,
         context: trace.SpanContext | None,
         correlation: str,
     ) -> list[Envelope]:
         root = loaded.correlation or correlation or loaded.id
-        cause_id = cause.id if cause else ""
         made: list[Envelope] = []
-        for number, event in enumerate(events, loaded.version + 1):
-            event_id = derived_id(cause_id, self.source, loaded.id, number) if cause_id else new_event_id()
-            parent = loaded.context or context or trace.SpanContext(trace.trace_id(root), trace.span_id(event_id))
+        for number, (event, origin) in enumerate(events, loaded.version + 1):
+            cause_id = cause.id if cause else origin.cause
+            event_id = origin.id or self._event_id(cause, loaded.id, number)
+            known = origin.context or loaded.context or context
+            parent = known or trace.SpanContext(trace.trace_id(root), trace.span_id(event_id))
             made.append(
                 Envelope(
                     id=event_id,
@@ -251,6 +259,9 @@ class Entities(Generic[S]):
                 )
             )
         return made
+
+    def _event_id(self, cause: Envelope | None, entity_id: str, number: int) -> str:
+        return derived_id(cause.id, self.source, entity_id, number) if cause else new_event_id()
 
     def _remember(self, loaded: Loaded[S]) -> None:
         self._cache[loaded.id] = loaded

@@ -9,7 +9,13 @@ ALL_EVENTS: Final = "evt.>"
 SUBMIT: Final = "submit.task"
 SUBMIT_SCORE: Final = "submit.score"
 SUBMIT_APPROVAL: Final = "submit.approval"
-TAKERS: Final = {SUBMIT: "intake", SUBMIT_SCORE: "scores", SUBMIT_APPROVAL: "approval-desk"}
+SUBMIT_MESSAGE: Final = "submit.message"
+TAKERS: Final = {
+    SUBMIT: "intake",
+    SUBMIT_SCORE: "scores",
+    SUBMIT_APPROVAL: "approval-desk",
+    SUBMIT_MESSAGE: "message-desk",
+}
 """The queue of each subject that anybody may publish to."""
 
 TIMER_FIRED: Final = "timer.fired"

@@ -47,6 +47,10 @@ MOST_WAITING: Final = 100_000
 """Messages in an inbox, beyond which none is taken in but from agents, who are not told."""
 
 
+KEYS_KEPT: Final = 10_000
+"""So many messages later a key may be used anew."""
+
+
 class Step(Struct, frozen=True, gc=False, omit_defaults=True):
     """How far a step is.
 
@@ -89,8 +93,9 @@ class Work(Struct, frozen=True, gc=False, omit_defaults=True):
 class AgentState(Struct, frozen=True, gc=False, omit_defaults=True):
     """An agent's state: what it works at, what waits for that in the ``inbox``, by number, and what was set aside.
 
-    ``mailed`` and ``heard`` are how many messages went to and came from each other agent, ``keys`` those of messages
-    from elsewhere that named one. ``defined`` is of those that give a definition its name.
+    ``mailed`` and ``heard`` are how many messages went to and came from each other agent. ``keys`` are those of
+    messages from elsewhere, with the number of each, and ``keyed`` is the other way round. ``defined`` is of those
+    that give a definition its name.
     """
 
     id: str
@@ -105,6 +110,7 @@ class AgentState(Struct, frozen=True, gc=False, omit_defaults=True):
     mailed: Map[int] = Map()
     heard: Map[int] = Map()
     keys: Map[str] = Map()
+    keyed: Map[str] = Map()
     dead: Map[Work] = Map()
     finished: int = 0
 
@@ -276,7 +282,11 @@ def _heard(agent: AgentState, event: Received | Answered | Late) -> AgentState:
     if event.sender:
         return msgspec.structs.replace(agent, heard=agent.heard.insert(event.sender, event.number))
     if isinstance(event, Received) and event.key is not None:
-        return msgspec.structs.replace(agent, keys=agent.keys.insert(event.key, event.message))
+        number, oldest = str(agent.arrived + 1), str(agent.arrived + 1 - KEYS_KEPT)
+        keys, keyed = agent.keys.insert(event.key, number), agent.keyed.insert(number, event.key)
+        if (old := keyed.get(oldest)) is not None:
+            keys, keyed = keys.discard(old), keyed.discard(oldest)
+        return msgspec.structs.replace(agent, keys=keys, keyed=keyed)
     return agent
 
 

@@ -50,6 +50,7 @@ class Received(Struct, frozen=True, gc=False, omit_defaults=True):
 
     From the agent ``sender`` as its ``number``-th to this one, or from whoever ``by`` names, who is answered on the
     subject ``reply_to``. With a ``handoff`` the sender waits for the answer, as all in ``chain`` wait for the next.
+    ``traceparent`` is the span that sent it.
     """
 
     type: ClassVar[str] = "callboard.agent.received.v1"
@@ -62,6 +63,7 @@ class Received(Struct, frozen=True, gc=False, omit_defaults=True):
     key: str | None = None
     chain: tuple[str, ...] = ()
     handoff: HandOff | None = None
+    traceparent: str = ""
 
 
 class Taken(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -124,6 +126,7 @@ class Sent(Struct, frozen=True, gc=False, omit_defaults=True):
     body: Value
     chain: tuple[str, ...] = ()
     handoff: HandOff | None = None
+    traceparent: str = ""
 
 
 class Answered(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -43,6 +43,7 @@ _AGENT: Final = _plain(
     mailed=dict[str, int],
     heard=dict[str, int],
     keys=dict[str, str],
+    keyed=dict[str, str],
     dead=_WORKS,
 )
 _encoder: Final = msgspec.json.Encoder()

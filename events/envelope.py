@@ -3,7 +3,7 @@
 A message holds one decision about one entity: an object, or an array when the decision took several events
 (CloudEvents' batch format). Extensions: ``version`` counts the entity's events from 1 without gaps, ``prevhash`` is the
 SHA-256 of the bytes of the entity's previous message, ``causationid`` the event acted upon, ``correlationid`` the root
-task.
+task, or the agent, ``traceparent`` the span that it belongs to, or the one above if it begins one.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""An agent with a tool: `callboard run examples/greeter.py`, then `callboard send greeter/ann "What time is it?"`."""
+"""An agent with a tool: try it with `callboard send greeter/ann "What time is it in Europe/Lisbon?"`."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo

@@ -16,7 +16,9 @@ from callboard.events.agent_events import Defined
 from callboard.events.agent_names import checked_definition, id_of, name_of
 from callboard.events.errors import InvalidInput
 
-_OURS: Final = frozenset({"input", "context", "system", "tools", "owner", "id", "key", "max_cost", "reply", "reply_to"})
+_OURS: Final = frozenset(
+    {"input", "context", "system", "tools", "owner", "id", "key", "max_cost", "reply", "reply_to", "traceparent"}
+)
 """What an agent itself says of the tasks that its model calls are."""
 
 

@@ -8,7 +8,6 @@ CallboardError
 """
 
 from callboard.events.agent_events import StepFailure
-from callboard.events.agent_names import name_of
 from callboard.events.errors import CallboardError
 
 
@@ -46,5 +45,5 @@ class MessageFailed(CallboardError):
     """A message was done with without an answer; ``failure`` is why."""
 
     def __init__(self, agent: str, message: str, failure: StepFailure) -> None:
-        super().__init__(f"agent {name_of(agent)}, message {message}: {failure.message}")
+        super().__init__(f"agent {agent}, message {message}: {failure.message}")
         self.failure = failure

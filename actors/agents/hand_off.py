@@ -9,6 +9,7 @@ from callboard.actors.submission import id_from
 from callboard.events.agent import AgentState, Work
 from callboard.events.agent_events import AgentEvent, HandOff, Manifest, Paused, Sent, StepFailure, Value
 from callboard.events.agent_names import definition_of, id_of, name_of
+from callboard.events.agent_trace import step_span
 from callboard.events.context_content import tokens_of
 from callboard.events.errors import InvalidId, InvalidInput
 
@@ -59,7 +60,9 @@ class HandOffs:
         message = id_from("mail", agent.id, to, str(number), owner=to)
         chain = (*self._chain(), agent.id) if offer else ()
         paused = [Paused(step, offer.deadline)] if offer and offer.deadline else []
-        return [*paused, Sent(step, to, number, message, body, chain, offer)]
+        assert agent.work is not None
+        span = step_span(agent.id, agent.work, step)
+        return [*paused, Sent(step, to, number, message, body, chain, offer, span.traceparent)]
 
     def _chain(self) -> tuple[str, ...]:
         return self._received.chain

@@ -12,9 +12,10 @@ from callboard.actors.agents.reply import Reply, reply_of
 from callboard.actors.agents.values import encoded, read, value_of
 from callboard.actors.submission import id_from
 from callboard.bus.clock import new_entity_id
-from callboard.bus.entities import NEWEST, Entities
+from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity, parse
+from callboard.events import trace
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued, Value
 from callboard.events.agent_names import definition_of, id_of, name_of
@@ -36,17 +37,32 @@ class Messages:
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Reply]] = WeakValueDictionary()
 
-    async def send(self, agent: str, body: Any, *, key: str | None = None, by: str = "") -> "MessageHandle":
+    async def send(
+        self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
+    ) -> "MessageHandle":
         """Send an agent a message; see `Board.send`."""
         agent_id, value = id_of(agent), await self.body(agent, body)
-        message = new_entity_id(agent_id) if key is None else id_from("message", agent_id, key, owner=agent_id)
         await self._listen()
+        message = _message_id(agent_id, key)
         answered = self._waiting[message] = asyncio.get_running_loop().create_future()
-        received = Received(message, value, by=by, reply_to=f"{self._inbox}.{message}", key=key)
-        told = await self._entities.tell(agent_id, lambda _: [received])
+        reply_to = f"{self._inbox}.{message}"
+        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        told = await self._put(received, agent_id)
         if not told.appended:  # it was sent before, and may be done with
             return MessageHandle(self, agent_id, message, None, 0)
         return MessageHandle(self, agent_id, message, answered, told.entity.seq)
+
+    async def put(
+        self, agent: str, body: Any, *, key: str, by: str, reply_to: str | None, traceparent: str = ""
+    ) -> str:
+        """As `send`, with an answer to ``reply_to``; returns the message's id. One that is done with is answered."""
+        agent_id, value = id_of(agent), await self.body(agent, body)
+        message = _message_id(agent_id, key)
+        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        told = await self._put(received, agent_id)
+        if reply_to and not told.appended and (reply := await self._look_up(agent_id, message, 0)):
+            await self._bus.signals.publish(reply_to, msgspec.json.encode(reply))
+        return message
 
     def message(self, agent: str, message: str) -> "MessageHandle":
         """A message that was sent before, by anybody."""
@@ -81,6 +97,9 @@ class Messages:
             raise MessageFailed(reply.agent, reply.message, reply.failure)
         return await read(self._bus, reply.value)
 
+    async def _put(self, received: Received, agent_id: str) -> Told[AgentState]:
+        return await self._entities.tell(agent_id, lambda _: [received])
+
     async def _look_up(self, agent_id: str, message: str, after: int) -> Reply | None:
         prefix = entity("agent", agent_id)
         ends = (f"{prefix}.{kind}" for kind in ("finished.>", "finished", "dead_lettered.>", "dead_lettered"))
@@ -113,6 +132,14 @@ class Messages:
         future = self._waiting.get(reply.message)
         if future is not None and not future.done():
             future.set_result(reply)
+
+
+def _span(traceparent: str) -> str:
+    return traceparent if trace.parse(traceparent) else ""
+
+
+def _message_id(agent_id: str, key: str | None) -> str:
+    return new_entity_id(agent_id) if key is None else id_from("message", agent_id, key, owner=agent_id)
 
 
 class MessageHandle:

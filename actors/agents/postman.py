@@ -66,8 +66,8 @@ class Postman:
 def _as_received(sender: str, mail: Mail) -> AgentEvent:
     match mail:
         case Sent():
-            body, chain, handoff = mail.body, mail.chain, mail.handoff
-            return Received(mail.message, body, sender, mail.number, chain=chain, handoff=handoff)
+            body, chain, handoff, span = mail.body, mail.chain, mail.handoff, mail.traceparent
+            return Received(mail.message, body, sender, mail.number, chain=chain, handoff=handoff, traceparent=span)
         case Finished():
             return Answered(mail.message, sender, mail.number, mail.value, mail.failure)
         case _:

@@ -16,6 +16,7 @@ import structlog
 
 from callboard.actors.agents.errors import StepFailed
 from callboard.actors.agents.hand_off import HandOffs
+from callboard.actors.agents.live_trace import below
 from callboard.actors.agents.services import Services
 from callboard.actors.agents.steps import Steps
 from callboard.actors.agents.values import encoded, failure_of, read, value_of
@@ -27,10 +28,12 @@ from callboard.bus.entities import NEWEST
 from callboard.events.agent import AgentState, Step, Work
 from callboard.events.agent_events import Began, HandOff, Paused, Remembered, Sent, StepFailure, Value
 from callboard.events.agent_names import id_of, name_of
+from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation
 from callboard.events.errors import CallboardError
 from callboard.events.task import ENDED, Status, Task
+from callboard.events.trace import SpanContext
 
 _log = structlog.get_logger(__name__)
 
@@ -113,7 +116,7 @@ class Turn:
                 return self._steps.done(name, failure=StepFailure("unknown", why))
             await self._journal.say(Began(name, step.runs + 1))
             try:
-                with self._steps.inside(name):
+                with self._steps.inside(name), below(self._span(name)):
                     result = await _called(function, arguments, timeout_s)
                 data = encoded(result, f"the result of step {name!r}")
             except Exception as error:  # whatever it is, it is the step's
@@ -153,7 +156,9 @@ class Turn:
 
         async def perform(step: Step) -> Step:
             key, by = self._key(name, step), self._journal.agent_id
-            asked = await approvals.request(action, question=question, by=by, expires_s=expires_s, key=key)
+            asked = await approvals.request(
+                action, question=question, by=by, expires_s=expires_s, key=key, context=self._span(name)
+            )
             wait = f"approval/{asked.id}"
             with self._steps.waiting(name, wait) as bell:
                 while (await approvals.state(asked.id)).status not in OUTCOMES:
@@ -286,7 +291,8 @@ class Turn:
 
         async def perform(step: Step) -> Step:
             task_id = id_from("step", self._key(name, step))
-            given = {"budget": self.budget, "deadline": self.deadline, **fields}
+            span = self._span(name).traceparent
+            given = {"budget": self.budget, "deadline": self.deadline, "traceparent": span, **fields}
             await self._board.submit(asked, id=task_id, owner=self._journal.agent_id, **given)
             with self._steps.waiting(name, wait := f"task/{task_id}") as bell:
                 while (await self._newest_task(task_id)).status not in ENDED:
@@ -337,9 +343,11 @@ class Turn:
                 step = _of(await self._journal.newest(), name)  # an answer may have been faster
         return step
 
+    def _span(self, name: str) -> SpanContext:
+        return step_span(self._journal.agent_id, self._work, name)
+
     def _key(self, name: str, step: Step) -> str:
-        """What stands for this try of a step, everywhere and for ever."""
-        return f"{self._journal.agent_id}/{self.message}/{name}/{step.tries}"
+        return step_key(self._journal.agent_id, self.message, name, step.tries)
 
 
 def _of(agent: AgentState, step: str) -> Step:

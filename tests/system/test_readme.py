@@ -95,3 +95,10 @@ async def test_plain_nats_without_a_reply(node):
         if (await node.board.tasks.load("plain-1")).seq:
             break
     assert (await (await node.board.task("plain-1")).result(10)).output == "hello"
+
+
+def test_the_agents_are_the_examples():
+    """What the README shows of agents is in the files, which are tested."""
+    folder = Path(__file__).parents[2] / "examples"
+    assert EXAMPLES["greeter"] == (folder / "greeter.py").read_text()
+    assert EXAMPLES["crew"] in (folder / "crew.py").read_text()

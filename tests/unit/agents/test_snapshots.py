@@ -95,7 +95,7 @@ def test_the_form_of_the_state_is_that_of_its_version():
     assert (AGENT.kept.version, forms) == (
         1,
         {
-            "AgentState": "id defined epoch host work inbox arrived taken memory mailed heard keys dead finished",
+            "AgentState": "id defined epoch host work inbox arrived taken memory mailed heard keys keyed dead finished",
             "Work": "received steps asked attempts again waits failure",
             "Step": "runs tries until rang asked done value failure on at apart",
         },
