@@ -39,9 +39,10 @@ class Apart:
 
     async def _read(self, place: int) -> None:
         if self._places is None:
-            self._places = sorted({step.at for step in self._steps.values() if step.apart} | {place})
+            self._places = sorted({step.at for step in self._steps.values() if step.apart})
         first = bisect_left(self._places, place)
-        for record in await self._log.pick(self._places[first : first + AHEAD] or [place]):
+        places = self._places[first : first + AHEAD]
+        for record in await self._log.pick(places if places[:1] == [place] else [place]):
             self._held[record.seq] = record
             self._held.move_to_end(record.seq)
         while len(self._held) > HELD:

@@ -1,22 +1,27 @@
 """Agents that open by a snapshot: the same state, but for what was left in the log, and what that was."""
 
 import asyncio
+import random
 from datetime import timedelta
 
 import msgspec
+import pytest
 from generators.agent_histories import BEGINNING, messages, wish
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.agents.apart import Apart
+from callboard.actors.agents.apart import HELD, Apart
 from callboard.actors.agents.definition import Handler
 from callboard.bus.entities import AGENT, Entities, Loaded
 from callboard.bus.entity_snapshots import EntitySnapshots
+from callboard.bus.errors import NotFound
 from callboard.bus.log import Bus
 from callboard.bus.memory import MemoryBus
 from callboard.events.agent import AgentState, Step, Work
+from callboard.events.agent_events import Stepped, Value
 from callboard.events.agent_names import id_of
 from callboard.events.agent_snapshot import pieces, read
+from callboard.events.errors import BrokenChain
 from callboard.events.persistent import Map
 
 A = id_of("writer/1")
@@ -150,3 +155,34 @@ async def test_a_handler_goes_on_by_a_snapshot(theatre, monkeypatch):
     ]  # fmt: skip
     assert ran == [*range(300), 0, 1, 2]
     assert len(picked) == len(set(picked)) > 200
+
+
+async def test_what_was_left_in_the_log_is_read_once(theatre):
+    """Many at a time, in any order, those that came later too; NotFound if the log no longer has it."""
+    bus = theatre.bus
+    writer = Entities(bus.log, AGENT, "writer")
+    await writer.tell(A, wish(BEGINNING))
+    for number in range(HELD):
+        said = [Stepped(f"step-{number}", Value({"text": "x" * 100, "number": number}))]
+        loaded = (await writer.tell(A, lambda _, said=said: said)).entity
+    lean = read(b"".join(pieces(loaded.state))).work
+    assert lean
+    some = Map({name: step for name, step in lean.steps.items() if name != "step-50"})
+    reads: list[int] = []
+
+    class Counted:
+        async def pick(self, seqs):
+            reads.append(len(seqs))
+            return await bus.log.pick(seqs)
+
+    apart, names = Apart(Counted(), some), [f"step-{number}" for number in range(HELD)]
+    random.Random(1).shuffle(names)
+    found = await asyncio.gather(*(apart.whole(name, lean.steps[name]) for name in names))
+    assert [step.value.json["number"] for step in found] == [int(name[5:]) for name in names]
+    assert not any(step.apart for step in found)
+    assert len(reads) < HELD / 4
+    gone = msgspec.structs.replace(lean.steps["step-1"], at=10_000)
+    with pytest.raises(NotFound):
+        await apart.whole("step-1", gone)
+    with pytest.raises(BrokenChain):
+        await apart.whole("step-1", lean.steps["step-2"])
