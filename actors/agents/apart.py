@@ -11,8 +11,10 @@ from callboard.events.agent import Step
 from callboard.events.agent_snapshot import recalled
 from callboard.events.envelope import decode
 
-AHEAD: Final = 100
-"""Messages that are read at a time: handlers take their steps in about the order in which they were done."""
+AHEAD: Final = 128
+"""Messages that are read at a time in the end: handlers take their steps in about the order they were done in."""
+
+FIRST: Final = 8
 
 HELD: Final = 4 * AHEAD
 
@@ -24,6 +26,7 @@ class Apart:
         self._log = log
         self._steps = steps
         self._places: list[int] | None = None
+        self._ahead = FIRST
         self._held: OrderedDict[int, Record] = OrderedDict()
         self._one_at_a_time = asyncio.Lock()
 
@@ -41,7 +44,8 @@ class Apart:
         if self._places is None:
             self._places = sorted({step.at for step in self._steps.values() if step.apart})
         first = bisect_left(self._places, place)
-        places = self._places[first : first + AHEAD]
+        places = self._places[first : first + self._ahead]
+        self._ahead = min(2 * self._ahead, AHEAD)
         for record in await self._log.pick(places if places[:1] == [place] else [place]):
             self._held[record.seq] = record
             self._held.move_to_end(record.seq)
