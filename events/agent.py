@@ -73,26 +73,31 @@ class Step(Struct, frozen=True, gc=False, omit_defaults=True):
 class Work(Struct, frozen=True, gc=False, omit_defaults=True):
     """A message, and what has been done for it.
 
-    ``asked`` are the messages that were sent for it and are answered, each with its step. It was tried ``attempts``
-    times in vain, and is tried ``again`` then. While it rests, ``waits`` is all that is left of it to wait for.
-    ``failure`` is why it failed last, or was set aside.
+    It was tried ``attempts`` times in vain, and is tried ``again`` then. While it rests, ``waits`` is all that is left
+    of it to wait for. ``failure`` is why it failed last, or was set aside.
     """
 
     received: Received
     steps: Map[Step] = Map()
-    asked: Map[str] = Map()
     attempts: int = 0
     again: datetime | None = None
     waits: tuple[str, ...] = ()
     failure: StepFailure | None = None
 
 
+class Asked(Struct, frozen=True, gc=False):
+    """Who waits for an answer: the ``step`` of the work at the message ``work``."""
+
+    work: str
+    step: str
+
+
 class AgentState(Struct, frozen=True, gc=False, omit_defaults=True):
     """An agent's state: what it works at, what waits for that in the ``inbox``, by number, and what was set aside.
 
-    ``mailed`` and ``heard`` are how many messages went to and came from each other agent. ``keys`` are those of
-    messages from elsewhere, with the number of each, and ``keyed`` is the other way round. ``defined`` is of those
-    that give a definition its name.
+    ``mailed`` and ``heard`` are how many messages went to and came from each other agent, ``asked`` are those that are
+    to be answered. ``keys`` are those of messages from elsewhere, with the number of each, and ``keyed`` is the other
+    way round. ``defined`` is of those that give a definition its name.
     """
 
     id: str
@@ -106,6 +111,7 @@ class AgentState(Struct, frozen=True, gc=False, omit_defaults=True):
     memory: Map[Value] = Map()
     mailed: Map[int] = Map()
     heard: Map[int] = Map()
+    asked: Map[Asked] = Map()
     keys: Map[str] = Map()
     keyed: Map[str] = Map()
     dead: Map[Work] = Map()
@@ -194,7 +200,8 @@ def evolve(agent: AgentState, event: AgentEvent) -> AgentState:
             after = replace(agent, dead=agent.dead.discard(event.message))
             return _enqueued(after, replace(work, attempts=0, failure=None)) if work else after
         case Finished():
-            done = replace(agent, work=None, finished=agent.finished + 1)
+            asked = _without_asked(agent, event.message)
+            done = replace(agent, work=None, finished=agent.finished + 1, asked=asked)
             return _mailed(done, event.to, event.number)
         case DeadLettered():
             return _set_aside(_mailed(agent, event.to, event.number), event)
@@ -229,8 +236,9 @@ def _is_next(agent: AgentState, mail: Received | Answered | Late) -> bool:
 def _answered(agent: AgentState, wish: Answered | Late) -> list[AgentEvent]:
     if not _is_next(agent, wish):
         return []
-    asked = agent.work.asked.get(wish.message) if agent.work else None
-    step = agent.work.steps.get(asked) if agent.work and asked else None
+    asked = agent.asked.get(wish.message)
+    work = _work_at(agent, asked.work) if asked else None
+    step = work.steps.get(asked.step) if asked and work else None
     awaited = step is not None and not step.done and step.asked == wish.message
     kind = Answered if awaited else Late
     return [kind(wish.message, wish.sender, wish.number, wish.value, wish.failure)]
@@ -306,14 +314,45 @@ def _after_taken(agent: AgentState, event: Taken) -> AgentState:
 
 
 def _after_answer(agent: AgentState, event: Answered) -> AgentState:
-    work = agent.work
-    if work is None or (name := work.asked.get(event.message)) is None:
+    asked = agent.asked.get(event.message)
+    work = _work_at(agent, asked.work) if asked else None
+    if asked is None or work is None:
         return agent
     replace = msgspec.structs.replace
-    step = replace(work.steps.get(name, Step()), done=True, value=event.value, failure=event.failure)
-    return replace(
-        agent, work=replace(work, steps=work.steps.insert(name, step), asked=work.asked.discard(event.message))
-    )
+    step = replace(work.steps.get(asked.step, Step()), done=True, value=event.value, failure=event.failure)
+    answered = replace(agent, asked=agent.asked.discard(event.message))
+    return _with(answered, replace(work, steps=work.steps.insert(asked.step, step)))
+
+
+def _work_at(agent: AgentState, message: str) -> Work | None:
+    """The work at a message: begun, set aside, or waiting to be tried again."""
+    if agent.work and agent.work.received.message == message:
+        return agent.work
+    return agent.dead.get(message) or next((each for each in agent.inbox.values() if _is_at(each, message)), None)
+
+
+def _with(agent: AgentState, work: Work) -> AgentState:
+    """With what is known of the work at a message replaced, wherever that is."""
+    replace, message = msgspec.structs.replace, work.received.message
+    if agent.work and _is_at(agent.work, message):
+        return replace(agent, work=work)
+    if message in agent.dead:
+        return replace(agent, dead=agent.dead.insert(message, work))
+    number = next(number for number, each in agent.inbox.items() if _is_at(each, message))
+    return replace(agent, inbox=agent.inbox.insert(number, work))
+
+
+def _is_at(work: Work, message: str) -> bool:
+    return work.received.message == message
+
+
+def _without_asked(agent: AgentState, message: str) -> Map[Asked]:
+    """What is asked, but for a message that is done with."""
+    left = agent.asked
+    for number, asked in agent.asked.items():
+        if asked.work == message:
+            left = left.discard(number)
+    return left
 
 
 def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent | Rested | Stumbled) -> AgentState:
@@ -329,9 +368,11 @@ def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent 
             again = replace(tried, attempts=event.attempt, again=event.again, failure=event.failure)
             return replace(agent, work=again)
     step = _after_step(work.steps.get(event.step, Step()), event)
-    asked = work.asked.insert(step.asked, event.step) if isinstance(event, Sent) and step.asked else work.asked
+    if isinstance(event, Sent) and event.handoff:
+        asked = Asked(work.received.message, event.step)
+        agent = replace(agent, asked=agent.asked.insert(event.message, asked))
     waits = work.waits if isinstance(event, Rang) else ()  # a step that goes on does not rest
-    return replace(agent, work=replace(work, steps=work.steps.insert(event.step, step), asked=asked, waits=waits))
+    return replace(agent, work=replace(work, steps=work.steps.insert(event.step, step), waits=waits))
 
 
 def _after_step(step: Step, event: Began | Stepped | Paused | Rang | Sent) -> Step:
