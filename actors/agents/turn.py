@@ -25,6 +25,7 @@ from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import after, id_from
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST
+from callboard.bus.log import Bus
 from callboard.events.agent import AgentState, Step, Work
 from callboard.events.agent_events import Began, HandOff, Paused, Remembered, Sent, StepFailure, Value
 from callboard.events.agent_names import id_of, name_of
@@ -60,6 +61,11 @@ class Turn:
     def agent_id(self) -> str:
         """The id of the agent, which is also that of its own context."""
         return self._journal.agent_id
+
+    @property
+    def bus(self) -> Bus:
+        """The bus, for whatever a turn has no step for."""
+        return self._board.bus
 
     @property
     def message(self) -> str:
