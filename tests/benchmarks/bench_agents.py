@@ -1,8 +1,8 @@
 """Agents on a real nats-server: how fast they hand over, how many rest on a host, how soon one is awake.
 
-Prints one JSON object: the time from asking for a hand-off until the other's handler runs, and until its answer is there;
-the messages handled in a second; then the memory of a host where so many agents rest on a long sleep, and the time from
-the answer of a person until the handler of an agent that rested on it goes on. The other agents rest all the while.
+Prints one JSON object: the time from asking for a hand-off until the other's handler runs, and until its answer is
+there; the messages handled in a second; then the memory of a host where so many agents rest on a long sleep, and the
+time from the answer of a person until the handler of an agent that rested on it goes on, while all others rest.
 
     python tests/benchmarks/bench_agents.py [--handoffs 500] [--agents 100000] [--wakes 200] [--fsync always,100ms]
 """
@@ -79,7 +79,7 @@ async def handing_over(bus: JetStreamBus, board: Board, number: int) -> dict[str
         back.clear()
         await (await board.send("asker", number)).result()
         began = time.perf_counter()
-        sent = [await board.send(f"answerer/{count}", 0) for count in range(AT_A_TIME)]
+        sent = await asyncio.gather(*(board.send(f"answerer/{count}", 0) for count in range(AT_A_TIME)))
         await asyncio.gather(*(message.result() for message in sent))
         rate = AT_A_TIME / (time.perf_counter() - began)
     return {"there": spread(there), "there_and_back": spread(back), "messages_a_second": round(rate)}

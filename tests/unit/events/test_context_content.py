@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from callboard.events.chat import ToolCall
 from callboard.events.context import Changed, Compacted, Context, Drop, Forked, Merged, Put, Say, decide, evolve
-from callboard.events.context_content import Content, content_of, difference, plan
+from callboard.events.context_content import Content, content_of, difference, older, plan
 from callboard.events.task_spec import Blob
 
 changes = st.lists(operations(), max_size=5)
