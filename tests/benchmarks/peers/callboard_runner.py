@@ -6,6 +6,7 @@ A step is a ``turn.run``; a hand-off is a ``turn.handoff`` to another agent, whi
 import argparse
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,7 +35,7 @@ async def board(asked: argparse.Namespace, *agents: Agent) -> AsyncIterator[Boar
             url = (await stack.enter_async_context(server)).url
         bus = await jetstream.connect(url, name="node")
         stack.push_async_callback(bus.aclose)
-        host = Host(bus, "h1", agents)
+        host = Host(bus, secrets.token_hex(4), agents)
         actors = Timekeeper(bus, Entities(bus.log, TASK, "timekeeper")), host
         running = [asyncio.create_task(actor.run()) for actor in actors]
         await host.ready.wait()

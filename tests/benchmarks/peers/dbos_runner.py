@@ -1,7 +1,7 @@
 """DBOS on SQLite: workflows of steps, in this process.
 
 A step is a ``DBOS.step``. A hand-off is a child workflow that the parent starts and whose result it waits for; by
-``messages``, two workflows that live on and ``send`` and ``recv``. After a kill DBOS itself goes on with what was begun.
+``messages``, two workflows that live on and ``send`` and ``recv``. After a kill DBOS goes on by itself.
 """
 
 import argparse
