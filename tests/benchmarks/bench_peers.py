@@ -8,12 +8,13 @@ disk a little later (Callboard: fsync every 100 ms; SQLite: a WAL with synchrono
 - steps: from the beginning of one small step to that of the next;
 - handoffs: until the other agent begins, and until the first goes on with its answer;
 - messages: the same for DBOS's send and recv, between workflows that live on;
-- storage: bytes in the store after a clean end, of steps that give 1 KiB each, while the agent keeps all of it;
+- storage: bytes in the store after a clean end, of steps that give 1 KiB each, while the agent keeps all of it
+  (``relaxed``, which stores the same in less time);
 - recovery: kill -9 in the middle, and from the spawn of a new process to the first step that had not begun before.
   Of Callboard the process of the node is killed, which its nats-server ends with; ``callboard host`` is a process over
   a nats-server that lives on.
 
-Prints one JSON object, or with ``--markdown`` a table. A peer that can't be installed is reported as missing.
+Prints one JSON object, or with ``--markdown`` a table. What can't be installed, or fails, is named with the reason.
 
     python tests/benchmarks/bench_peers.py [--peers-venv DIR] [--rounds 3] [--kills 5] [--markdown] [--out FILE]
 """
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from peers.children import Failed, Runner
+from peers.disk import fsync
 from peers.interpreters import clean, missing, peers_python
 from peers.table import table
 
@@ -52,9 +54,20 @@ def runners(python: Path, absent: Mapping[str, str]) -> dict[str, Runner]:
     return found | {name: Runner(python, clean(), f"{name}_runner.py") for name in peers}
 
 
+def attempt(runner: Runner, measure: str, *options: str) -> dict[str, Any]:
+    """What it measures, or why it can't."""
+    tell(" ".join((runner.script, measure, *options)))
+    try:
+        return runner.measured(measure, *options)
+    except Failed as error:
+        return {"missing": str(error)}
+
+
 def medians(rounds: Sequence[Any]) -> Any:
     """The median of each figure; what is no figure as it was in the first round."""
     first = rounds[0]
+    if isinstance(first, dict) and (failed := [each for each in rounds if "missing" in each]):
+        return failed[0]
     if isinstance(first, dict):
         return {key: medians([each[key] for each in rounds]) for key in first}
     return round(statistics.median(rounds), 3) if isinstance(first, int | float) else first
@@ -63,16 +76,21 @@ def medians(rounds: Sequence[Any]) -> Any:
 def latencies(of: Mapping[str, Runner], rounds: int, given: argparse.Namespace) -> dict[str, Any]:
     """Steps and hand-offs, of all systems in turn, round by round."""
     asked = [("steps", given.steps), ("handoffs", given.handoffs)]
-    whole = [(measure, count, name, sync) for measure, count in asked for sync in SYNCS for name in of]
+    whole = [
+        (measure, count, name, sync)
+        for measure, count in asked
+        for sync in SYNCS
+        for name in of
+        if sync == "full" or name in DURABLE
+    ]
     found: dict[tuple[str, str, str], list[Any]] = {}
-    for number in range(rounds):
+    disk = []
+    for _ in range(rounds):
+        disk.append(fsync())
         for measure, count, name, sync in whole:
-            if name == "autogen" and sync != "full":
-                continue
-            tell(f"round {number + 1}: {measure} of {name}, {sync}")
-            figures = of[name].measured(measure, "--count", str(count), "--sync", sync)
+            figures = attempt(of[name], measure, "--count", str(count), "--sync", sync)
             found.setdefault((measure, name, sync), []).append(figures)
-    result: dict[str, Any] = {"steps": {}, "handoffs": {}}
+    result: dict[str, Any] = {"fsync": medians(disk), "steps": {}, "handoffs": {}}
     for (measure, name, sync), figures in found.items():
         result[measure].setdefault(name, {})[sync] = medians(figures)
     return result
@@ -82,12 +100,11 @@ def storage(runner: Runner, *options: str) -> Iterator[tuple[str, Any]]:
     """How much is stored for so many steps, as far as that takes no more than a minute, about."""
     seconds, before = 0.0, 0
     for count in STORAGE_STEPS:
-        if before and seconds * count / before > A_MINUTE_S and count > 3_000:
+        if count > 3_000 and seconds * count / before > A_MINUTE_S:
             yield str(count), {"missing": f"not within a minute: {before:,} took {seconds:.0f} s"}
-            continue
-        tell(f"storage of {count} steps by {runner.script} {' '.join(options)}")
-        figures = runner.measured("storage", "--count", str(count), "--size", str(KIB), *options)
-        seconds, before = figures["seconds"], count
+            return
+        figures = attempt(runner, "storage", "--count", str(count), "--size", str(KIB), "--sync", "relaxed", *options)
+        seconds, before = figures.get("seconds", 0.0), count
         yield str(count), figures
 
 
@@ -97,20 +114,30 @@ def recovery(of: Mapping[str, Runner], kills: int) -> dict[str, Any]:
     for number in range(kills):
         for name in (name for name in DURABLE if name in of):
             tell(f"kill {number + 1} of {name}")
-            found.setdefault(name, []).append(of[name].recovered())
+            found.setdefault(name, []).append(killed(of[name]))
         tell(f"kill {number + 1} of a host of callboard")
-        found.setdefault("callboard host", []).append(asyncio.run(host_recovered(of["callboard"])))
+        found.setdefault("callboard host", []).append(asyncio.run(host_killed(of["callboard"])))
     return {name: _of_kills(each) for name, each in found.items()}
 
 
-async def host_recovered(runner: Runner) -> dict[str, float]:
+def killed(runner: Runner, *options: str) -> dict[str, Any]:
+    """How it goes on after a kill, or why it doesn't."""
+    try:
+        return runner.recovered(*options)
+    except Failed as error:
+        return {"missing": str(error)}
+
+
+async def host_killed(runner: Runner) -> dict[str, Any]:
     """The host of agents alone is killed."""
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedServer(Path(folder), fsync="always") as server:
-            return await asyncio.to_thread(runner.recovered, "--url", server.url)
+            return await asyncio.to_thread(killed, runner, "--url", server.url)
 
 
-def _of_kills(kills: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def _of_kills(kills: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if failed := [each for each in kills if "missing" in each]:
+        return dict(failed[0])
     took = [each["spawn_to_progress_ms"] for each in kills]
     twice = {key: sum(each[key] for each in kills) for key in kills[0] if key.endswith("twice")}
     return {
@@ -128,12 +155,10 @@ def measured(given: argparse.Namespace, venv: Path) -> dict[str, Any]:
     result = latencies(of, given.rounds, given)
     systems: dict[str, Any] = {name: {"missing": reason} for name, reason in absent.items()}
     for name, by_sync in result["steps"].items():
-        first = by_sync["full"]
-        durability = {sync: figures.pop("durability") for sync, figures in by_sync.items()}
-        systems[name] = {"version": first["version"], "durability": durability}
+        durability = {sync: figures.get("durability") for sync, figures in by_sync.items()}
+        systems[name] = {"version": by_sync["full"].get("version"), "durability": durability}
     if "dbos" in of:
-        tell("messages of dbos")
-        result["messages"] = {"dbos": of["dbos"].measured("messages", "--count", "10")}
+        result["messages"] = {"dbos": attempt(of["dbos"], "messages", "--count", "10")}
     result["storage_steps"] = STORAGE_STEPS
     result["storage"] = {name: dict(storage(of[name])) for name in DURABLE if name in of}
     if "langgraph" in of:
@@ -164,10 +189,7 @@ def main() -> None:
         "rounds": given.rounds,
     }
     with tempfile.TemporaryDirectory() as made:
-        try:
-            result = head | measured(given, given.peers_venv or Path(made) / "venv")
-        except Failed as error:
-            sys.exit(f"a runner failed: {error}")
+        result = head | measured(given, given.peers_venv or Path(made) / "venv")
     if given.out:
         given.out.write_text(json.dumps(result, indent=2))
     print(table(result) if given.markdown else json.dumps(result, indent=2))

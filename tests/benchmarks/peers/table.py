@@ -1,37 +1,49 @@
 """The figures as a table in Markdown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 NAMES = {"callboard": "Callboard", "langgraph": "LangGraph", "dbos": "DBOS", "autogen": "autogen-core"}
-SYNC = {"full": "synced each time", "relaxed": "synced now and then"}
+SYNC = {"full": "each on the disk first", "relaxed": "on the disk a little later"}
+NONE = "none"
 
 
 def table(result: Mapping[str, Any]) -> str:
     """One column for each system, one line for each measure."""
     systems = result["systems"]
-    head = ["", *(f"{NAMES[name]} {about.get('version', '')}".strip() for name, about in systems.items())]
-    lines = [head, ["---"] * len(head)]
-    lines += [["durability", *(_durability(about) for about in systems.values())]]
+
+    def line(label: str, figures: Mapping[str, Any], say: Callable[[Any], str]) -> list[str]:
+        return [label, *(_said(figures.get(name), say) for name in systems)]
+
+    names = [f"{NAMES[name]} {about.get('version', '')}".strip() for name, about in systems.items()]
+    lines = [["", *names], ["---"] * (len(names) + 1), line("kept by", systems, _durability)]
     for sync, words in SYNC.items():
-        lines += [_line(f"a step, p50 / p99, ms, {words}", systems, result["steps"], lambda of, s=sync: _step(of[s]))]
+        figures = {name: of.get(sync) for name, of in result["steps"].items()}
+        lines.append(line(f"a step, {words}: p50 / p99, ms", figures, _step))
     for sync, words in SYNC.items():
-        label = f"a hand-off, there / there and back, p50, ms, {words}"
-        lines += [_line(label, systems, result["handoffs"], lambda of, s=sync: _hand_off(of[s]))]
-    for count in result["storage_steps"]:
-        label = f"{count:,} steps of 1 KiB: stored / payload; bytes a step"
-        lines += [_line(label, systems, result["storage"], lambda of, n=str(count): _storage(of[n]))]
-    lines += [_line("kill -9, spawned → goes on, median / worst, s", systems, result["recovery"], _recovery)]
-    lines += [_line("finished steps that ran twice", systems, result["recovery"], _twice)]
+        figures = {name: of.get(sync) for name, of in result["handoffs"].items()}
+        lines.append(line(f"a hand-off, {words}: there / there and back, p50, ms", figures, _hand_off))
+    if messages := result.get("messages"):
+        lines.append(line("the same by send and recv of workflows that live on", messages, _hand_off))
+    for count in map(str, result["storage_steps"]):
+        figures = {name: of.get(count) for name, of in result["storage"].items()}
+        lines.append(line(f"stored / payload, {int(count):,} steps of 1 KiB", figures, _storage))
+    if delta := result["storage"].get("langgraph delta"):
+        lines.append(line("the same with its DeltaChannel (beta)", {"langgraph": delta}, _growth))
+    lines.append(line("kill -9: spawned again until it goes on, median / worst, s", result["recovery"], _recovery))
+    host = {"callboard": result["recovery"].get("callboard host")}
+    lines.append(line("the same of a host alone, nats-server lives on", host, _recovery))
+    lines.append(line("finished steps that ran twice", result["recovery"], _twice))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _line(label: str, systems: Sequence[str], figures: Mapping[str, Any], say: Callable[[Any], str]) -> list[str]:
-    return [label, *(say(figures[name]) if name in figures else "-" for name in systems)]
+def _said(figures: Any, say: Callable[[Any], str]) -> str:
+    """What there is to say of one system, if anything."""
+    return NONE if figures is None else figures.get("missing") or say(figures)
 
 
 def _durability(about: Mapping[str, Any]) -> str:
-    return about.get("missing") or "; ".join(dict.fromkeys(about["durability"].values()))
+    return "; ".join(dict.fromkeys(filter(None, about["durability"].values())))
 
 
 def _step(of: Mapping[str, float]) -> str:
@@ -43,7 +55,11 @@ def _hand_off(of: Mapping[str, Any]) -> str:
 
 
 def _storage(of: Mapping[str, Any]) -> str:
-    return of.get("missing") or f"{of['stored_to_payload']:,.2f}; {of['bytes_a_step']:,}"
+    return f"{of['stored_to_payload']:,.2f}"
+
+
+def _growth(of: Mapping[str, Any]) -> str:
+    return "; ".join(_said(each, _storage) for each in of.values())
 
 
 def _recovery(of: Mapping[str, Any]) -> str:
@@ -52,4 +68,4 @@ def _recovery(of: Mapping[str, Any]) -> str:
 
 
 def _twice(of: Mapping[str, Any]) -> str:
-    return str(of["finished_steps_run_twice"])
+    return f"{of['finished_steps_run_twice']} in {of['kills']} kills"
