@@ -18,6 +18,7 @@ from callboard.events import (
     task_subjects,
     trace,
 )
+from callboard.events.agent_step import Place
 from callboard.events.envelope import Envelope, Unknown, decode, message_hash
 from callboard.events.errors import BrokenChain
 
@@ -27,13 +28,13 @@ S = TypeVar("S")
 class Kept(NamedTuple, Generic[S]):
     """How a state is kept as bytes: what is in the log anyway may be left there, but for what is decided upon.
 
-    ``version`` goes up whenever the fold or the form of the state changes. ``evolve`` is told the stream sequence, too.
+    ``version`` goes up whenever the fold or the form of the state changes. ``evolve`` is told the event's place, too.
     """
 
     version: int
     pieces: Callable[[S], Iterator[bytes]]
     read: Callable[[bytes], S]
-    evolve: Callable[[S, Any, int], S]
+    evolve: Callable[[S, Any, Place], S]
 
 
 class Aggregate(NamedTuple, Generic[S]):
@@ -107,7 +108,7 @@ def after(
         if isinstance(envelope.event, Unknown):
             newer = newer or envelope.type
         elif kept:
-            state = kept.evolve(state, envelope.event, seq)
+            state = kept.evolve(state, envelope.event, Place(seq, number - loaded.version - 1))
         else:
             state = aggregate.evolve(state, envelope.event)
     first = envelopes[0]

@@ -18,7 +18,6 @@ import msgspec
 from msgspec import Struct
 
 from callboard.events.agent_events import (
-    NOTHING,
     AgentEvent,
     Answered,
     Began,
@@ -40,6 +39,7 @@ from callboard.events.agent_events import (
     Value,
 )
 from callboard.events.agent_names import name_of
+from callboard.events.agent_step import UNKNOWN, Place, Step, after_step
 from callboard.events.errors import Early, Fenced, IllegalTransition, InvalidInput
 from callboard.events.persistent import Map
 
@@ -51,51 +51,34 @@ KEYS_KEPT: Final = 10_000
 """So many messages later a key may be used anew."""
 
 
-class Step(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How far a step is.
-
-    It was begun ``runs`` times, and ``tries`` times after it had failed. It waits ``until`` some time, which
-    ``rang`` says has come, or for an answer to the message ``asked``. When it is ``done`` there is the ``value`` or the
-    ``failure``, or what became of it is found ``on`` some other place in the log. That was said ``at`` this sequence of
-    the log; a value that is ``apart`` is only there (`callboard.events.agent_snapshot`).
-    """
-
-    runs: int = 0
-    tries: int = 0
-    until: datetime | None = None
-    rang: bool = False
-    asked: str = ""
-    done: bool = False
-    value: Value = NOTHING
-    failure: StepFailure | None = None
-    on: str = ""
-    at: int = 0
-    apart: bool = False
-
-
 class Work(Struct, frozen=True, gc=False, omit_defaults=True):
     """A message, and what has been done for it.
 
-    ``asked`` are the messages that were sent for it and are answered, each with its step. It was tried ``attempts``
-    times in vain, and is tried ``again`` then. While it rests, ``waits`` is all that is left of it to wait for.
-    ``failure`` is why it failed last, or was set aside.
+    It was tried ``attempts`` times in vain, and is tried ``again`` then. While it rests, ``waits`` is all that is left
+    of it to wait for. ``failure`` is why it failed last, or was set aside.
     """
 
     received: Received
     steps: Map[Step] = Map()
-    asked: Map[str] = Map()
     attempts: int = 0
     again: datetime | None = None
     waits: tuple[str, ...] = ()
     failure: StepFailure | None = None
 
 
+class Asked(Struct, frozen=True, gc=False):
+    """Who waits for an answer: the ``step`` of the work at the message ``work``."""
+
+    work: str
+    step: str
+
+
 class AgentState(Struct, frozen=True, gc=False, omit_defaults=True):
     """An agent's state: what it works at, what waits for that in the ``inbox``, by number, and what was set aside.
 
-    ``mailed`` and ``heard`` are how many messages went to and came from each other agent. ``keys`` are those of
-    messages from elsewhere, with the number of each, and ``keyed`` is the other way round. ``defined`` is of those
-    that give a definition its name.
+    ``mailed`` and ``heard`` are how many messages went to and came from each other agent, ``asked`` are those that are
+    to be answered. ``keys`` are those of messages from elsewhere, with the number of each, and ``keyed`` is the other
+    way round. ``defined`` is of those that give a definition its name.
     """
 
     id: str
@@ -109,6 +92,7 @@ class AgentState(Struct, frozen=True, gc=False, omit_defaults=True):
     memory: Map[Value] = Map()
     mailed: Map[int] = Map()
     heard: Map[int] = Map()
+    asked: Map[Asked] = Map()
     keys: Map[str] = Map()
     keyed: Map[str] = Map()
     dead: Map[Work] = Map()
@@ -174,8 +158,8 @@ def decide(agent: AgentState, wish: AgentEvent) -> list[AgentEvent]:
             assert_never(wish)
 
 
-def evolve(agent: AgentState, event: AgentEvent, at: int = 0) -> AgentState:
-    """The state after ``event``; total, since what is in the log has happened, ``at`` this sequence if it is known."""
+def evolve(agent: AgentState, event: AgentEvent, place: Place = UNKNOWN) -> AgentState:
+    """The state after ``event``; total, since what is in the log has happened."""
     replace = msgspec.structs.replace
     match event:
         case Defined():
@@ -183,7 +167,7 @@ def evolve(agent: AgentState, event: AgentEvent, at: int = 0) -> AgentState:
         case Received():
             return _enqueued(_heard(agent, event), Work(event))
         case Answered():
-            return _after_answer(_heard(agent, event), event, at)
+            return _after_answer(_heard(agent, event), event, place)
         case Late():
             return _heard(agent, event)
         case Taken():
@@ -197,14 +181,15 @@ def evolve(agent: AgentState, event: AgentEvent, at: int = 0) -> AgentState:
             after = replace(agent, dead=agent.dead.discard(event.message))
             return _enqueued(after, replace(work, attempts=0, failure=None)) if work else after
         case Finished():
-            done = replace(agent, work=None, finished=agent.finished + 1)
+            asked = _without_asked(agent, event.message)
+            done = replace(agent, work=None, finished=agent.finished + 1, asked=asked)
             return _mailed(done, event.to, event.number)
         case DeadLettered():
             return _set_aside(_mailed(agent, event.to, event.number), event)
         case Sent():
-            return _with_work(_mailed(agent, event.to, event.number), event, at)
+            return _with_work(_mailed(agent, event.to, event.number), event, place)
         case Began() | Stepped() | Paused() | Rang() | Rested() | Stumbled():
-            return _with_work(agent, event, at)
+            return _with_work(agent, event, place)
         case _:
             assert_never(event)
 
@@ -232,8 +217,9 @@ def _is_next(agent: AgentState, mail: Received | Answered | Late) -> bool:
 def _answered(agent: AgentState, wish: Answered | Late) -> list[AgentEvent]:
     if not _is_next(agent, wish):
         return []
-    asked = agent.work.asked.get(wish.message) if agent.work else None
-    step = agent.work.steps.get(asked) if agent.work and asked else None
+    asked = agent.asked.get(wish.message)
+    work = _work_at(agent, asked.work) if asked else None
+    step = work.steps.get(asked.step) if asked and work else None
     awaited = step is not None and not step.done and step.asked == wish.message
     kind = Answered if awaited else Late
     return [kind(wish.message, wish.sender, wish.number, wish.value, wish.failure)]
@@ -308,19 +294,50 @@ def _after_taken(agent: AgentState, event: Taken) -> AgentState:
     return replace(after, work=agent.next, taken=first, inbox=agent.inbox.discard(str(first)))
 
 
-def _after_answer(agent: AgentState, event: Answered, at: int) -> AgentState:
-    work = agent.work
-    if work is None or (name := work.asked.get(event.message)) is None:
+def _after_answer(agent: AgentState, event: Answered, place: Place) -> AgentState:
+    asked = agent.asked.get(event.message)
+    work = _work_at(agent, asked.work) if asked else None
+    if asked is None or work is None:
         return agent
     replace = msgspec.structs.replace
-    step = replace(work.steps.get(name, Step()), done=True, value=event.value, failure=event.failure, at=at)
-    return replace(
-        agent, work=replace(work, steps=work.steps.insert(name, step), asked=work.asked.discard(event.message))
-    )
+    step = after_step(work.steps.get(asked.step, Step()), event, place)
+    answered = replace(agent, asked=agent.asked.discard(event.message))
+    return _with(answered, replace(work, steps=work.steps.insert(asked.step, step)))
+
+
+def _work_at(agent: AgentState, message: str) -> Work | None:
+    """The work at a message: begun, set aside, or waiting to be tried again."""
+    if agent.work and agent.work.received.message == message:
+        return agent.work
+    return agent.dead.get(message) or next((each for each in agent.inbox.values() if _is_at(each, message)), None)
+
+
+def _with(agent: AgentState, work: Work) -> AgentState:
+    """With what is known of the work at a message replaced, wherever that is."""
+    replace, message = msgspec.structs.replace, work.received.message
+    if agent.work and _is_at(agent.work, message):
+        return replace(agent, work=work)
+    if message in agent.dead:
+        return replace(agent, dead=agent.dead.insert(message, work))
+    number = next(number for number, each in agent.inbox.items() if _is_at(each, message))
+    return replace(agent, inbox=agent.inbox.insert(number, work))
+
+
+def _is_at(work: Work, message: str) -> bool:
+    return work.received.message == message
+
+
+def _without_asked(agent: AgentState, message: str) -> Map[Asked]:
+    """What is asked, but for a message that is done with."""
+    left = agent.asked
+    for number, asked in agent.asked.items():
+        if asked.work == message:
+            left = left.discard(number)
+    return left
 
 
 def _with_work(
-    agent: AgentState, event: Began | Stepped | Paused | Rang | Sent | Rested | Stumbled, at: int
+    agent: AgentState, event: Began | Stepped | Paused | Rang | Sent | Rested | Stumbled, place: Place
 ) -> AgentState:
     """The state after what changes the message that is worked at."""
     work, replace = agent.work, msgspec.structs.replace
@@ -333,25 +350,12 @@ def _with_work(
             tried = _without(work, event.step)
             again = replace(tried, attempts=event.attempt, again=event.again, failure=event.failure)
             return replace(agent, work=again)
-    step = _after_step(work.steps.get(event.step, Step()), event, at)
-    asked = work.asked.insert(step.asked, event.step) if isinstance(event, Sent) and step.asked else work.asked
+    step = after_step(work.steps.get(event.step, Step()), event, place)
+    if isinstance(event, Sent) and event.handoff:
+        asked = Asked(work.received.message, event.step)
+        agent = replace(agent, asked=agent.asked.insert(event.message, asked))
     waits = work.waits if isinstance(event, Rang) else ()  # a step that goes on does not rest
-    return replace(agent, work=replace(work, steps=work.steps.insert(event.step, step), asked=asked, waits=waits))
-
-
-def _after_step(step: Step, event: Began | Stepped | Paused | Rang | Sent, at: int) -> Step:
-    replace = msgspec.structs.replace
-    match event:
-        case Began():
-            return replace(step, runs=event.run)
-        case Stepped():
-            return replace(step, done=True, value=event.value, failure=event.failure, on=event.on, at=at, apart=False)
-        case Paused():
-            return replace(step, until=event.until)
-        case Rang():
-            return replace(step, rang=True)
-        case Sent():
-            return replace(step, asked=event.message) if event.handoff else replace(step, done=True)
+    return replace(agent, work=replace(work, steps=work.steps.insert(event.step, step), waits=waits))
 
 
 def _set_aside(agent: AgentState, event: DeadLettered) -> AgentState:

@@ -4,7 +4,7 @@ The value of a step that is done is needed when a handler asks for it, not to de
 again in the message of the log that says so.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import GenericAlias
 from typing import Any, Final
@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from callboard.events.agent import AgentState, Step, Work
+from callboard.events.agent import AgentState, Asked, Work
 from callboard.events.agent_events import NOTHING, Answered, Stepped, Value
+from callboard.events.agent_step import Step
 from callboard.events.envelope import Envelope
 from callboard.events.errors import BrokenChain
 from callboard.events.persistent import Map
@@ -33,12 +34,13 @@ def _plain(kind: type[Struct], **maps: Any) -> Any:
     return msgspec.defstruct(kind.__name__, fields, gc=False)
 
 
-_WORK: Final = _plain(Work, steps=dict[str, Step], asked=dict[str, str])
+_WORK: Final = _plain(Work, steps=dict[str, Step])
 _WORKS: Final = GenericAlias(dict, (str, _WORK))
 _AGENT: Final = _plain(
     AgentState,
     work=_WORK | None,
     inbox=_WORKS,
+    asked=dict[str, Asked],
     memory=dict[str, Value],
     mailed=dict[str, int],
     heard=dict[str, int],
@@ -67,18 +69,15 @@ def pieces(value: Any) -> Iterator[bytes]:
             yield _encoder.encode(value)
 
 
-def recalled(name: str, step: Step, message: Iterable[Envelope]) -> Step:
+def recalled(name: str, step: Step, message: Sequence[Envelope]) -> Step:
     """The step with its value, from the ``message`` of the log that it was left in. Raises BrokenChain."""
-    value: Value | None = None
-    for envelope in message:
-        match envelope.event:
-            case Stepped(step=said) if said == name:
-                value = envelope.event.value
-            case Answered(message=asked) if asked == step.asked:
-                value = envelope.event.value
-    if value is None:
-        raise BrokenChain(f"the message at {step.at} does not say what became of step {name!r}: history was altered")
-    return msgspec.structs.replace(step, value=value, apart=False)
+    event = message[step.number].event if step.number < len(message) else None
+    match event:
+        case Stepped(step=said) if said == name:
+            return msgspec.structs.replace(step, value=event.value, apart=False)
+        case Answered(message=asked) if asked == step.asked:
+            return msgspec.structs.replace(step, value=event.value, apart=False)
+    raise BrokenChain(f"the message at {step.at} does not say what became of step {name!r}: history was altered")
 
 
 def _made(kind: Any, plain: Struct) -> Any:
@@ -134,5 +133,6 @@ def _lean(step: Step) -> Step:
         failure=step.failure,
         on=step.on,
         at=step.at,
+        number=step.number,
         apart=True,
     )

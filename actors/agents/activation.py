@@ -43,6 +43,8 @@ from callboard.events.task import ENDED
 REST_S: Final = 10.0
 """So long a handler that only waits is held in memory."""
 
+GRACE_S: Final = 5.0
+
 FINAL: Final = frozenset({"unknown", *ENDED})
 """Failures of steps that another try does not mend: a task that has ended had its own."""
 
@@ -131,6 +133,8 @@ class Activation:
 
     async def _handled(self, turn: Turn, steps: Steps, work: Work) -> _End:
         try:
+            if turn.deadline and turn.deadline <= now():
+                return _End(error=Refusal(f"its deadline was over at {turn.deadline:%F %T}Z"), final=True)
             try:
                 message = self._definition.message(await read(self._bus, work.received.body))
             except InvalidInput as error:
@@ -205,6 +209,12 @@ class Activation:
 
 
 async def _cancelled(*tasks: asyncio.Task[object]) -> None:
+    """End them; one that does not heed it is left to itself, and can say nothing more."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    ended, left = await asyncio.wait(tasks, timeout=GRACE_S)
+    for task in ended:
+        if not task.cancelled():
+            task.exception()  # it has been heard of
+    if left:
+        _log.error("a handler does not end when it is cancelled", tasks=[task.get_name() for task in left])

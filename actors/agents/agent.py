@@ -39,6 +39,7 @@ class Agent:
         handoffs: Iterable[str | Definition] = (),
         max_turns: int = 20,
         max_cost: int | None = None,
+        compact_at: int | None = None,
         cron: str = "",
         zone: str = "UTC",
         **asked: Any,
@@ -54,6 +55,7 @@ class Agent:
                 slash are meant, unless another is given (``researcher/main``).
             max_turns: model calls for one message, at most.
             max_cost: what they may cost together, in micro-dollars.
+            compact_at: tokens of the conversation over which a model sums up its older part before the next message.
             cron: when the agent of this very name is told that it is time, as by `Board.schedule`.
             zone: the time zone that it is meant in.
             **asked: how the model is asked for, as in `Board.submit`: ``needs``, ``min_quality``, ``budget`` …
@@ -67,7 +69,7 @@ class Agent:
         self._box = Toolbox(given)
         self._opening: asyncio.Task[Toolbox] | None = None
         self._instructions = instructions
-        self._limits = Limits(max_turns, max_cost)
+        self._limits = Limits(max_turns, max_cost, compact_at)
         self._asked = asked
         self._handoffs = tuple(name_of(id_of(each if isinstance(each, str) else each.name)) for each in handoffs)
         functions = Toolbox(each for each in given if not isinstance(each, McpServer)).offers()

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from callboard.bus.log import Log, Record
-from callboard.events.agent import Step
 from callboard.events.agent_snapshot import recalled
+from callboard.events.agent_step import Step
 from callboard.events.envelope import decode
 
 AHEAD: Final = 128

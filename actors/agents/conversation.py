@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from callboard.actors.agents.compaction import shorten
 from callboard.actors.agents.errors import Refusal, StepFailed
 from callboard.actors.agents.turn import Turn
 from callboard.actors.outcome import Outcome
@@ -32,10 +33,14 @@ _MESSAGE: Final = {
 
 
 class Limits(NamedTuple):
-    """What one message may take: so many model calls, and so many micro-dollars if it is not None."""
+    """What one message may take: so many model calls, and so many micro-dollars if it is not None.
+
+    A conversation of over ``context`` tokens is shortened before the next message.
+    """
 
     turns: int
     cost: int | None
+    context: int | None
 
 
 class LimitReached(Refusal):
@@ -75,6 +80,8 @@ class Conversation:
             LimitReached: it has no answer within its limits.
             StepFailed: a model call was given up.
         """
+        if self._limits.context is not None:
+            await shorten(self._turn, self._context, self._limits.context, self._asked)
         version = await self._turn.change("message", self._context, Say("user", message))
         for number in count(1):
             reply = await self._reply(number, version)

@@ -33,6 +33,7 @@ MOST_ACTIVE: Final = 5_000
 
 SWEEP_S: Final = 5.0
 RETRY_S: Final = 0.5
+BROKEN_S: Final = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -114,8 +115,9 @@ class Host:
             _log.warning("bus trouble, will retry", agent=name_of(agent_id), error=str(error))
             await asyncio.sleep(RETRY_S)
             self._again.add(agent_id)
-        except Exception:  # a broken history, a lost blob: it is looked at again in a while, and doctor tells
+        except Exception:  # a broken history, a lost blob: doctor tells, and it is looked at again in a while
             _log.exception("an agent can't go on", agent=name_of(agent_id))
+            await asyncio.sleep(BROKEN_S)
         finally:
             del self._active[agent_id]
             if agent_id in self._again:

@@ -6,6 +6,7 @@ nothing is done on old knowledge is the doing of epochs.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -99,5 +100,6 @@ class Hosts:
         await self._signals.publish(host(self._me.host), msgspec.json.encode(beat))
 
 
+@lru_cache(maxsize=10_000)
 def _rank(host_id: str, shard: int) -> bytes:
     return sha256(f"{host_id}/{shard}".encode()).digest()

@@ -10,15 +10,15 @@ import structlog
 
 from callboard.actors.commits import Commits
 from callboard.actors.loop import Later, Loop, let_go
-from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import NOTHING, AgentEvent, Answered, Finished, Mail, Received, Sent
 from callboard.events.envelope import decode
-from callboard.events.errors import Early
+from callboard.events.errors import CallboardError, Early, Undecodable
 
 ACK_WAIT_S: Final = 2.0
 EARLY_S: Final = 0.05
+BROKEN_S: Final = 30.0
 ALL_MAIL: Final = "evt.*.agent.*.*.*.*"
 """Only mail has an addressee, of two parts."""
 
@@ -56,10 +56,12 @@ class Postman:
             if isinstance(envelope.event, Mail) and envelope.event.to:
                 try:
                     await asyncio.shield(self.bring(envelope.entity, envelope.event))
-                except (BusError, Early) as error:
+                except CallboardError as error:
                     self._ways.pop((envelope.entity, envelope.event.to, envelope.event.number), None)
                     if isinstance(error, Early):
                         raise Later(EARLY_S) from None
+                    if isinstance(error, Undecodable):  # of a newer version, perhaps, which others can read
+                        raise Later(BROKEN_S) from None
                     raise
 
 

@@ -13,9 +13,10 @@ from callboard.actors.agents.bells import Bells
 from callboard.actors.agents.errors import StepError, StepFailed
 from callboard.actors.agents.journal import Journal
 from callboard.bus.clock import now
-from callboard.events.agent import Step, Work
+from callboard.events.agent import Work
 from callboard.events.agent_events import NOTHING, StepFailure, Stepped, Value
 from callboard.events.agent_names import name_of
+from callboard.events.agent_step import Step
 
 T = TypeVar("T")
 

@@ -25,9 +25,11 @@ from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import after, id_from
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST
-from callboard.events.agent import AgentState, Step, Work
+from callboard.bus.log import Bus
+from callboard.events.agent import AgentState, Work
 from callboard.events.agent_events import Began, HandOff, Paused, Remembered, Sent, StepFailure, Value
 from callboard.events.agent_names import id_of, name_of
+from callboard.events.agent_step import Step
 from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation
@@ -60,6 +62,11 @@ class Turn:
     def agent_id(self) -> str:
         """The id of the agent, which is also that of its own context."""
         return self._journal.agent_id
+
+    @property
+    def bus(self) -> Bus:
+        """The bus, for whatever a turn has no step for."""
+        return self._board.bus
 
     @property
     def message(self) -> str:

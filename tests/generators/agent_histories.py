@@ -66,7 +66,7 @@ def _event(agent: AgentState, kind: int, place: int, value: int) -> AgentEvent:
     step, kept = f"s{place}", Value(VALUES[value])
     work = agent.work.received.message if agent.work else ""
     number = agent.mailed.get("1-b", 0) + 1
-    asked = next(iter(agent.work.asked), "") if agent.work else ""
+    asked = next(iter(agent.asked), "")
     heard = agent.heard.get("2-c", 0) + 1
     match kind:
         case 0:

@@ -181,3 +181,24 @@ def test_a_wrong_definition_is_refused(fields, why):
     with pytest.raises(InvalidInput) as refused:
         Agent("x", **fields)
     assert str(refused.value).startswith(why)
+
+
+async def test_a_long_conversation_is_summed_up(theatre):
+    """The older part is shown as its summary from then on; all of it stays readable."""
+
+    def say(request):
+        if request.messages[0].content.startswith("Sum up"):
+            return f"summary of {request.messages[-1].content.count('user: ')}"
+        return "yes " * 50
+
+    model = await theatre.model(say)
+    await theatre.host(Agent("chatty", compact_at=300))
+    for number in range(8):
+        await (await theatre.board.send("chatty", f"{number} " + "word " * 40)).result(5)
+    content = await theatre.board.context("chatty").read()
+    assert len(content.messages) == 16
+    assert content.tokens < 600
+    (compaction,) = content.compactions
+    assert (compaction.first, compaction.summary.partition(" of ")[0]) == (0, "summary")
+    assert compaction.last >= 9
+    assert model.requests[-1].messages[0].content.startswith("Summary of earlier messages:")

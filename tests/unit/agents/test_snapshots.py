@@ -17,10 +17,11 @@ from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.errors import NotFound
 from callboard.bus.log import Bus
 from callboard.bus.memory import MemoryBus
-from callboard.events.agent import AgentState, Step, Work
+from callboard.events.agent import AgentState, Work
 from callboard.events.agent_events import Stepped, Value
 from callboard.events.agent_names import id_of
 from callboard.events.agent_snapshot import pieces, read
+from callboard.events.agent_step import Step
 from callboard.events.errors import BrokenChain
 from callboard.events.persistent import Map
 
@@ -100,9 +101,10 @@ def test_the_form_of_the_state_is_that_of_its_version():
     assert (AGENT.kept.version, forms) == (
         1,
         {
-            "AgentState": "id defined epoch host work inbox arrived taken memory mailed heard keys keyed dead finished",
-            "Work": "received steps asked attempts again waits failure",
-            "Step": "runs tries until rang asked done value failure on at apart",
+            "AgentState": "id defined epoch host work inbox arrived taken memory mailed heard asked keys keyed dead"
+            " finished",
+            "Work": "received steps attempts again waits failure",
+            "Step": "runs tries until rang asked done value failure on at number apart",
         },
     )
 

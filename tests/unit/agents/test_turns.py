@@ -339,3 +339,63 @@ async def test_a_message_with_a_key_is_handled_once(theatre):
     again = await theatre.board.send("once", 0, key="a")
     assert again.id == first.id
     assert await again.result(5) == 1
+
+
+async def test_an_answer_reaches_a_message_that_was_set_aside(theatre, monkeypatch):
+    """When it is tried again the hand-off that was still open has its answer, and is not made again."""
+    monkeypatch.setattr("callboard.actors.agents.activation.BACKOFF_S", ())
+    go, asked, broken = asyncio.Event(), [], True
+
+    @agent("slow")
+    async def slow(turn, _message):
+        asked.append(turn.message)
+        await go.wait()
+        return "done"
+
+    @agent("rash")
+    async def rash(turn, _message):
+        waiting = asyncio.ensure_future(turn.handoff("ask", "slow", 1))
+        await asyncio.sleep(0.05)
+        if broken:
+            waiting.cancel()
+            raise OSError("in haste")
+        return await waiting
+
+    await theatre.host(rash, slow)
+    message = await theatre.board.send("rash", 0)
+    with pytest.raises(MessageFailed, match="in haste"):
+        await message.result(5)
+    go.set()
+    while "answered" not in await theatre.history("rash"):
+        await asyncio.sleep(0.01)
+    broken = False
+    await theatre.board.messages.requeue("rash", message.id)
+    while "finished" not in await theatre.history("rash"):
+        await asyncio.sleep(0.01)
+    assert len(asked) == 1
+
+
+async def test_a_hand_off_that_is_over_before_it_is_taken_up_is_not_worked_at(theatre):
+    """Nobody waits for it any more."""
+    go, worked = asyncio.Event(), []
+
+    @agent("boss")
+    async def boss(turn, number: int):
+        try:
+            return await turn.handoff("ask", "slow", number, deadline_s=0.1)
+        except StepFailed as error:
+            return error.kind
+
+    @agent("slow")
+    async def slow(turn, number: int):
+        worked.append(number)
+        await go.wait()
+
+    await theatre.host(boss, slow)
+    sent = [await theatre.board.send(f"boss/{number}", number) for number in range(2)]
+    assert await asyncio.gather(*(message.result(5) for message in sent)) == ["deadline"] * 2
+    go.set()
+    while (await theatre.history("slow")).count("finished") < 2:
+        await asyncio.sleep(0.01)
+    assert len(worked) == 1
+    assert "its deadline was over" in (await theatre.events("slow"))[-1].failure.message
