@@ -15,7 +15,7 @@ def table(result: Mapping[str, Any]) -> str:
     def line(label: str, figures: Mapping[str, Any], say: Callable[[Any], str]) -> list[str]:
         return [label, *(_said(figures.get(name), say) for name in systems)]
 
-    names = [f"{NAMES[name]} {about.get('version', '')}".strip() for name, about in systems.items()]
+    names = [f"{NAMES[name]} {about.get('version') or ''}".strip() for name, about in systems.items()]
     lines = [["", *names], ["---"] * (len(names) + 1), line("kept by", systems, _durability)]
     for sync, words in SYNC.items():
         figures = {name: of.get(sync) for name, of in result["steps"].items()}
