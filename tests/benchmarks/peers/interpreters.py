@@ -32,7 +32,7 @@ def missing(python: Path) -> dict[str, str]:
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=clean())
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-            found[peer] = f"could not be installed: {said[-1] if said else done.returncode}"
+            found[peer] = f"could not be installed: {said[0] if said else done.returncode}"
     return found
 
 

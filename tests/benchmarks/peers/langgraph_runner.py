@@ -1,8 +1,9 @@
 """LangGraph with its SQLite saver, in this process, with the durability ``sync``: a checkpoint before the next step.
 
 A step is a node that comes again until all are done. A hand-off is a ``Command(goto=…)`` from one agent's node to
-another's, and back, as its supervisors and swarms do. ``storage`` adds each step's result to a list of messages, as
-conversations are kept; ``--channel delta`` has that in a ``DeltaChannel`` (in beta).
+another's, and back, as its supervisors and swarms do: both are of one thread, and share its state. By ``messages`` a
+node invokes another graph, which has a thread of its own in the same store. ``storage`` adds each step's result to a
+list of messages, as conversations are kept; ``--channel delta`` has that in a ``DeltaChannel`` (in beta).
 """
 
 import argparse
@@ -62,8 +63,8 @@ def saver(asked: argparse.Namespace) -> Iterator[SqliteSaver]:
     connection.close()
 
 
-def invoke(graph: Any, asked: argparse.Namespace, begin: Any) -> Any:
-    config = {"configurable": {"thread_id": "1"}, "recursion_limit": 10 * asked.count}
+def invoke(graph: Any, asked: argparse.Namespace, begin: Any, thread: str = "1") -> Any:
+    config = {"configurable": {"thread_id": thread}, "recursion_limit": 10 * asked.count}
     return graph.invoke(begin, config, durability="sync")
 
 
@@ -134,5 +135,31 @@ def handoffs(asked: argparse.Namespace) -> None:
     answer("langgraph", seen[-1], **there_and_back(left, arrived, returned))
 
 
+def messages(asked: argparse.Namespace) -> None:
+    left, arrived, returned = list[float](), list[float](), list[float]()
+
+    def answer_it(so_far: Counting) -> dict[str, Any]:
+        arrived.append(time.perf_counter())
+        return {"last": so_far["last"][::-1], "done": so_far["done"] + 1}
+
+    def ask(so_far: Counting) -> dict[str, Any]:
+        left.append(time.perf_counter())
+        question = {"last": payload(so_far["done"], SMALL), "done": so_far["done"]}
+        found = invoke(scout, asked, question, "scout")
+        returned.append(time.perf_counter())
+        return {"last": found["last"], "done": so_far["done"] + 1}
+
+    asking, answering = StateGraph(Counting), StateGraph(Counting)
+    answering.add_node("answer", answer_it)
+    answering.add_edge(START, "answer")
+    asking.add_node("ask", ask)
+    asking.add_edge(START, "ask")
+    asking.add_conditional_edges("ask", lambda so_far: END if so_far["done"] == asked.count else "ask")
+    with saver(asked) as checkpointer:
+        scout = answering.compile(checkpointer=checkpointer)
+        invoke(asking.compile(checkpointer=checkpointer), asked, {"done": 0})
+    answer("langgraph", seen[-1], **there_and_back(left, arrived, returned))
+
+
 if __name__ == "__main__":
-    run({"steps": steps, "handoffs": handoffs, "storage": storage, "recovery": recovery})
+    run({"steps": steps, "handoffs": handoffs, "messages": messages, "storage": storage, "recovery": recovery})

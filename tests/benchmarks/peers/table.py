@@ -15,7 +15,7 @@ def table(result: Mapping[str, Any]) -> str:
     def line(label: str, figures: Mapping[str, Any], say: Callable[[Any], str]) -> list[str]:
         return [label, *(_said(figures.get(name), say) for name in systems)]
 
-    names = [f"{NAMES[name]} {about.get('version', '')}".strip() for name, about in systems.items()]
+    names = [f"{NAMES[name]} {about.get('version') or ''}".strip() for name, about in systems.items()]
     lines = [["", *names], ["---"] * (len(names) + 1), line("kept by", systems, _durability)]
     for sync, words in SYNC.items():
         figures = {name: of.get(sync) for name, of in result["steps"].items()}
@@ -23,8 +23,10 @@ def table(result: Mapping[str, Any]) -> str:
     for sync, words in SYNC.items():
         figures = {name: of.get(sync) for name, of in result["handoffs"].items()}
         lines.append(line(f"a hand-off, {words}: there / there and back, p50, ms", figures, _hand_off))
-    if messages := result.get("messages"):
-        lines.append(line("the same by send and recv of workflows that live on", messages, _hand_off))
+    for sync, words in SYNC.items():
+        both = {"callboard": result["handoffs"].get("callboard", {})} | result["messages"]
+        figures = {name: of.get(sync) for name, of in both.items()}
+        lines.append(line(f"the same, each with a history of its own, {words}", figures, _hand_off))
     for count in map(str, result["storage_steps"]):
         figures = {name: of.get(count) for name, of in result["storage"].items()}
         lines.append(line(f"stored / payload, {int(count):,} steps of 1 KiB", figures, _storage))
