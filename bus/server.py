@@ -21,8 +21,9 @@ __all__ = ["EmbeddedServer", "running"]
 HOST: Final = "127.0.0.1"
 
 _GUARD: Final = """
-exec 3<&0
+exec 3<&0 4>&1 >&2
 (
+  exec 4>&-
   read -r _ <&3 && exit
   kill -TERM $$
   for _ in 1 2 3 4 5 6 7 8 9 10; do sleep 0.5; kill -0 $$ || exit; done
@@ -32,6 +33,7 @@ exec "$@" 3<&- </dev/null
 """
 """Becomes the server, and leaves a guard behind that ends it when our end of the pipe closes without a word.
 
+Its standard output is the lock of the folder: the server keeps it and the guard does not, so it is free when that ends.
 Unlike PR_SET_PDEATHSIG this also works on macOS, and holds for the process and not for the thread that forked.
 """
 
@@ -164,11 +166,10 @@ class EmbeddedServer:
                 self._process = await asyncio.create_subprocess_exec(
                     *("/bin/sh", "-c", _GUARD, "nats-server", str(binary), "-c", str(self._folder.config)),
                     stdin=listening,
-                    stdout=errors,
+                    stdout=self._folder.lock,
                     stderr=errors,
                     cwd=self._folder.path,
                     start_new_session=True,
-                    pass_fds=(self._folder.lock,),
                 )
         except OSError as error:
             raise ServerError(f"nats-server ({binary}) can't be started: {error}") from error

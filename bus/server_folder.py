@@ -66,9 +66,7 @@ class Folder:
         """Make and lock the folder. Raises ServerError when that's impossible or another server holds it."""
         with self._explained():
             self.path.mkdir(parents=True, exist_ok=True)
-            opened = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            self.lock = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 10)  # a shell script can only name those below
-            os.close(opened)
+            self.lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             await self._wait_for_lock()
             if (free := free_bytes(self.path)) < MIN_FREE:
@@ -183,4 +181,12 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _ended(pid)
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process has ended, and is there only until its parent takes notice; not to be seen everywhere."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False

@@ -72,7 +72,7 @@ class Activation:
         self._rest_s = rest_s
 
     async def work(self) -> bool:
-        """Take the next message and work at it until it is done with, or rests; False when there is none for us.
+        """Take the next message and work at it until it is done with, or rests; whether there is another.
 
         Raises:
             Fenced: another host works on it.
@@ -92,13 +92,15 @@ class Activation:
             return False
         while agent.epoch == taken[0].epoch and agent.work:
             try:
-                if await self._attempt(agent, agent.work):
-                    return False
+                after = await self._attempt(agent, agent.work)
             except BusError as error:
                 _log.warning("bus trouble, will retry", agent=name_of(self._agent_id), error=str(error))
                 await asyncio.sleep(BUS_RETRY_S)
-            agent = await self._newest()
-        return True
+                after = await self._newest()
+            if after is None:
+                return False
+            agent = after
+        return agent.next is not None
 
     def _is_ours(self, agent: AgentState, work: Work) -> bool:
         if agent.work is None:
@@ -107,8 +109,8 @@ class Activation:
             return self._services.is_due(self._agent_id)
         return agent.host == self._services.host or not self._services.is_alive(agent.host)
 
-    async def _attempt(self, agent: AgentState, work: Work) -> bool:
-        """Run the handler once; True when it rests."""
+    async def _attempt(self, agent: AgentState, work: Work) -> AgentState | None:
+        """Run the handler once, and return the agent's state after it; None when it rests."""
         if work.again:
             await asyncio.sleep(max(0.0, (work.again - now()).total_seconds()))
         journal, changed = self._journal(agent.epoch), asyncio.Event()
@@ -121,15 +123,14 @@ class Activation:
             await asyncio.wait((handler, resting), return_when=asyncio.FIRST_COMPLETED)
             if not handler.done():
                 resting.result()
-                return True
+                return None
             end = handler.result()
         finally:
             await _cancelled(handler, resting)
             with suppress(StepError):
                 steps.close()
         await journal.settled()
-        await self._ended(self._journal(agent.epoch), work, end)
-        return False
+        return await self._ended(self._journal(agent.epoch), work, end)
 
     async def _handled(self, turn: Turn, steps: Steps, work: Work) -> _End:
         try:
@@ -168,25 +169,23 @@ class Activation:
                     return
                 await changed.wait()  # what it waits for has come
 
-    async def _ended(self, journal: Journal, work: Work, end: _End) -> None:
-        """Say how the message ended, and tell whoever waits for it."""
+    async def _ended(self, journal: Journal, work: Work, end: _End) -> AgentState:
+        """Say how the message ended, and tell whoever waits for it; the state after that."""
         received, error = work.received, end.error
         if error is None or end.final:
             failure = failure_of(error) if error else None
-            await self._finish(journal, work, end.remembered, Finished(received.message, end.value, failure))
-            return
+            return await self._finish(journal, work, end.remembered, Finished(received.message, end.value, failure))
         failure, step = failure_of(error), ""
         if isinstance(error, StepFailed):
             failure, step = StepFailure(error.kind, str(error)), error.step
         if work.attempts < len(BACKOFF_S) and failure.kind not in FINAL:
             again = now() + timedelta(seconds=BACKOFF_S[work.attempts])
-            await journal.say(Stumbled(received.message, work.attempts + 1, failure, again, step))
-        else:
-            await self._finish(journal, work, (), DeadLettered(received.message, failure, step))
+            return await journal.say(Stumbled(received.message, work.attempts + 1, failure, again, step))
+        return await self._finish(journal, work, (), DeadLettered(received.message, failure, step))
 
     async def _finish(
         self, journal: Journal, work: Work, remembered: tuple[Remembered, ...], end: Finished | DeadLettered
-    ) -> None:
+    ) -> AgentState:
         received, told = work.received, [end]
         if received.handoff:
             to = received.sender
@@ -195,11 +194,12 @@ class Activation:
                 told[:] = [msgspec.structs.replace(end, to=to, number=agent.mailed.get(to, 0) + 1)]
                 return [*remembered, *told]
 
-            await journal.wish(say)
+            after = await journal.wish(say)
             self._services.post(self._agent_id, told[0])
         else:
-            await journal.say(*remembered, end)
+            after = await journal.say(*remembered, end)
         await reply_to(self._bus, self._agent_id, received, end)
+        return after
 
     async def _newest(self) -> AgentState:
         return (await self._services.entities.load(self._agent_id, at_least=NEWEST)).state

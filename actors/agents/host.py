@@ -140,19 +140,25 @@ class Host:
     def _is_free(self, agent_id: str) -> bool:
         """Whether no host works at it, as far as is known."""
         row = self._projector.state(AGENTS).by_id[agent_id]
-        return not row.work or row.due or not self._hosts.is_alive(row.host)
+        if not row.work or row.due:
+            return True
+        if row.host == self._services.host:  # by this name, but before it was started again
+            return agent_id not in self._active
+        return not self._hosts.is_alive(row.host)
 
     def _is_due(self, agent_id: str) -> bool:
         row = self._projector.state(AGENTS).by_id.get(agent_id)
         return row is not None and row.due
 
     def _post(self, sender: str, mail: Mail) -> None:
-        self._postman.bring(sender, mail).add_done_callback(partial(self._brought, mail))
         if isinstance(mail, Sent):
-            self._consider(mail.to)
+            self._consider(mail.to)  # first, so that it takes the message up in the append that brings it
+            self._postman.bring(sender, mail)
+        else:
+            self._postman.bring(sender, mail).add_done_callback(partial(self._brought, mail))
 
     def _brought(self, mail: Mail, received: "asyncio.Future[AgentState]") -> None:
-        """What was brought from here need not be heard of by the log; what was not, the queue brings."""
+        """An answer that was brought from here need not be heard of by the log; what was not, the queue brings."""
         if not received.cancelled() and not received.exception():
             self._services.bells.ring(f"answer/{mail.message}")
 
