@@ -8,10 +8,12 @@ billed to what was predicted, of about the last two hundred calls.
 from collections.abc import Collection
 from functools import cached_property
 from math import log
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from callboard.events.persistent import looked_up
 from callboard.projections.regression import Posteriors, Regression, Stack, observe
 
 PPM: Final = 1_000_000
@@ -89,7 +91,10 @@ def answered(state: Bills, backend: str, features: bytes, output: int, predicted
             calls, before, paid = CALLS // 2, before // 2, paid // 2
         calls, before, paid = calls + 1, before + predicted, paid + billed
     lengths = observe(bill.lengths, features, round(PPM * log(max(output, 1))))
-    return _after(state, {**state.by_backend, backend: Bill(lengths, calls, before, paid)})
+    after = _after(state, {**state.by_backend, backend: Bill(lengths, calls, before, paid)})
+    if lengths.sums is bill.lengths.sums and "posteriors" in state.__dict__:  # it only waits in a batch
+        after.__dict__["posteriors"] = state.posteriors
+    return after
 
 
 def without(state: Bills, backend: str) -> Bills:
@@ -112,4 +117,7 @@ def expenses(state: Bills, features: bytes, names: Collection[str]) -> Expenses:
     guesses = state.posteriors.at(features, names)
     tokens = np.exp(np.minimum(guesses.expected(USUAL_LENGTH) / PPM, LONGEST))
     outputs = np.where(guesses.seen, np.rint(tokens), 0).astype(int)
-    return Expenses(outputs.tolist(), [*map(state.ratio, names)])
+    return Expenses(outputs.tolist(), [*map(_ratio, looked_up(state.by_backend, names, NOTHING_BILLED))])
+
+
+_ratio = attrgetter("ratio")

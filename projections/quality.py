@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
+from callboard.events.persistent import looked_up
 from callboard.events.task import PERFECT
 from callboard.projections.regression import Posteriors, Regression, Stack, amend, forget, observe
 
@@ -114,7 +115,7 @@ def judged(
     number = state.judged + 1
     evidence = _observed(state.by_backend.get(backend, NOTHING_SEEN), features, expected, score, number)
     common = state.common if usual is None else observe(state.common, features, score - usual)
-    return _after(state, {**state.by_backend, backend: evidence}, number, common)
+    return _with(state, backend, evidence, number, common)
 
 
 def without(state: Quality, backend: str) -> Quality:
@@ -138,7 +139,16 @@ def judged_again(
         common = amend(common, features, before - usual, score - usual)
     regression = amend(evidence.regression, features, before, score)
     evidence = replace(evidence, regression=regression, total=evidence.total + score - before)
-    return _after(state, {**state.by_backend, backend: evidence}, state.judged, common)
+    return _with(state, backend, evidence, state.judged, common)
+
+
+def _with(state: Quality, backend: str, evidence: Evidence, judged: int, common: Regression) -> Quality:
+    """With other evidence of a backend. As long as it only waits in a batch, what is expected stays what it was."""
+    after = _after(state, {**state.by_backend, backend: evidence}, judged, common)
+    sums = state.by_backend.get(backend, NOTHING_SEEN).regression.sums
+    if evidence.regression.sums is sums and common.sums is state.common.sums and "posteriors" in state.__dict__:
+        after.__dict__["posteriors"] = state.posteriors
+    return after
 
 
 def _after(state: Quality, by_backend: dict[str, Evidence], judged: int, common: Regression) -> Quality:
@@ -158,7 +168,7 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> Est
     if not state.judged:
         return Estimates([*priors.values()], [USUAL_MISS] * len(priors))
     guesses = state.posteriors.at(features, priors)
-    evidence = [state.by_backend.get(name, NOTHING_SEEN) for name in priors]
+    evidence = looked_up(state.by_backend, priors, NOTHING_SEEN)
     # what was not looked at for long may have wandered
     wandered = np.minimum(WANDERING**2 * (state.judged - np.array([*map(_newest, evidence)])), USUAL_MISS**2)
     variances = KIND_DOUBT**2 * guesses.variances + np.array([*map(_doubt, evidence)], float) + wandered

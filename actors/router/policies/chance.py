@@ -31,7 +31,7 @@ GAUSS: Final = (0.5 - 0.5 / sqrt(3), 0.5 + 0.5 / sqrt(3))
 """Where in a cell a mean of two is that of all, for polynomials up to the third degree (Gauss-Legendre)."""
 
 
-def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -> list[int]:
+def chances_to_be_highest(means: Sequence[float] | np.ndarray, deviations: Sequence[float] | np.ndarray) -> list[int]:
     """The probability of each of independent normal values to be the highest, in parts per million.
 
     Numerical integration over cells of equal width: the mass that a value has in a cell, times the probability that
@@ -40,12 +40,12 @@ def chances_to_be_highest(means: Sequence[float], deviations: Sequence[float]) -
     """
     mean, deviation = np.array(means, float), np.array(deviations, float)
     if not deviation.any():
-        return highest(means)
+        return highest(mean.tolist())
     deviation = np.maximum(deviation, NARROWEST * deviation.max())
     best = int(mean.argmax())
     contenders = np.flatnonzero(mean[best] - mean <= HOPELESS * np.hypot(deviation, deviation[best]))
     if len(contenders) == 1:
-        return highest(means)
+        return highest(mean.tolist())
     mean, deviation = mean[contenders], deviation[contenders]
     floor, ceiling = float((mean - REACH * deviation).max()), float((mean + REACH * deviation).max())
     bounds = floor + (ceiling - floor) / CELLS * np.arange(CELLS + 1)
