@@ -74,6 +74,13 @@ class Bills(Struct, frozen=True, dict=True):
         """What a backend bills for what is predicted, in parts per million."""
         return self.by_backend.get(backend, NOTHING_BILLED).ratio
 
+    def ratios(self, backends: Collection[str]) -> list[int]:
+        """The same of many, in their order."""
+        return [*map(_ratio, looked_up(self.by_backend, backends, NOTHING_BILLED))]
+
+
+_ratio = attrgetter("ratio")
+
 
 class Expenses(NamedTuple):
     """Expected ``outputs`` in tokens, 0 if not known; ``ratios`` of bills to what tokens and prices predict, in ppm."""
@@ -117,7 +124,4 @@ def expenses(state: Bills, features: bytes, names: Collection[str]) -> Expenses:
     guesses = state.posteriors.at(features, names)
     tokens = np.exp(np.minimum(guesses.expected(USUAL_LENGTH) / PPM, LONGEST))
     outputs = np.where(guesses.seen, np.rint(tokens), 0).astype(int)
-    return Expenses(outputs.tolist(), [*map(_ratio, looked_up(state.by_backend, names, NOTHING_BILLED))])
-
-
-_ratio = attrgetter("ratio")
+    return Expenses(outputs.tolist(), state.ratios(names))

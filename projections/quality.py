@@ -174,7 +174,7 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> Est
     variances = KIND_DOUBT**2 * guesses.variances + np.array([*map(_doubt, evidence)], float) + wandered
     spreads = np.where(guesses.seen, np.sqrt(variances), USUAL_MISS).astype(int)
     expected = guesses.expected(np.array([*priors.values()], float))
-    return Estimates(np.clip(np.rint(expected), 0, PERFECT).astype(int).tolist(), spreads.tolist())
+    return Estimates(np.rint(expected).clip(0, PERFECT).astype(int).tolist(), spreads.tolist())
 
 
 _newest, _doubt = attrgetter("newest"), attrgetter("doubt")

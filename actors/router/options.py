@@ -137,43 +137,44 @@ def survey(task: Task, around: Surroundings, now: datetime) -> Survey:
     looks = zip(standing, expected.qualities, spreads, answers, strict=True)
     for one, quality, spread, (output, billed, ratio) in looks:
         backend, offered, refusal = one.backend, one.offered, None
+        name = backend.id
         # the comparisons in front spare every backend a call for what hardly any task asks
         if picky or window > offered.context or needed != offered.capabilities:
             refusal = _misfit(task, spec, backend, needed, window, quality)
         if refusal is None and task.declined:
-            refusal = no_better(task, backend.id, quality)
+            refusal = no_better(task, name, quality)
         if refusal is None and not one.ready and (wait := not_now(backend, one.load, one.out, now)):
             refusal = wait
-            later.add(backend.id)
+            later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
         if refusal is None:
-            cached = min(held.get(backend.id, 0), input_tokens) if held else 0
+            cached = min(held.get(name, 0), input_tokens) if held else 0
             # a cache that is never reported is never billed for either
-            usage = Usage(input_tokens, billed, cached if one.cache.reports else 0)
+            usage = Usage(input_tokens, billed, cached if cached and one.cache.reports else 0)
             cost = backend.price.cost(usage) * ratio // PPM
             if spec.max_cost is None or task.charged + cost <= spec.max_cost:
                 service = one.service(input_tokens - cached, output)
                 options.append(
                     Option(
-                        backend.id,
+                        name,
                         cost,
                         service if one.free else one.latency(service, priority, now),
                         input_tokens + output,
                         quality,
                         spread,
-                        backend.id == failed,
+                        name == failed,
                         cached,
                         service,
                         one.full,
                         one.room,
                         one.width,
-                        one.calls_ahead(priority),
+                        one.calls_ahead(priority) if priority else one.out,
                     )
                 )
                 continue
             refusal = f"would cost {cost} micro-dollars, over max_cost {spec.max_cost}"
-        excluded[backend.id] = refusal
+        excluded[name] = refusal
     return Survey(tuple(options), excluded, frozenset(later), until, input_tokens)
 
 

@@ -129,7 +129,7 @@ def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime)
     judged = view.learning.quality.judged > 0
     around = Surroundings(view.fleet, view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
     found = survey(task, around, now).without(view.unaffordable)
-    return replace(found, options=by_queue(found.options, view.backends))
+    return replace(found, options=by_queue(found.options, view.backends)) if view.fleet.shared else found
 
 
 def seed_of(task: Task) -> int:

@@ -88,7 +88,7 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
     features = [situation.features for situation in situations]
 
     priors = np.array([*names.values()], float)
-    gain = np.clip(learning.quality.posteriors.over(features, names, priors), 0, PPM)
+    gain = learning.quality.posteriors.over(features, names, priors).clip(0, PPM)
     gain = gain * quality - _latencies(runs, tuple(names)) * second
 
     lengths = learning.bills.posteriors.over(features, names, USUAL_LENGTH)
@@ -96,7 +96,7 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
     output = np.minimum(np.exp(np.minimum(lengths / PPM, LONGEST)), most[:, None])
     prices = [backend.price for backend in market.fleet.backends]
     inputs = np.array([situation.input for situation in situations], float)
-    ratios = np.array([*map(learning.bills.ratio, names)]) / PPM
+    ratios = np.array(learning.bills.ratios(names)) / PPM
     return np.fmax(gain, -np.inf), _costs(prices, inputs, output) * ratios
 
 

@@ -77,8 +77,8 @@ class Standing(Struct, frozen=True):
         return latency * PPM // max(_reliability(load, load.failed_at, now), LEAST_RELIABLE)
 
     def calls_ahead(self, priority: int) -> int:
-        """How many calls go before new work of a priority."""
-        return self.load.calls_ahead(priority) + self.extra.tasks if priority else self.out
+        """How many calls go before new work of a priority: all that are out, if that is 0."""
+        return self.load.calls_ahead(priority) + self.extra.tasks
 
 
 _IDLE: Final = BackendLoad()

@@ -36,7 +36,7 @@ class Adaptive(Paced):
     def shares(self, spec: TaskSpec, options: Sequence[Option], money: float) -> Sequence[int]:
         """The probability that the option has the highest net value."""
         worth, second = self._quality / PERCENT, self._second
-        qualities, costs, spreads = (np.array([*map(column, options)], float) for column in _COLUMNS)
+        qualities, costs, spreads = (np.fromiter(map(column, options), float, len(options)) for column in _COLUMNS)
         delays = np.array([option.latency * second / NS_PER_S for option in options])
         return chances_to_be_highest(qualities * worth - costs * money - delays, spreads * worth)
 
