@@ -49,9 +49,9 @@ def chances_to_be_highest(means: Sequence[float] | np.ndarray, deviations: Seque
     mean, deviation = mean[contenders], deviation[contenders]
     floor, ceiling = float((mean - REACH * deviation).max()), float((mean + REACH * deviation).max())
     bounds = floor + (ceiling - floor) / CELLS * np.arange(CELLS + 1)
-    deviations = bounds - mean[:, None]
-    deviations /= deviation[:, None]
-    below = _below(deviations)
+    reach: np.ndarray = bounds - mean[:, None]
+    reach /= deviation[:, None]
+    below = _below(reach)
     lower = below[:, :-1].copy()
     mass = below[:, 1:] - lower
     chances = np.zeros(len(contenders))
