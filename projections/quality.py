@@ -169,9 +169,11 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> Est
         return Estimates([*priors.values()], [USUAL_MISS] * len(priors))
     guesses = state.posteriors.at(features, priors)
     evidence = looked_up(state.by_backend, priors, NOTHING_SEEN)
+    newest = np.fromiter(map(_newest, evidence), np.int64, len(evidence))
+    doubts = np.fromiter(map(_doubt, evidence), float, len(evidence))
     # what was not looked at for long may have wandered
-    wandered = np.minimum(WANDERING**2 * (state.judged - np.array([*map(_newest, evidence)])), USUAL_MISS**2)
-    variances = KIND_DOUBT**2 * guesses.variances + np.array([*map(_doubt, evidence)], float) + wandered
+    wandered = np.minimum(WANDERING**2 * (state.judged - newest), USUAL_MISS**2)
+    variances = KIND_DOUBT**2 * guesses.variances + doubts + wandered
     spreads = np.where(guesses.seen, np.sqrt(variances), USUAL_MISS).astype(int)
     expected = guesses.expected(np.array([*priors.values()], float))
     return Estimates(np.rint(expected).clip(0, PERFECT).astype(int).tolist(), spreads.tolist())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -201,10 +202,10 @@ def _money(
     pace = view.learning.pace
     if not pace.is_due:
         return policy.pace, pace.money, False
-    able = tuple(option.backend for option in options)
-    newest = Situation.of(looks, *size, able, [option.latency for option in options])
-    spreads = {option.backend: option.spread for option in options}
-    return policy.pace, policy.money(Market(view.fleet, view.learning, newest, spreads)), True
+    able, latencies, spreads = (tuple(map(attrgetter(each), options)) for each in ("backend", "latency", "spread"))
+    newest = Situation.of(looks, *size, able, latencies)
+    market = Market(view.fleet, view.learning, newest, dict(zip(able, spreads, strict=True)))
+    return policy.pace, policy.money(market), True
 
 
 def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...], bool]:

@@ -74,11 +74,14 @@ def odds_to_be_highest(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
     two, and of many that are nearly equal each has its part. ``variances`` are those of the columns, none of them 0.
     """
     rows, best = np.arange(len(means)), means.argmax(1)
-    behind = (means[rows, best, None] - means) / np.sqrt(variances + variances[best, None])
+    width = variances + variances[best, None]
+    behind = means[rows, best, None] - means
+    behind /= np.sqrt(width, out=width)
     near = behind < -log(LEAST) / LOGISTIC[0]  # the rest is sure to be left out, and there is much of it
     close, odds = behind[near], np.zeros(behind.shape)
-    odds[near] = np.exp(-close * (LOGISTIC[0] + LOGISTIC[1] * close * close))
-    odds[odds < LEAST] = 0.0
+    chances = np.exp(-close * (LOGISTIC[0] + LOGISTIC[1] * close * close))
+    chances[chances < LEAST] = 0.0
+    odds[near] = chances
     return odds
 
 
