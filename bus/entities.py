@@ -154,7 +154,7 @@ class Entities(Generic[S]):
             loaded = await self.load(entity_id, at_least=NEWEST if fresh else 0)
             self._check_known(loaded)
             try:
-                _, events = self.decided(loaded.state, wish)
+                state, events = self.decided(loaded.state, wish)
             except CallboardError:
                 if fresh:
                     raise
@@ -175,7 +175,7 @@ class Entities(Generic[S]):
             except Conflict:
                 fresh, lost = True, lost + 1  # what is held in memory is old: read on from there
                 continue
-            after = self._fold(loaded, seq, data, envelopes)
+            after = _after(loaded, state, seq, data, envelopes)
             self._remember(after)
             return Told(after, envelopes)
         raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {conflicts} times in a row")
@@ -241,23 +241,30 @@ class Entities(Generic[S]):
                 newer = newer or envelope.type
             else:
                 state = self._aggregate.evolve(state, envelope.event)
-        first = envelopes[0]
-        return Loaded(
-            id=loaded.id,
-            state=state,
-            seq=seq,
-            version=loaded.version + len(envelopes),
-            prevhash=message_hash(data),
-            correlation=loaded.correlation or first.correlationid,
-            context=loaded.context or _span_of(first),
-            newer=newer,
-        )
+        return _after(loaded, state, seq, data, envelopes, newer)
 
     def _remember(self, loaded: Loaded[S]) -> None:
         self._cache[loaded.id] = loaded
         self._cache.move_to_end(loaded.id)
         if len(self._cache) > self._keep:
             self._cache.popitem(last=False)
+
+
+def _after(
+    loaded: Loaded[S], state: S, seq: int, data: bytes, envelopes: Sequence[Envelope], newer: str = ""
+) -> Loaded[S]:
+    """The entity after one more message, which leads to ``state``."""
+    first = envelopes[0]
+    return Loaded(
+        id=loaded.id,
+        state=state,
+        seq=seq,
+        version=loaded.version + len(envelopes),
+        prevhash=message_hash(data),
+        correlation=loaded.correlation or first.correlationid,
+        context=loaded.context or _span_of(first),
+        newer=newer,
+    )
 
 
 def _span_of(first: Envelope) -> trace.SpanContext | None:
