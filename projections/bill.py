@@ -8,7 +8,6 @@ billed to what was predicted, of about the last two hundred calls.
 from collections.abc import Collection
 from functools import cached_property
 from math import log
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -70,16 +69,18 @@ class Bills(Struct, frozen=True, dict=True):
         """What is known of the lengths, as of now."""
         return Posteriors({name: bill.lengths.sums for name, bill in self.by_backend.items()}, self.stack)
 
+    @cached_property
+    def by_ratio(self) -> dict[str, int]:
+        """What each backend bills for what is predicted, in parts per million."""
+        return {name: bill.ratio for name, bill in self.by_backend.items()}
+
     def ratio(self, backend: str) -> int:
         """What a backend bills for what is predicted, in parts per million."""
         return self.by_backend.get(backend, NOTHING_BILLED).ratio
 
     def ratios(self, backends: Collection[str]) -> list[int]:
         """The same of many, in their order."""
-        return [*map(_ratio, looked_up(self.by_backend, backends, NOTHING_BILLED))]
-
-
-_ratio = attrgetter("ratio")
+        return looked_up(self.by_ratio, backends, PPM)
 
 
 class Expenses(NamedTuple):
@@ -98,8 +99,11 @@ def answered(state: Bills, backend: str, features: bytes, output: int, predicted
             calls, before, paid = CALLS // 2, before // 2, paid // 2
         calls, before, paid = calls + 1, before + predicted, paid + billed
     lengths = observe(bill.lengths, features, round(PPM * log(max(output, 1))))
-    after = _after(state, {**state.by_backend, backend: Bill(lengths, calls, before, paid)})
-    if lengths.sums is bill.lengths.sums and "posteriors" in state.__dict__:  # it only waits in a batch
+    now = Bill(lengths, calls, before, paid)
+    after, known = _after(state, {**state.by_backend, backend: now}), state.__dict__
+    if "by_ratio" in known:
+        after.__dict__["by_ratio"] = {**state.by_ratio, backend: now.ratio}
+    if "posteriors" in known and lengths.sums is bill.lengths.sums:  # it only waits in a batch
         after.__dict__["posteriors"] = state.posteriors
     return after
 

@@ -237,9 +237,10 @@ class Posteriors:
         import numpy as np  # noqa: PLC0415
 
         (learned, lift, covariance), places = self._solutions(features, names)
-        x = _vectors([features])[0] / FEATURE_SCALE
+        x = np.frombuffer(features, np.int8) / FEATURE_SCALE
         rows, size = lift.shape
-        seen, variances = np.arange(rows) < rows - 1, np.zeros(rows)  # the last row is of nothing observed
+        seen = np.arange(rows) < rows - 1  # the last row is of nothing observed
+        variances: np.ndarray = np.zeros(rows)
         if covariance.size:
             short = x.astype(np.float32)
             variances = (covariance.reshape(rows * size, size) @ short).reshape(rows, size) @ short

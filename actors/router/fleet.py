@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from callboard.events.backend import Backend
+from callboard.events.money import Step
 from callboard.events.persistent import ordered
 
 TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
@@ -26,6 +27,11 @@ class Fleet(Struct, frozen=True, dict=True):
     def places(self) -> dict[str, int]:
         """The place of each by its name."""
         return {name: place for place, name in enumerate(self.priors)}
+
+    @cached_property
+    def steps(self) -> tuple[tuple[int, Step], ...]:
+        """The steps of each price that has such, with the place of whose they are."""
+        return tuple((place, step) for place, backend in enumerate(self.backends) for step in backend.price.steps)
 
     @cached_property
     def shared(self) -> tuple[tuple[int, ...], ...]:

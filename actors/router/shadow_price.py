@@ -8,9 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from callboard.actors.router.fleet import Fleet
 from callboard.actors.router.market import Market
 from callboard.actors.router.policies.chance import NARROWEST, odds_to_be_highest
-from callboard.events.money import TOKENS_PER_PRICE, Price
+from callboard.events.money import TOKENS_PER_PRICE
 from callboard.events.persistent import looked_up
 from callboard.projections.bill import LONGEST, PPM, USUAL_LENGTH
 from callboard.projections.pace import Situation
@@ -95,17 +96,16 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
     lengths = learning.bills.posteriors.over(features, names, USUAL_LENGTH)
     most = np.array([situation.output or np.inf for situation in situations])
     output = np.minimum(np.exp(np.minimum(lengths / PPM, LONGEST)), most[:, None])
-    prices = [backend.price for backend in market.fleet.backends]
     inputs = np.array([situation.input for situation in situations], float)
     ratios = np.array(learning.bills.ratios(names)) / PPM
-    return np.fmax(gain, -np.inf), _costs(prices, inputs, output) * ratios
+    return np.fmax(gain, -np.inf), _costs(market.fleet, inputs, output) * ratios
 
 
-def _costs(prices: Sequence[Price], inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
+def _costs(fleet: Fleet, inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
     """By task and backend what `Price.cost` says."""
-    total: np.ndarray = output * [price.output for price in prices]
-    total += inputs[:, None] * [price.input for price in prices]
-    for column, step in ((column, step) for column, price in enumerate(prices) for step in price.steps):
+    total: np.ndarray = output * [backend.price.output for backend in fleet.backends]
+    total += inputs[:, None] * [backend.price.input for backend in fleet.backends]
+    for column, step in fleet.steps:
         dearer = inputs * step.input + output[:, column] * step.output
         total[:, column] = np.where(inputs > step.over, dearer, total[:, column])
     total /= TOKENS_PER_PRICE
