@@ -237,7 +237,7 @@ class Posteriors:
         import numpy as np  # noqa: PLC0415
 
         (learned, lift, covariance), places = self._solutions(features, names)
-        x = np.frombuffer(features, np.int8) / FEATURE_SCALE
+        x = _scaled([features])[0]
         rows, size = lift.shape
         seen = np.arange(rows) < rows - 1  # the last row is of nothing observed
         variances: np.ndarray = np.zeros(rows)
@@ -249,7 +249,7 @@ class Posteriors:
     def over(self, features: Sequence[bytes], names: Collection[str], priors: "np.ndarray | float") -> "np.ndarray":
         """What `at` expects with these priors, for many tasks of one form: by task and name."""
         (learned, lift, _), places = self._solutions(features[0], names)
-        x = _vectors(features) / FEATURE_SCALE
+        x = _scaled(features)
         expected: np.ndarray
         if isinstance(priors, float):
             expected = (x @ (learned + lift * priors).T)[:, places]  # there are fewer guesses than weights to copy
@@ -333,6 +333,13 @@ def _regression(
     count: int, gram: "np.ndarray", moment: "np.ndarray", pending: tuple[tuple[bytes, int], ...] = ()
 ) -> Regression:
     return Regression(count, Sums(gram.astype("<i4").tobytes(), moment.astype("<i8").tobytes()), pending)
+
+
+def _scaled(features: Sequence[bytes]) -> "np.ndarray":
+    import numpy as np  # noqa: PLC0415
+
+    scaled: np.ndarray = np.frombuffer(b"".join(features), np.int8).reshape(len(features), -1) / FEATURE_SCALE
+    return scaled
 
 
 def _vectors(features: Sequence[bytes]) -> "np.ndarray":
