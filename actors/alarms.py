@@ -10,10 +10,10 @@ from callboard.bus.log import Bus
 
 
 class Alarm(Struct, frozen=True, omit_defaults=True):
-    """What a timer says: a task has its deadline or is to wake, a schedule is ``due``, an approval expires."""
+    """What a timer says: a deadline, a wake-up, an expiry has come, or what is ``due`` of a schedule or an agent."""
 
     id: str = field(name="task")  # as timers have it that were set when there were only those of tasks
-    why: Literal["deadline", "wake", "schedule", "expiry"]
+    why: Literal["deadline", "wake", "schedule", "expiry", "agent"]
     due: datetime | None = None
 
     @property
@@ -47,6 +47,11 @@ async def set_expiry(bus: Bus, approval: str, at: datetime | None) -> None:
     """Have an approval expire at ``at``, if it does."""
     if at is not None:
         await _set(bus, Alarm(approval, "expiry"), at)
+
+
+async def set_rest(bus: Bus, agent: str, until: datetime) -> None:
+    """Have the steps of an agent that wait until then or earlier told that their time has come."""
+    await _set(bus, Alarm(agent, "agent", until), until)
 
 
 async def _set(bus: Bus, alarm: Alarm, at: datetime) -> None:

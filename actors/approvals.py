@@ -22,6 +22,7 @@ from callboard.events.approval import (
 )
 from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.ids import checked_id
+from callboard.events.trace import SpanContext
 
 
 class Approvals:
@@ -40,8 +41,9 @@ class Approvals:
         expires_s: float | None = None,
         replaces: str | None = None,
         key: str | None = None,
+        context: SpanContext | None = None,
     ) -> Approval:
-        """Ask whether ``action`` may be done; see `Board.ask`."""
+        """Ask whether ``action`` may be done, below the span ``context``; see `Board.ask`."""
         expires = after(now(), expires_s, "expires_s")
         approval_id = id_from("approval", key) if key is not None else new_entity_id()
         if replaces is not None:
@@ -49,7 +51,7 @@ class Approvals:
         action = checked(action, Any, "the action")
         asked = Requested(action, hash_of(action), question, by, expires, replaces)
         requested = checked(asked, Requested, "the question")
-        return (await self._entities.tell(approval_id, lambda _: [requested])).entity.state
+        return (await self._entities.tell(approval_id, lambda _: [requested], context=context)).entity.state
 
     async def state(self, approval_id: str) -> Approval:
         """An approval as the log has it now. Raises InvalidInput when there is none."""

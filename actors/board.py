@@ -7,19 +7,20 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from callboard.actors.acceptance import Acceptance
+from callboard.actors.agents.messages import MessageHandle, Messages
 from callboard.actors.approval_handle import ApprovalHandle
 from callboard.actors.approvals import Approvals
-from callboard.actors.budgets import check_budget, grant
-from callboard.actors.claim_check import with_input_aside
+from callboard.actors.budgets import grant
 from callboard.actors.context_handle import ContextHandle
-from callboard.actors.contexts import Contexts
+from callboard.actors.contexts import contexts_on
 from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.schedules import Schedules
 from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.actors.task_handle import Ears, TaskHandle
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import APPROVAL, BACKEND, BUDGET, CONTEXT, NEWEST, SCHEDULE, TASK, Entities, Loaded
+from callboard.bus.entities import AGENT, APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity
 from callboard.events import trace
@@ -43,17 +44,21 @@ class Board:
         self.tasks: Entities[Task] = Entities(bus.log, TASK, source)
         self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
         self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
-        self.contexts = Contexts(bus, Entities(bus.log, CONTEXT, source))
-        self.schedules = Schedules(bus, Entities(bus.log, SCHEDULE, source))
+        self.contexts = contexts_on(bus, source)
+        self._acceptance = Acceptance(self.contexts)
+        self.schedules = Schedules(Entities(bus.log, SCHEDULE, source), self._acceptance)
         self.approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
-        self._known_budgets: set[str] = set()
+        self.messages = Messages(bus, Entities(bus.log, AGENT, source))
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
         bus.on_reconnect(self._recheck)
 
-    async def submit(self, input: Any, *, stream: bool = False, **fields: Any) -> TaskHandle:  # noqa: A002
+    async def submit(self, input: Any = "", *, stream: bool = False, **fields: Any) -> TaskHandle:  # noqa: A002
         """Publish a task: a text or a list of ``{"role", "content"}`` messages, and any field of `Submission`.
+
+        With ``context="plan"`` the conversation of that context comes first, as it is now, or with ``"plan@17"`` as it
+        was at that version; the input may then be empty.
 
         Returns as soon as it is durably in the log. With a ``key`` that was used before, it is that task. ``stream``
         says that `TaskHandle.stream` will be used, and must not miss the beginning.
@@ -72,9 +77,8 @@ class Board:
             await self._listen()
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
-        asked = submission.spec(now())
-        await check_budget(self.bus.log, self._known_budgets, asked.budget)
-        spec = await with_input_aside(self.bus, asked)
+        known = (await self.tasks.load(task_id)).state.spec  # it is what it was, whatever its context says by now
+        spec = known or await self._acceptance.accept(submission.spec(now()))
         ears = await Ears.open(self.bus, task_id) if stream else None
         try:
             told = await submit(self.tasks, task_id, spec, trace.parse(submission.traceparent))
@@ -90,7 +94,16 @@ class Board:
             raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
         return TaskHandle(self, task_id)
 
-    async def schedule(self, name: str, cron: str, input: Any, *, zone: str = "UTC", **fields: Any) -> Schedule:  # noqa: A002
+    async def schedule(
+        self,
+        name: str,
+        cron: str,
+        input: Any = None,  # noqa: A002
+        *,
+        agent: str | None = None,
+        zone: str = "UTC",
+        **fields: Any,
+    ) -> Schedule:
         """Submit a task again and again, at the times of a cron expression; planned again, it is planned otherwise.
 
         What is due while nothing runs is done once, as soon as something does.
@@ -98,14 +111,20 @@ class Board:
         Args:
             name: an id of the schedule.
             cron: minute, hour, day of month, month, day of week, as ``0 9 * * 1-5``; six fields begin with seconds.
-            input: as in `submit`.
+            input: as in `submit`; for an agent, the message as in `send`, or None to tell it which time it is for.
+            agent: send this agent a message instead.
             zone: the time zone that the expression is meant in, as ``Europe/Lisbon``.
-            **fields: as in `submit`; ``timeout_s`` counts from each time.
+            **fields: as in `submit`; ``timeout_s`` counts from each time, and a ``context`` is read as it is then.
 
         Raises:
             InvalidInput: an expression, a zone or a field is wrong; the message says which and how to mend it.
         """
-        return await self.schedules.plan(name, cron, submission_of({"input": input, **fields}), zone)
+        if agent is None:
+            return await self.schedules.plan(name, cron, submission_of({"input": input or "", **fields}), zone)
+        if fields:
+            raise InvalidInput(f"{next(iter(fields))} is for tasks: leave it out of a schedule for an agent")
+        body = await self.messages.body(agent, input) if input is not None else None
+        return await self.schedules.plan_message(name, cron, agent, body, zone)
 
     async def ask(
         self,
@@ -139,6 +158,24 @@ class Board:
     def approval(self, approval_id: str) -> ApprovalHandle:
         """An approval that was asked for before, by anybody."""
         return ApprovalHandle(self.approvals, approval_id)
+
+    async def send(
+        self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
+    ) -> MessageHandle:
+        """Send an agent a message. Returns as soon as it is durably in the agent's inbox.
+
+        Args:
+            agent: ``writer``, or an instance, which begins to live with its first message: ``writer/customer-42``.
+            body: what it handles, as JSON.
+            key: the same key is the same message, for the agent's next 10,000: safe to send again.
+            by: who sends it.
+            traceparent: the W3C trace context that it is sent in; without one it begins a trace.
+
+        Raises:
+            InvalidInput: nobody serves such agents, or it is no JSON, or too large.
+            BusError: the log can't be reached, or is full.
+        """
+        return await self.messages.send(agent, body, key=key, by=by, traceparent=traceparent)
 
     def context(self, context_id: str) -> ContextHandle:
         """A shared context, there already or not: it begins with the first change. See `ContextHandle`."""

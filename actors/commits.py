@@ -49,6 +49,10 @@ class Commits(Generic[S]):
 
         Raises what the aggregate's ``decide`` and the log raise; Conflict when others were faster for `PATIENCE_S`.
         """
+        return await self.soon(entity_id, say)
+
+    def soon(self, entity_id: str, say: Callable[[S], Sequence[Any]]) -> "asyncio.Future[S]":
+        """What `tell` waits for: appended after all that was wished before, together with what is wished until then."""
         wish = _Wish(say)
         if entity_id in self._waiting:
             self._waiting[entity_id].append(wish)
@@ -57,7 +61,7 @@ class Commits(Generic[S]):
             task = asyncio.create_task(self._drain(entity_id))
             self._draining.add(task)
             task.add_done_callback(self._draining.discard)
-        return await wish.future
+        return wish.future
 
     async def _drain(self, entity_id: str) -> None:
         waiting = self._waiting[entity_id]
@@ -103,11 +107,11 @@ class Commits(Generic[S]):
         """What is to be said for those in front, who are put into ``taken`` with their outcomes."""
         taken.clear()
         events: list[Any] = []
-        size = 0
+        size, addressed = 0, False
         for wish in waiting:
             if not wish.future.done():  # else whoever waited has gone
                 try:
-                    after, decided = self._entities.decided(state, wish.say)
+                    after, decided, _ = self._entities.decided(state, wish.say)
                 except Exception as error:  # it is this writer's alone, be it a refusal or a mistake
                     wish.outcome = error
                 else:
@@ -116,7 +120,10 @@ class Commits(Generic[S]):
                         break
                     state = wish.outcome = after
                     events += decided
+                    addressed = any(map(self._entities.is_addressed, decided))
             taken.append(wish)
+            if addressed:
+                break  # a message has one subject, so one addressee
         return events
 
 

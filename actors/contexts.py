@@ -11,7 +11,7 @@ from callboard.actors.commits import Commits
 from callboard.actors.strict_json import checked
 from callboard.actors.turns import Turns
 from callboard.bus.clock import new_entity_id
-from callboard.bus.entities import NEWEST, Entities
+from callboard.bus.entities import CONTEXT, NEWEST, Entities
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Bus
 from callboard.events.context import (
@@ -49,6 +49,11 @@ MERGES: Final = 20
 """How often a merge is planned anew because ours changed meanwhile."""
 
 
+def contexts_on(bus: Bus, source: str) -> "Contexts":
+    """All contexts as ``source`` sees and changes them, with a memory of their own."""
+    return Contexts(bus, Entities(bus.log, CONTEXT, source))
+
+
 class Contexts:
     """All contexts, as one client sees and changes them."""
 
@@ -64,14 +69,14 @@ class Contexts:
         Raises:
             InvalidInput: there is none, or it has no such version.
         """
+        if at is not None and at > 0 and (past := await self._as_it_was(checked_id(context_id, "context"), at)):
+            return past
         newest = (await self._entities.load(checked_id(context_id, "context"), at_least=NEWEST)).state
         if not newest.version:
             raise InvalidInput(f"no context {context_id!r}: `callboard context list` shows those that there are")
-        if at is None or at == newest.version:
-            return newest
-        if not 1 <= at <= newest.version:
+        if at is not None:
             raise InvalidInput(f"context {context_id} has no version {at}: use 1 to {newest.version}")
-        return await self._as_it_was(context_id, at)
+        return newest
 
     async def content(self, context_id: str, at: int | None = None) -> Content:
         """All that a context holds, now or as it was at a version; errors as in `state`."""
@@ -194,13 +199,16 @@ class Contexts:
         """The context with what it was forked from, and so on, the first of all in front."""
         line = [await self.state(context_id, at)]
         while line[0].parent:
-            line.insert(0, await self._as_it_was(line[0].parent, line[0].at))
+            line.insert(0, await self.state(line[0].parent, line[0].at))
         return line
 
-    async def _as_it_was(self, context_id: str, at: int) -> Context:
+    async def _as_it_was(self, context_id: str, at: int) -> Context | None:
+        """The state at a version; None when it has no such version yet."""
         known = self._past.get((context_id, at))
         if known is None:
             known = await self._entities.as_of(context_id, at)
+            if known.version != at:
+                return None
             self._past[context_id, at] = known
             if len(self._past) > KEPT:
                 self._past.popitem(last=False)

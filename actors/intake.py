@@ -4,11 +4,11 @@ import asyncio
 
 import msgspec
 
-from callboard.actors.budgets import check_budget
-from callboard.actors.claim_check import with_input_aside
+from callboard.actors.acceptance import Acceptance
+from callboard.actors.contexts import contexts_on
 from callboard.actors.desk import Desk
 from callboard.actors.outcome import Outcome, outcome_of
-from callboard.actors.submission import Submission, check_reply, id_from, parse, submit
+from callboard.actors.submission import check_reply, id_from, parse, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.bus.log import Bus, Delivery
@@ -16,7 +16,6 @@ from callboard.bus.subjects import SUBMIT
 from callboard.events import trace
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Rejected, Status, Task
-from callboard.events.task_spec import TaskSpec
 
 
 class Intake:
@@ -25,7 +24,7 @@ class Intake:
     def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
         self._bus = bus
         self._tasks = tasks
-        self._budgets: set[str] = set()
+        self._acceptance = Acceptance(contexts_on(bus, tasks.source))
         self._desk = Desk(bus, SUBMIT, self)
 
     @property
@@ -49,7 +48,7 @@ class Intake:
             if task_id == fallback and delivery.attempt == 1:
                 self._tasks.assume_new(task_id)
             known = (await self._tasks.load(task_id)).state
-            spec = known.spec or await self._new(submission)
+            spec = known.spec or await self._acceptance.accept(submission.spec(now()))
         except InvalidInput as error:
             await self._reject(fallback, data, str(error), reply)
             return
@@ -57,11 +56,6 @@ class Intake:
         told = await submit(self._tasks, task_id, spec, context)
         if submission.reply_to and (submission.reply == "accepted" or not told.appended):
             await self._answer(submission.reply_to, await outcome_of(self._bus, told.entity.state))
-
-    async def _new(self, submission: Submission) -> TaskSpec:
-        spec = submission.spec(now())
-        await check_budget(self._bus.log, self._budgets, spec.budget)
-        return await with_input_aside(self._bus, spec)
 
     async def refuse(self, delivery: Delivery, error: Exception, reply: str | None) -> None:
         """Append that it could not be taken in."""

@@ -28,12 +28,17 @@ _log = structlog.get_logger(__name__)
 class Projector:
     """Live projections over the log's ``subjects`` (default: all events).
 
-    A ``rebuild`` begins at the log's first event, and leaves snapshots alone. So do projections over fewer subjects
-    than all: snapshots stand for the whole log.
+    Snapshots are kept under the name ``snapshot``, which stands for these subjects; without a name there are none, and
+    a start begins at the log's first event. What comes within ``gather_s`` is folded together.
     """
 
     def __init__(
-        self, bus: Bus, *projections: Projection[Any], subjects: Sequence[str] = (), rebuild: bool = False
+        self,
+        bus: Bus,
+        *projections: Projection[Any],
+        subjects: Sequence[str] = (),
+        snapshot: str | None = SNAPSHOT,
+        gather_s: float = GATHER_S,
     ) -> None:
         self._bus = bus
         self._projections = projections
@@ -42,7 +47,8 @@ class Projector:
         self._watchers: list[Watcher] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._saved = 0
-        self._uses_snapshots = not rebuild and not subjects
+        self._snapshot = snapshot
+        self._gather_s = gather_s
         self.seq = 0
         self.broken: dict[str, str] = {}
         """Entities with a message that cannot be read, and why."""
@@ -72,7 +78,7 @@ class Projector:
         async for batch in self._bus.log.follow(*self._subjects, after=self.seq):
             self._fold(batch)
             await self._snapshot_if_due()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(self._gather_s)
 
     async def reached(self, seq: int) -> None:
         """Wait until everything up to ``seq`` is folded: reading one's own writes."""
@@ -90,18 +96,18 @@ class Projector:
 
         With a broken entity there is none: every start finds it again.
         """
-        if self._uses_snapshots and not self.broken:
+        if self._snapshot and not self.broken:
             states, seq, parts = self._states, self.seq, {}
             for projection in self._projections:
                 parts[projection.name] = Raw(dump(projection, states[projection.name], seq))
                 await asyncio.sleep(0)  # a large state takes long: let the others have a turn
-            await self._bus.snapshots.save(SNAPSHOT, msgspec.json.encode(parts))
+            await self._bus.snapshots.save(self._snapshot, msgspec.json.encode(parts))
             self._saved = seq
 
     async def _restore(self) -> None:
-        if not self._uses_snapshots or self.seq:
+        if not self._snapshot or self.seq:
             return
-        data = await self._bus.snapshots.load(SNAPSHOT)
+        data = await self._bus.snapshots.load(self._snapshot)
         parts = msgspec.json.decode(data, type=dict[str, Raw]) if data else {}
         found: dict[str, tuple[Any, int]] = {}
         for projection in self._projections:

@@ -1,20 +1,20 @@
-"""Schedules: planning tasks that come again and again. The rules are in `callboard.events.schedule`."""
+"""Schedules: planning tasks and messages that come again and again. The rules are in `callboard.events.schedule`."""
 
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from callboard.actors.budgets import check_budget
-from callboard.actors.claim_check import with_input_aside
+from callboard.actors.acceptance import Acceptance
 from callboard.actors.cron import next_due
 from callboard.actors.submission import Submission, after
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
-from callboard.bus.log import Bus
+from callboard.events.agent_events import Value
+from callboard.events.agent_names import id_of
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id
-from callboard.events.schedule import Planned, Removed, Schedule
+from callboard.events.schedule import Letter, Planned, Removed, Schedule
 from callboard.events.task_spec import TaskSpec
 
 OF_ONE_TASK: Final = ("id", "key", "deadline", "not_before", "delay_s", "parent")
@@ -24,10 +24,9 @@ OF_ONE_TASK: Final = ("id", "key", "deadline", "not_before", "delay_s", "parent"
 class Schedules:
     """All schedules, as one client sees and changes them."""
 
-    def __init__(self, bus: Bus, entities: Entities[Schedule]) -> None:
-        self._bus = bus
+    def __init__(self, entities: Entities[Schedule], acceptance: Acceptance) -> None:
         self._entities = entities
-        self._budgets: set[str] = set()
+        self._acceptance = acceptance
 
     async def plan(self, name: str, cron: str, submission: Submission, zone: str = "UTC") -> Schedule:
         """Plan a task, or plan it otherwise; nothing happens when it is planned so already.
@@ -44,8 +43,20 @@ class Schedules:
         after(start, submission.timeout_s, "timeout_s")
         timeout = round((submission.timeout_s or 0) * 1e9)
         asked = msgspec.structs.replace(submission, timeout_s=None).spec(start)
-        await check_budget(self._bus.log, self._budgets, asked.budget)
-        planned = Planned(cron, await with_input_aside(self._bus, asked), start, zone, timeout)
+        planned = Planned(cron, await self._acceptance.plan(asked), start, zone, timeout)
+        return (await self._entities.tell(name, lambda _: [planned])).entity.state
+
+    async def plan_message(
+        self, name: str, cron: str, agent: str, body: Value | None = None, zone: str = "UTC"
+    ) -> Schedule:
+        """Plan a message to an agent, or plan it otherwise; without a ``body`` it tells which time it is for.
+
+        Raises InvalidInput: a name, an expression or a zone that can't be.
+        """
+        checked_id(name, "schedule")
+        start = now()
+        next_due(cron, zone, start)
+        planned = Planned(cron, None, start, zone, letter=Letter(id_of(agent), body))
         return (await self._entities.tell(name, lambda _: [planned])).entity.state
 
     async def remove(self, name: str, reason: str = "") -> None:
@@ -65,11 +76,11 @@ def due_next(schedule: Schedule) -> datetime | None:
 
 
 def key_of(name: str, due: datetime) -> str:
-    """The key of the task that a schedule submits for one time: however often it tries, it is one task."""
+    """The key of the task or message of a schedule for one time: however often it tries, it is one."""
     return f"schedule {name} {due.isoformat()}"
 
 
-def spec_of(planned: Planned, name: str, due: datetime, at: datetime) -> TaskSpec:
-    """The task for one time, submitted at ``at``."""
-    deadline = at + timedelta(microseconds=planned.timeout // 1000) if planned.timeout else None
-    return msgspec.structs.replace(planned.spec, key=key_of(name, due), deadline=deadline)
+def spec_of(spec: TaskSpec, timeout: int, name: str, due: datetime, at: datetime) -> TaskSpec:
+    """The task for one time, submitted at ``at``, to be done within ``timeout`` ns."""
+    deadline = at + timedelta(microseconds=timeout // 1000) if timeout else None
+    return msgspec.structs.replace(spec, key=key_of(name, due), deadline=deadline)

@@ -9,14 +9,15 @@ from callboard.actors import strict_json
 from callboard.actors.json_schema import check_schema
 from callboard.bus.entities import Entities, Told
 from callboard.events import trace
+from callboard.events.context_version import context_version
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id, entity_id, shard_of
 from callboard.events.task import Submitted, Task
-from callboard.events.task_spec import NO_NEEDS, Needs, TaskSpec
+from callboard.events.task_spec import NO_NEEDS, Input, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
 MAX_TOOLS: Final = 128
-_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|\$.*)(\..*)?")
+_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|host|want|\$.*)(\..*)?")
 
 
 class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
@@ -26,12 +27,15 @@ class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
 class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A task as it is asked for: all that a `TaskSpec` has, of which only ``input`` is needed, and how to ask for it.
 
+    With a ``context`` the input may be empty too. How much that shows is found out, never taken from who asks.
     ``deadline`` and ``not_before`` are RFC 3339 times; ``timeout_s`` and ``delay_s`` say the same from now on.
     ``reply`` says when the reply subject is answered: when the task is ``done`` (with its answer) or as soon as it is
     ``accepted``. ``traceparent`` is the W3C trace context of the sender.
     """
 
+    input: Input = ""
     needs: StrictNeeds = StrictNeeds()
+    shown: None = None
     id: str | None = None
     timeout_s: float | None = None
     delay_s: float | None = None
@@ -57,8 +61,10 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
         return otherwise
 
     def _check(self, deadline: datetime | None, now: datetime) -> None:
-        if not self.input:
-            raise InvalidInput("input is empty: give a text or at least one message")
+        if not self.input and self.context is None:
+            raise InvalidInput("input is empty: give a text or at least one message, or the context to read")
+        if self.context is not None:
+            context_version(self.context)
         if deadline is not None:
             if deadline.tzinfo is None:
                 raise InvalidInput(f"deadline {deadline.isoformat()} has no time zone: add Z or an offset")
@@ -70,7 +76,7 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InvalidInput(f"{name} must be from {low} to {high}, got {value}")
-        for name in ("backend", "budget", "context", "owner", "parent"):
+        for name in ("backend", "budget", "owner", "parent"):
             if (value := getattr(self, name)) is not None:
                 checked_id(value, name)
         if len(self.tags) > MAX_TAGS or any(not 0 < len(tag) <= 64 for tag in self.tags):
@@ -103,17 +109,22 @@ def parse(data: bytes) -> Submission:
 
 
 async def submit(tasks: Entities[Task], task_id: str, spec: TaskSpec, context: trace.SpanContext | None) -> Told[Task]:
-    """Append a task, unless there is one with this id. A subtask joins its parent's trace and root."""
+    """Append a task, unless there is one with this id. A subtask joins its parent's trace and root.
+
+    What it reads was pinned when it was accepted.
+    """
+
+    def wish(task: Task) -> list[Submitted]:
+        if task.spec:
+            return []
+        assert spec.context is None or spec.shown is not None
+        return [Submitted(spec)]
+
     correlation = ""
     if spec.parent:
         parent = await tasks.load(spec.parent)
         correlation, context = parent.correlation, context or parent.context
-    return await tasks.tell(
-        task_id,
-        lambda task: [] if task.spec else [Submitted(spec)],
-        context=context,
-        correlation=correlation,
-    )
+    return await tasks.tell(task_id, wish, context=context, correlation=correlation)
 
 
 def check_reply(subject: str) -> None:

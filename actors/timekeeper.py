@@ -1,6 +1,7 @@
-"""Deadlines, wake-ups, schedules, expiries: timers are set on the bus, and each one that fires becomes an event."""
+"""Deadlines, wake-ups, schedules, expiries, sleep: timers are set on the bus, and each that fires becomes an event."""
 
 import asyncio
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -11,8 +12,10 @@ from callboard.actors.loop import Loop, let_go
 from callboard.actors.outcome import answer
 from callboard.actors.scheduler import Scheduler
 from callboard.bus.clock import now
-from callboard.bus.entities import APPROVAL, Entities
+from callboard.bus.entities import AGENT, APPROVAL, Entities
 from callboard.bus.log import Bus, Delivery
+from callboard.events.agent import AgentState
+from callboard.events.agent_events import AgentEvent, Rang
 from callboard.events.task import OPEN, Expired, Released, Status, Task, TaskEvent
 
 ACK_WAIT_S: Final = 2.0
@@ -26,6 +29,7 @@ class Timekeeper:
         self._tasks = tasks
         self._scheduler = Scheduler(bus, tasks)
         self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, tasks.source))
+        self._agents: Entities[AgentState] = Entities(bus.log, AGENT, tasks.source)
 
     async def run(self) -> None:
         """Handle timers, and set those of schedules, until cancelled."""
@@ -47,6 +51,8 @@ class Timekeeper:
                 await self._scheduler.fire(alarm)
             case "expiry":
                 await self._approvals.expire(alarm.id)
+            case "agent":
+                await self._agents.tell(alarm.id, lambda agent: _rung(agent, alarm.due))
 
 
 def _expire(task: Task) -> list[TaskEvent]:
@@ -58,3 +64,8 @@ def _wake(task: Task) -> list[TaskEvent]:
     until = task.parked.until if task.parked else None
     due = task.status is Status.PARKED and until is not None and until <= now()
     return [Released("its time has come")] if due else []
+
+
+def _rung(agent: AgentState, due: datetime | None) -> list[AgentEvent]:
+    steps = agent.work.steps.items() if agent.work else ()
+    return [Rang(name) for name, step in steps if step.until and due and step.until <= due]

@@ -11,7 +11,19 @@ from callboard.bus import subjects
 from callboard.bus.clock import new_event_id, now
 from callboard.bus.errors import Conflict
 from callboard.bus.log import Log, Record, Write
-from callboard.events import approval, backend, budget, context, schedule, task, task_subjects, trace
+from callboard.events import (
+    agent,
+    agent_events,
+    agent_trace,
+    approval,
+    backend,
+    budget,
+    context,
+    schedule,
+    task,
+    task_subjects,
+    trace,
+)
 from callboard.events.envelope import Envelope, Unknown, decode, encode, message_hash, short_type
 from callboard.events.errors import BrokenChain, CallboardError, Undecodable
 from callboard.events.ids import derived_id
@@ -31,6 +43,8 @@ class Aggregate(NamedTuple, Generic[S]):
     evolve: Callable[[S, Any], S]
     addressee: Callable[[Any], tuple[str, ...]] = lambda _: ()
     headline: Callable[[Sequence[Any]], Any] = lambda events: events[-1]
+    origin: Callable[[S, Any], trace.Origin] = lambda _state, _event: trace.Origin()
+    """Where an event on a state comes from, as far as that is not told by who appends it, and what made the entity."""
 
 
 TASK = Aggregate("task", task.Task, task.decide, task.evolve, task_subjects.addressee, task_subjects.headline)
@@ -38,6 +52,15 @@ BACKEND = Aggregate("backend", backend.Backend, backend.decide, backend.evolve)
 BUDGET = Aggregate("budget", budget.Budget, budget.decide, budget.evolve)
 SCHEDULE = Aggregate("schedule", schedule.Schedule, schedule.decide, schedule.evolve)
 APPROVAL = Aggregate("approval", approval.Approval, approval.decide, approval.evolve)
+AGENT = Aggregate(
+    "agent",
+    agent.AgentState,
+    agent.decide,
+    agent.evolve,
+    agent_events.addressee,
+    agent_events.headline,
+    agent_trace.origin,
+)
 CONTEXT = Aggregate("context", context.Context, context.decide, context.evolve)
 
 
@@ -65,7 +88,8 @@ class Told(NamedTuple, Generic[S]):
 class Entities(Generic[S]):
     """All entities of one kind, as one actor sees and changes them.
 
-    ``source`` names the actor and its epoch: no two running writers share one, so an event id is one writer's alone.
+    ``source`` names the actor and its epoch: no two running writers share one, so an event id is one writer's alone,
+    unless the aggregate gives it one.
     The newest ``keep`` are held in memory. A stale one costs a second try, never a wrong event.
     """
 
@@ -112,13 +136,24 @@ class Entities(Generic[S]):
 
     async def as_of(self, entity_id: str, version: int) -> S:
         """The state that an entity had at one of its versions; errors as in `load`, also for what is not known here."""
-        loaded = self._unborn(entity_id)
-        for record in await self._log.read(subjects.entity(self._aggregate.kind, entity_id)):
-            envelopes = [envelope for envelope in decode(record.data) if envelope.version <= version]
+        cached = self._cache.get(entity_id)
+        loaded = cached if cached and cached.version <= version else self._unborn(entity_id)
+        if loaded.version == version:
+            self._check_known(loaded)
+            return loaded.state
+        for record in await self._log.read(subjects.entity(self._aggregate.kind, entity_id), after=loaded.seq):
+            every = decode(record.data)
+            envelopes = [envelope for envelope in every if envelope.version <= version]
             if not envelopes:
                 break
             loaded = self._fold(loaded, record.seq, record.data, envelopes)
+            if len(envelopes) < len(every):
+                self._check_known(loaded)
+                return loaded.state  # in the midst of a message: nothing can be decided on that
         self._check_known(loaded)
+        known = self._cache.get(entity_id)
+        if known is None or known.seq < loaded.seq:
+            self._remember(loaded)
         return loaded.state
 
     def see(self, record: Record, envelopes: Sequence[Envelope]) -> None:
@@ -154,18 +189,19 @@ class Entities(Generic[S]):
             loaded = await self.load(entity_id, at_least=NEWEST if fresh else 0)
             self._check_known(loaded)
             try:
-                state, events = self.decided(loaded.state, wish)
+                state, events, states = self.decided(loaded.state, wish)
             except CallboardError:
                 if fresh:
                     raise
-                events = []
+                state, events, states = loaded.state, [], []
             if not events:
                 if fresh:
                     return Told(loaded, ())
                 # an append is checked by the log, a refusal by nobody: it must not rest on an old state
                 fresh = True
                 continue
-            envelopes = self._envelopes(loaded, events, cause, context, correlation)
+            origins = map(self._aggregate.origin, states, events)
+            envelopes = self._envelopes(loaded, zip(events, origins, strict=True), cause, context, correlation)
             data = encode(envelopes)
             named = self._aggregate.headline(events)
             addressee = self._aggregate.addressee(named)
@@ -180,14 +216,23 @@ class Entities(Generic[S]):
             return Told(after, envelopes)
         raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {conflicts} times in a row")
 
-    def decided(self, state: S, wish: Callable[[S], Iterable[Any]]) -> tuple[S, list[Any]]:
-        """The state after what ``wish`` says, and the events that lead there. Raises what ``decide`` raises."""
+    def is_addressed(self, event: Any) -> bool:
+        """Whether somebody must act on an event, and is told by the subject of its message."""
+        return bool(self._aggregate.addressee(event))
+
+    def decided(self, state: S, wish: Callable[[S], Iterable[Any]]) -> tuple[S, list[Any], list[S]]:
+        """The state after what ``wish`` says, the events that lead there, and the states that they follow on.
+
+        Raises what ``decide`` raises.
+        """
         events: list[Any] = []
+        states: list[S] = []
         for wanted in wish(state):
             for event in self._aggregate.decide(state, wanted):
-                state = self._aggregate.evolve(state, event)
+                states.append(state)
                 events.append(event)
-        return state, events
+                state = self._aggregate.evolve(state, event)
+        return state, events, states
 
     def _unborn(self, entity_id: str) -> Loaded[S]:
         return Loaded(entity_id, self._aggregate.new(entity_id))
@@ -202,17 +247,18 @@ class Entities(Generic[S]):
     def _envelopes(
         self,
         loaded: Loaded[S],
-        events: Sequence[Any],
+        events: Iterable[tuple[Any, trace.Origin]],
         cause: Envelope | None,
         context: trace.SpanContext | None,
         correlation: str,
     ) -> list[Envelope]:
         root = loaded.correlation or correlation or loaded.id
-        cause_id = cause.id if cause else ""
         made: list[Envelope] = []
-        for number, event in enumerate(events, loaded.version + 1):
-            event_id = derived_id(cause_id, self.source, loaded.id, number) if cause_id else new_event_id()
-            parent = loaded.context or context or trace.SpanContext(trace.trace_id(root), trace.span_id(event_id))
+        for number, (event, origin) in enumerate(events, loaded.version + 1):
+            cause_id = cause.id if cause else origin.cause
+            event_id = origin.id or self._event_id(cause, loaded.id, number)
+            known = origin.context or loaded.context or context
+            parent = known or trace.SpanContext(trace.trace_id(root), trace.span_id(event_id))
             made.append(
                 Envelope(
                     id=event_id,
@@ -228,6 +274,9 @@ class Entities(Generic[S]):
                 )
             )
         return made
+
+    def _event_id(self, cause: Envelope | None, entity_id: str, number: int) -> str:
+        return derived_id(cause.id, self.source, entity_id, number) if cause else new_event_id()
 
     def _fold(self, loaded: Loaded[S], seq: int, data: bytes, envelopes: Sequence[Envelope]) -> Loaded[S]:
         state, newer = loaded.state, loaded.newer

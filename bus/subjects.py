@@ -9,11 +9,18 @@ ALL_EVENTS: Final = "evt.>"
 SUBMIT: Final = "submit.task"
 SUBMIT_SCORE: Final = "submit.score"
 SUBMIT_APPROVAL: Final = "submit.approval"
-TAKERS: Final = {SUBMIT: "intake", SUBMIT_SCORE: "scores", SUBMIT_APPROVAL: "approval-desk"}
+SUBMIT_MESSAGE: Final = "submit.message"
+TAKERS: Final = {
+    SUBMIT: "intake",
+    SUBMIT_SCORE: "scores",
+    SUBMIT_APPROVAL: "approval-desk",
+    SUBMIT_MESSAGE: "message-desk",
+}
 """The queue of each subject that anybody may publish to."""
 
 TIMER_FIRED: Final = "timer.fired"
 ALL_HEARTBEATS: Final = "hb.>"
+ALL_HOSTS: Final = "host.*"
 
 
 class Address(NamedTuple):
@@ -62,3 +69,8 @@ def wanted(kind: str, entity_id: str) -> str:
 def tokens(task_id: str) -> str:
     """Where a task's text is streamed as it is written; not stored."""
     return f"tok.{task_id}"
+
+
+def host(host_id: str) -> str:
+    """Where a host of agents tells that it is there; not stored."""
+    return f"host.{host_id}"

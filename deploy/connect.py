@@ -74,7 +74,7 @@ async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIte
         if address:
             bus = await jetstream.connect(address, name=f"callboard-{name}")
         else:
-            bus, address, alone = await _bus_of(_folder(data), name, stack)
+            bus, address, alone = await _bus_of(folder(data), name, stack)
         yield Place(await stack.enter_async_context(Board(bus, name)), bus, address, alone)
 
 
@@ -120,7 +120,8 @@ async def _server_of(folder: Path, stack: AsyncExitStack) -> tuple[str, bool]:
             return server.url, True
 
 
-def _folder(data: str | None) -> Path:
+def folder(data: str | None) -> Path:
+    """The data folder that is meant."""
     return Path(data or DEFAULT_DATA).expanduser()
 
 

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from callboard.actors.backend.providers.callable import load
 from callboard.actors.projector import Projector
 from callboard.bus.report import StreamReport
-from callboard.bus.subjects import ALL_EVENTS
 from callboard.deploy.connect import Place
 from callboard.deploy.settings import Settings, missing_keys
 from callboard.events.backend import Backend as BackendState
@@ -66,7 +65,7 @@ async def of_endpoints(settings: Settings, environ: Mapping[str, str]) -> list[F
 
 async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding]:
     """Everything that the log and its server tell. The whole log is read."""
-    projector = Projector(place.bus, *LIVE, subjects=(ALL_EVENTS,))
+    projector = Projector(place.bus, *LIVE, snapshot=None)
     await projector.catch_up()
     server, streams = await place.bus.report()
     return [

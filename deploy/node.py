@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import structlog
 
+from callboard.actors.agents.message_desk import MessageDesk
 from callboard.actors.approval_desk import ApprovalDesk
 from callboard.actors.backend.providers.provider import Provider
 from callboard.actors.backend.worker import Worker
@@ -163,11 +164,14 @@ class Node:
             self._run("scores", scores.run)
             approvals = ApprovalDesk(self.bus, self._source("approvals"))
             self._run("approvals", approvals.run)
+            messages = MessageDesk(self.bus, self._source("messages"))
+            self._run("messages", messages.run)
             try:
                 async with asyncio.timeout(START_S):
                     await intake.listening.wait()
                     await scores.listening.wait()
                     await approvals.listening.wait()
+                    await messages.listening.wait()
             except TimeoutError:
                 raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
 
@@ -198,6 +202,7 @@ class Node:
                 backends.by(source),
                 self.projector,
                 checks,
+                self.board.contexts,
             )
 
         self._replicas = Replicas(names, self.projector, worker)

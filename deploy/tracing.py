@@ -22,7 +22,7 @@ from callboard.events.errors import Undecodable
 from callboard.projections.projection import Snapshot, dump, load
 from callboard.projections.spans import SPANS, Spans, apply
 
-SUBJECTS: Final = ("evt.*.task.>", "evt.*.backend.>")
+SUBJECTS: Final = ("evt.*.task.>", "evt.*.backend.>", "evt.*.agent.>", "evt.*.approval.>")
 CHUNK: Final = 1000
 """Records that are exported at a time; no more than twice as many wait in memory."""
 

@@ -86,6 +86,27 @@ def tokens_of(shown: Say | Compacted) -> int:
     return estimated_tokens(prompt_length([Message(shown.role, text, shown.tool_calls)], None, ()) + aside)
 
 
+def older(content: Content, keep: int) -> tuple[int, int] | None:
+    """The numbers of the first and last message that a summary may stand for, so that about ``keep`` tokens are left.
+
+    It begins with the first of all, keeps calls of tools together with their answers, and takes in earlier summaries
+    as a whole. None when there is nothing more to sum up.
+    """
+    last = len(content.messages) - 1
+    while last >= 0 and keep > 0:
+        keep -= tokens_of(content.messages[last])
+        last -= 1
+    waiting: set[str] = set()
+    whole = -1
+    for number, message in enumerate(content.messages[: last + 1]):
+        waiting |= {call.id for call in message.tool_calls}
+        waiting.discard(message.tool_call_id or "")
+        if not waiting and not any(each.first <= number < each.last for each in content.compactions):
+            whole = number
+    known = any(each.first == 0 and each.last >= whole for each in content.compactions)
+    return None if whole < 1 or known else (0, whole)
+
+
 def difference(before: Content, after: Content) -> Difference:
     """What came from ``before`` to ``after``."""
     known = set(before.origins)

@@ -3,7 +3,7 @@
 A message holds one decision about one entity: an object, or an array when the decision took several events
 (CloudEvents' batch format). Extensions: ``version`` counts the entity's events from 1 without gaps, ``prevhash`` is the
 SHA-256 of the bytes of the entity's previous message, ``causationid`` the event acted upon, ``correlationid`` the root
-task.
+task, or the agent, ``traceparent`` the span that it belongs to, or the one above if it begins one.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
-from callboard.events import approval, backend, budget, context, schedule, task
+from callboard.events import agent_events, approval, backend, budget, context, schedule, task
 from callboard.events.errors import Undecodable
 from callboard.events.upcasters import UPCASTERS, lift
 
@@ -26,6 +26,7 @@ Event: TypeAlias = (
     | context.ContextEvent
     | schedule.ScheduleEvent
     | approval.ApprovalEvent
+    | agent_events.AgentEvent
 )
 
 EVENT_TYPES: Final[dict[str, type[Any]]] = {cls.type: cls for cls in get_args(Event)}

@@ -5,6 +5,8 @@ CallboardError
 │   └── InvalidId       an id with a dot, a wildcard, or of the wrong length
 ├── IllegalTransition   the entity is not in a state that allows this
 ├── Clash               another changed the same thing since it was read
+├── Fenced              another host works on the agent now
+├── Early               what has to come before is not there yet
 ├── BudgetExceeded      the money asked for is not there
 ├── Undecodable         stored bytes that no version of the code can read
 │   └── BrokenChain     a stored event does not follow the one before it
@@ -34,6 +36,14 @@ class Clash(CallboardError):
     def __init__(self, message: str, keys: tuple[str, ...]) -> None:
         super().__init__(message)
         self.keys = keys
+
+
+class Fenced(CallboardError):
+    """Another host has taken over the agent; whatever this one still wants to say of it does not count."""
+
+
+class Early(CallboardError):
+    """What has to be said before this is not there yet; nothing was changed. It may be later."""
 
 
 class BudgetExceeded(CallboardError):

@@ -1,10 +1,10 @@
-"""A schedule: a task that is submitted again and again, at the times of a cron expression.
+"""A schedule: a task that is submitted, or a message that an agent is sent, at the times of a cron expression.
 
 The rules, kept by `decide`:
 
-- ``planned`` says what is submitted and when, from a time on; said again, it replaces what was planned before.
-- Each time it is due it fires once: ``fired`` names the time, and the task that follows from it. What was missed while
-  nobody was there to fire is not made up for one by one: it fires once, for the first time that was missed.
+- ``planned`` says what is submitted or sent and when, from a time on; said again, it replaces what was planned before.
+- Each time it is due it fires once: ``fired`` names the time, and the task or message that follows from it. What was
+  missed while nobody was there is not made up for one by one: it fires once, for the first time that was missed.
 - A removed schedule fires no more; planned again, it begins anew.
 """
 
@@ -14,26 +14,38 @@ from typing import ClassVar, TypeAlias, assert_never
 import msgspec
 from msgspec import Struct
 
+from callboard.events.agent_events import Value
 from callboard.events.errors import IllegalTransition
 from callboard.events.task_spec import TaskSpec
 
 
-class Planned(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The task ``spec`` is due at the times of ``cron`` in the time zone ``zone``, from ``start`` on.
+class Letter(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What an agent is sent; without a body, which time it is for."""
 
-    Each has to be done within ``timeout`` ns after it is submitted, at any time if that is 0.
+    agent: str
+    body: Value | None = None
+
+
+class Planned(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The task ``spec``, or the ``letter``, is due at the times of ``cron`` in the zone ``zone``, from ``start`` on.
+
+    Each task has to be done within ``timeout`` ns after it is submitted, at any time if that is 0.
     """
 
     type: ClassVar[str] = "callboard.schedule.planned.v1"
     cron: str
-    spec: TaskSpec
+    spec: TaskSpec | None
     start: datetime
     zone: str = "UTC"
     timeout: int = 0
+    letter: Letter | None = None
 
 
 class Fired(Struct, frozen=True, gc=False, omit_defaults=True):
-    """It was ``due``, and ``task`` is submitted for it. ``missed`` later times have passed as well, up to ``last``."""
+    """It was ``due``, and ``task`` is submitted for it, or the message of that id sent.
+
+    ``missed`` later times have passed as well, up to ``last``.
+    """
 
     type: ClassVar[str] = "callboard.schedule.fired.v1"
     due: datetime

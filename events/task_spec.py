@@ -32,6 +32,22 @@ class Needs(Struct, frozen=True, gc=False, omit_defaults=True):
 NO_NEEDS: Final = Needs()
 
 
+class Shown(Struct, frozen=True, gc=False, omit_defaults=True):
+    """How much a task's context shows: measured when the task is accepted, so that nobody has to read it to route it.
+
+    So many ``messages`` with so many ``calls`` of tools; all texts have so many ``characters``, and ``size`` bytes with
+    ids. ``prefix`` are the marks of the whole prompt's beginnings. ``newest`` is how the newest text begins, of a task
+    that has no input of its own.
+    """
+
+    messages: int = 0
+    calls: int = 0
+    characters: int = 0
+    size: int = 0
+    prefix: bytes = b""
+    newest: str = ""
+
+
 class TaskSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is asked for.
 
@@ -39,6 +55,8 @@ class TaskSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     ``tools`` are offered to the model; what it wants called is in the answer, and whoever asked calls it.
     ``policy`` names a routing policy and ``backend`` pins one, both instead of the router's own choice. ``check`` names
     what the policy ``cascade`` verifies answers with.
+    ``context`` is what is read before ``input``: the conversation of a shared context, as ``plan@17``. Where that is
+    asked for, ``plan`` is its newest version; when the task is accepted it is written down, and how much is ``shown``.
     ``key`` makes a submission idempotent: the same key is the same task.
     """
 
@@ -62,6 +80,7 @@ class TaskSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     tags: tuple[str, ...] = ()
     budget: str | None = None
     context: str | None = None
+    shown: Shown | None = None
     owner: str | None = None
     parent: str | None = None
     reply_to: str | None = None
@@ -76,9 +95,14 @@ SHAPE_FEATURES: Final = 6
 
 
 def newest_text(spec: TaskSpec) -> str | None:
-    """What is asked: the input's text, or its last message's; None when it lies in the blob store."""
+    """What is asked: the input's text, or its last message's; None when it lies in the blob store.
+
+    Of a task without input it is how the newest text of its context begins.
+    """
     if isinstance(spec.input, Blob):
         return None
+    if spec.shown is not None and not spec.input:
+        return spec.shown.newest
     if isinstance(spec.input, str):
         return spec.input
     return spec.input[-1].content if spec.input else ""

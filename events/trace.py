@@ -22,8 +22,16 @@ class SpanContext(NamedTuple):
         return f"00-{self.trace}-{self.span}-01"
 
 
+class Origin(NamedTuple):
+    """Where an event comes from: the span it belongs to, the event it follows from, and its own id if that is fixed."""
+
+    context: SpanContext | None = None
+    cause: str = ""
+    id: str = ""
+
+
 def trace_id(root: str) -> str:
-    """The trace of a root task."""
+    """The trace that begins with a task, or a message to an agent."""
     return sha256(f"trace/{root}".encode()).hexdigest()[:32]
 
 

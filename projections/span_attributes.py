@@ -57,7 +57,8 @@ def of_task(task_id: str, spec: TaskSpec) -> Attributes:
         (semconv.TASK_OWNER, spec.owner),
         (semconv.TASK_TAGS, spec.tags),
         (semconv.TASK_PRIORITY, spec.priority),
-        (semconv.CONVERSATION, spec.context),
+        (semconv.CONVERSATION, _conversation(spec)),
+        (semconv.TASK_CONTEXT, spec.context),
     )
     return attributes | {key: value for key, value in optional if value}
 
@@ -65,7 +66,7 @@ def of_task(task_id: str, spec: TaskSpec) -> Attributes:
 def of_request(task_id: str, spec: TaskSpec) -> Attributes:
     """What every call for the task asks of its model."""
     optional = (
-        (semconv.CONVERSATION, spec.context),
+        (semconv.CONVERSATION, _conversation(spec)),
         (semconv.REQUEST_MAX_TOKENS, spec.max_tokens),
         (semconv.REQUEST_TEMPERATURE, spec.temperature),
         (semconv.REQUEST_SEED, spec.seed),
@@ -73,6 +74,11 @@ def of_request(task_id: str, spec: TaskSpec) -> Attributes:
         (semconv.OUTPUT_TYPE, "json" if spec.schema else None),
     )
     return {semconv.TASK: task_id} | {key: value for key, value in optional if value is not None}
+
+
+def _conversation(spec: TaskSpec) -> str | None:
+    """The context that it is part of, whichever version it reads."""
+    return spec.context.partition("@")[0] if spec.context else None
 
 
 def of_decision(event: Assigned) -> Attributes:

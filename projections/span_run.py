@@ -1,7 +1,6 @@
 """A task between its beginning and its end, and the spans that its phases leave behind."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -9,22 +8,7 @@ from msgspec import Struct
 from callboard.events import trace
 from callboard.events.envelope import Envelope, short_type
 from callboard.projections import semconv
-from callboard.projections.span import Attributes, Kind, Span, SpanEvent, SpanLink
-
-LONGEST_REASON: Final = 500
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Begun(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A span that has not ended."""
-
-    stage: Literal["task", "route", "parked", "process", "chat", "check"]
-    span: str
-    name: str
-    kind: Kind
-    start_ns: int
-    attributes: Attributes = {}
-    links: tuple[SpanLink, ...] = ()
+from callboard.projections.span import LONGEST_REASON, Attributes, Begun, Span, SpanEvent, SpanLink, nanoseconds
 
 
 class Run(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -89,7 +73,7 @@ def leave(
         return run, ()
     told = {semconv.OUTCOME: short_type(envelope.event)} | (attributes or {})
     at = nanoseconds(envelope.time)
-    span = _finish(run, phase, run.whole.span, at, told, error=error, events=events)
+    span = phase.ended(run.trace, run.whole.span, at, told, error=error, events=events)
     last_call = phase.span if phase.stage == "chat" else run.last_call
     return msgspec.structs.replace(run, phase=run.hedge, hedge=None, last_call=last_call), (span,)
 
@@ -123,42 +107,11 @@ def end(
         attributes[semconv.REASON] = reason[:LONGEST_REASON]
     if error is not None:
         attributes[semconv.ERROR_TYPE] = how
-    span = _finish(run, run.whole, run.parent, nanoseconds(envelope.time), attributes, error=error)
+    at = nanoseconds(envelope.time)
+    span = run.whole.ended(run.trace, run.parent, at, attributes, error=error, remote=run.remote)
     return msgspec.structs.replace(run, phase=None), (*done, span)
 
 
 def booked(run: Run, cost: int) -> Run:
     """``run`` with ``cost`` micro-dollars more."""
     return msgspec.structs.replace(run, cost=run.cost + cost)
-
-
-def nanoseconds(time: datetime) -> int:
-    """Nanoseconds since 1970, exactly."""
-    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _finish(
-    run: Run,
-    begun: Begun,
-    parent: str,
-    at: int,
-    attributes: Attributes,
-    *,
-    error: str | None = None,
-    events: tuple[SpanEvent, ...] = (),
-) -> Span:
-    end = max(at, begun.start_ns)  # the clocks of two machines may disagree
-    return Span(
-        trace=run.trace,
-        span=begun.span,
-        parent=parent,
-        name=begun.name,
-        kind=begun.kind,
-        start_ns=begun.start_ns,
-        end_ns=end,
-        attributes=begun.attributes | attributes,
-        events=tuple(msgspec.structs.replace(event, time_ns=min(event.time_ns, end)) for event in events),
-        links=begun.links,
-        error=None if error is None else error[:LONGEST_REASON],
-        remote=run.remote and begun.stage == "task",
-    )

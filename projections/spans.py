@@ -24,10 +24,11 @@ from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.persistent import Map
 from callboard.events.placement import Hedged
 from callboard.events.task_subjects import work_subject
-from callboard.projections import semconv
+from callboard.projections import agent_spans, semconv
+from callboard.projections.agent_spans import AgentSpans
 from callboard.projections.projection import Projection
 from callboard.projections.recent import Recent
-from callboard.projections.span import Attributes, Span, SpanEvent, SpanLink
+from callboard.projections.span import LONGEST_REASON, Attributes, Begun, Span, SpanEvent, SpanLink, nanoseconds
 from callboard.projections.span_attributes import (
     Endpoint,
     endpoint_of,
@@ -40,8 +41,6 @@ from callboard.projections.span_attributes import (
     of_task,
 )
 from callboard.projections.span_run import (
-    LONGEST_REASON,
-    Begun,
     Run,
     booked,
     cut_off,
@@ -49,16 +48,17 @@ from callboard.projections.span_run import (
     enter,
     facing,
     leave,
-    nanoseconds,
     task_span,
 )
+
+_OF_AGENTS: Final = ("agent", "approval")
 
 KEPT_ENDED: Final = 10_000
 """Ended tasks that are remembered because something may still be told of them: an open bill, a requeue."""
 
 
 class Spans(Struct, frozen=True, gc=False):
-    """Open tasks, and the newest ended ones of which something may still be told.
+    """Open tasks, the newest ended ones of which something may still be told, and what agents do.
 
     ``finished`` are the spans that ended with the last event.
     """
@@ -66,6 +66,7 @@ class Spans(Struct, frozen=True, gc=False):
     open: Map[Run] = Map()
     ended: Recent[Run] = Recent()
     endpoints: Map[Endpoint] = Map()
+    agents: AgentSpans = AgentSpans()
     finished: tuple[Span, ...] = ()
 
 
@@ -75,6 +76,11 @@ def apply(state: Spans, envelope: Envelope) -> Spans:
     if isinstance(event, backend.Registered):
         endpoints = state.endpoints.insert(task_id, endpoint_of(event.spec))
         return replace(state, endpoints=endpoints, finished=())
+    if envelope.kind in _OF_AGENTS or (isinstance(event, task.Submitted) and event.spec.owner):
+        agents, told = agent_spans.apply(state.agents, envelope)
+        state = replace(state, agents=agents, finished=told)
+        if envelope.kind != "task":
+            return state
     if envelope.kind != "task" or isinstance(event, Unknown):
         return replace(state, finished=()) if state.finished else state
     late = state.ended.get(task_id) if isinstance(event, task.Spent | task.Requeued) else None
@@ -160,6 +166,7 @@ def _submitted(state: Spans, envelope: Envelope, event: task.Submitted) -> Run:
         else:
             links = (SpanLink(owner.trace, owner.whole.span, {semconv.LINK: "parent"}),)
     known = owner is not None and parent in {owner.own, owner.whole.span}
+    known = known or state.agents.is_within(event.spec.owner, context.trace)
     whole = task_span(own, envelope, of_task(envelope.entity, event.spec), links)
     request = of_request(envelope.entity, event.spec)
     return Run(context.trace, own, parent, whole, remote=bool(parent) and not known, request=request)
@@ -273,4 +280,4 @@ def _nameless(envelope: Envelope) -> Attributes:
     return of_task(envelope.entity, task_spec.TaskSpec(""))
 
 
-SPANS: Final = Projection("traces", 4, Spans, apply)
+SPANS: Final = Projection("traces", 5, Spans, apply)

@@ -1,4 +1,4 @@
-"""One model call: the task's input out to the provider, tokens to whoever listens, the answer and its timing back."""
+"""One model call: the task's prompt out to the provider, tokens to whoever listens, the answer and its timing back."""
 
 import time
 from contextlib import aclosing
@@ -8,10 +8,12 @@ from msgspec import Struct
 
 from callboard.actors.backend.providers.estimate import estimated_usage
 from callboard.actors.backend.providers.provider import Answer, Delta, FailureKind, Provider, ProviderError, Request
-from callboard.actors.claim_check import input_of
-from callboard.bus.log import Bus
+from callboard.actors.contexts import Contexts
+from callboard.actors.reading import prompt_of
+from callboard.bus.errors import NotFound
 from callboard.bus.subjects import tokens
 from callboard.events.chat import Message, Usage
+from callboard.events.errors import InvalidInput, Undecodable
 from callboard.events.money import Price
 from callboard.events.task_spec import TaskSpec
 
@@ -31,8 +33,8 @@ class Call:
     when it began.
     """
 
-    def __init__(self, bus: Bus, provider: Provider, task_id: str, number: int, price: Price) -> None:
-        self._bus = bus
+    def __init__(self, contexts: Contexts, provider: Provider, task_id: str, number: int, price: Price) -> None:
+        self._contexts = contexts
         self._provider = provider
         self._task_id = task_id
         self._number = number
@@ -65,7 +67,7 @@ class Call:
     async def run(self, spec: TaskSpec, traceparent: str) -> Answer:
         """Make the call. Raises ProviderError; cancelling it closes the connection."""
         self._request = Request(
-            messages=await self._messages(spec),
+            messages=await self._prompt(spec),
             max_tokens=spec.max_tokens,
             temperature=spec.temperature,
             seed=spec.seed,
@@ -84,12 +86,13 @@ class Call:
                 await self._publish(part)
         raise ProviderError(FailureKind.MALFORMED, "the answer ended before its end")
 
-    async def _messages(self, spec: TaskSpec) -> tuple[Message, ...]:
-        given = await input_of(self._bus, spec)
-        messages = (Message("user", given),) if isinstance(given, str) else given
-        return (Message("system", spec.system), *messages) if spec.system else messages
+    async def _prompt(self, spec: TaskSpec) -> tuple[Message, ...]:
+        try:
+            return await prompt_of(self._contexts, spec)
+        except (InvalidInput, NotFound, Undecodable) as error:  # no fault of the backend, and no better elsewhere
+            raise ProviderError(FailureKind.INVALID, f"the prompt can't be put together: {error}") from error
 
     async def _publish(self, delta: Delta) -> None:
         note = TokenNote(self._number, self._length, delta.text)
         self._length += len(delta.text)
-        await self._bus.signals.publish(tokens(self._task_id), msgspec.json.encode(note))
+        await self._contexts.bus.signals.publish(tokens(self._task_id), msgspec.json.encode(note))

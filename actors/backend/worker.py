@@ -18,6 +18,7 @@ from callboard.actors.backend.slots import Slots
 from callboard.actors.backend.verification import verified
 from callboard.actors.checks import BUILT_IN, Check
 from callboard.actors.claim_check import text_aside
+from callboard.actors.contexts import Contexts, contexts_on
 from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
@@ -65,7 +66,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """One replica of the backend called ``name``; ``tasks`` are the tasks as it changes them."""
+    """One replica of the backend called ``name``; ``tasks`` are the tasks as it changes them.
+
+    ``contexts`` are those that tasks read, if it shares with others what is held in memory of them.
+    """
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class Worker:
         backends: Entities[Backend],
         projector: Projector,
         checks: Mapping[str, Check] = BUILT_IN,
+        contexts: Contexts | None = None,
     ) -> None:
         self._bus = bus
         self._name = name
@@ -85,6 +90,7 @@ class Worker:
         self._tasks = tasks
         self._projector = projector
         self._checks = checks
+        self._contexts = contexts or contexts_on(bus, source)
         self._health = Health(name, backends, projector)
         self._limits = Limits()
         self._calls = CallsUnderWay()
@@ -208,7 +214,7 @@ class Worker:
         task, number = loaded.state, loaded.state.call
         assert task.spec is not None
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
-        call = Call(self._bus, self._provider, task.id, number, price)
+        call = Call(self._contexts, self._provider, task.id, number, price)
         running = asyncio.create_task(call.run(within(task.spec, task.hold), context.traceparent))
         self._calls.add(task.id, number, call, running)
         late = self._heart.expect(task.id, number)

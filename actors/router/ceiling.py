@@ -6,7 +6,7 @@ import msgspec
 
 from callboard.events.backend import Backend
 from callboard.events.chat import Message, estimated_tokens
-from callboard.events.task_spec import Blob, Hold, TaskSpec
+from callboard.events.task_spec import Blob, Hold, Shown, TaskSpec
 from callboard.projections.bill import USUAL_OUTPUT
 from callboard.projections.load import BackendLoad
 
@@ -19,7 +19,10 @@ PER_MESSAGE: Final = 16
 
 PER_CALL: Final = 64
 PER_SCHEMA: Final = 1024
-"""Tokens of the instructions that a provider adds when tools or a schema are given, which it also writes out anew."""
+"""Tokens of the instructions that a provider adds when tools or a schema are given, which it also writes out anew.
+
+Some add them too when tools were called before, whether any are given or not.
+"""
 
 
 def hold_for(spec: TaskSpec, backend: Backend, load: BackendLoad, budget: str) -> Hold:
@@ -36,7 +39,22 @@ def input_bound(spec: TaskSpec) -> int:
     given = [each for each in (spec.schema, spec.tools) if each]
     declared = sum(PER_SCHEMA + 2 * len(msgspec.json.encode(each)) for each in given)
     system = PER_MESSAGE + len(spec.system.encode()) if spec.system else 0
-    return PER_CALL + declared + system + _text_bound(spec)
+    called = PER_SCHEMA if not given and _has_calls(spec) else 0
+    shown = spec.shown or _NOTHING
+    read = PER_MESSAGE * (shown.messages + shown.calls) + shown.size
+    return PER_CALL + declared + called + system + read + _text_bound(spec)
+
+
+_NOTHING: Final = Shown()
+
+
+def _has_calls(spec: TaskSpec) -> bool:
+    """Whether tools were called in what is sent, as far as that can be seen."""
+    if spec.shown and spec.shown.calls:
+        return True
+    if isinstance(spec.input, Blob):
+        return spec.input.media == "application/json"
+    return not isinstance(spec.input, str) and any(message.tool_calls for message in spec.input)
 
 
 def _text_bound(spec: TaskSpec) -> int:

@@ -234,9 +234,10 @@ def _misfit(
 
 
 def prompt_tokens(spec: TaskSpec) -> int:
-    """An estimate of the tokens that are sent."""
+    """An estimate of the tokens that are sent, those of the context included."""
     messages = spec.input if isinstance(spec.input, tuple) else ()
     length = prompt_length(messages, spec.schema, spec.tools) + len(spec.system or "")
+    length += spec.shown.characters if spec.shown else 0
     if isinstance(spec.input, Blob):
         length += spec.input.size
     elif isinstance(spec.input, str):

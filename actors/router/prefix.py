@@ -4,7 +4,7 @@ A prefix cache (of vLLM, llama.cpp, OpenAI, Anthropic) serves only what is the s
 hashes everything before it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -12,6 +12,7 @@ import msgspec
 
 from callboard.events.chat import CHARACTERS_PER_TOKEN, Message
 from callboard.events.prefix import BLOCK, MARK, PLACES
+from callboard.events.prompt import prompt
 from callboard.events.task_spec import Blob, TaskSpec
 
 CHARACTERS: Final = BLOCK * CHARACTERS_PER_TOKEN
@@ -19,8 +20,16 @@ CHARACTERS: Final = BLOCK * CHARACTERS_PER_TOKEN
 
 
 def prefix_of(spec: TaskSpec) -> bytes:
-    """The marks of the prompt; an input in the blob store is not read, only what comes before it counts."""
-    text = "".join(_parts(spec))
+    """The marks of the prompt; an input in the blob store is not read, only what comes before it counts.
+
+    Those of a task that reads a context were found when it was accepted.
+    """
+    return prefix_with(spec, ()) if spec.shown is None else spec.shown.prefix
+
+
+def prefix_with(spec: TaskSpec, told: Sequence[Message], *, whole: bool = True) -> bytes:
+    """The marks of the prompt when its context is ``told`` first; if that is not the ``whole`` of it, of that part."""
+    text = "".join(_parts(spec, told, whole=whole))
     running, found, done = blake2b(digest_size=MARK), bytearray(), 0
     for place in PLACES:
         if len(text) < place * CHARACTERS:
@@ -31,16 +40,12 @@ def prefix_of(spec: TaskSpec) -> bytes:
     return bytes(found)
 
 
-def _parts(spec: TaskSpec) -> Iterator[str]:
-    for given in (spec.tools, spec.schema):
-        if given:
-            yield msgspec.json.encode(given).decode()
-    if spec.system:
-        yield _turn(Message("system", spec.system))
-    if isinstance(spec.input, str):
-        yield _turn(Message("user", spec.input))
-    elif not isinstance(spec.input, Blob):
-        yield from map(_turn, spec.input)
+def _parts(spec: TaskSpec, told: Sequence[Message], *, whole: bool) -> Iterator[str]:
+    for declared in (spec.tools, spec.schema):
+        if declared:
+            yield msgspec.json.encode(declared).decode()
+    given = spec.input if whole and not isinstance(spec.input, Blob) else ()
+    yield from map(_turn, prompt(spec.system, told, given))
 
 
 def _turn(message: Message) -> str:

@@ -4,7 +4,9 @@ from datetime import datetime
 
 import msgspec
 
-from callboard.actors.claim_check import input_of, text_of
+from callboard.actors.claim_check import text_of
+from callboard.actors.contexts import contexts_on
+from callboard.actors.reading import prompt_of
 from callboard.actors.router.asking import TAGS, Heard, advice_question, judge_question
 from callboard.actors.router.route import Rules, View
 from callboard.actors.router.step import Ask
@@ -23,6 +25,7 @@ class Questions:
     def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
         self._bus = bus
         self._tasks = tasks
+        self._contexts = contexts_on(bus, tasks.source)
 
     async def ask(self, task: Task, ask: Ask, view: View, rules: Rules) -> None:
         """Submit the question, unless that was done already."""
@@ -54,9 +57,10 @@ class Questions:
         return judge_question(task, asked, answer, rules.cascade.judge, until)
 
     async def _asked(self, spec: TaskSpec) -> str:
-        given = await input_of(self._bus, spec)
-        text = given if isinstance(given, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in given)
-        return f"{spec.system}\n\n{text}" if spec.system else text
+        messages = await prompt_of(self._contexts, spec)
+        before, turns = (messages[:1], messages[1:]) if spec.system else ((), messages)
+        text = turns[0].content if len(turns) == 1 else "\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+        return "\n\n".join([*(message.content for message in before), text])
 
 
 def parked(task: Task, ask: Ask) -> Parked:

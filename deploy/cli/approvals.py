@@ -28,6 +28,7 @@ def approvals(all_: bool, where: Where, as_json: bool) -> None:
 async def _approvals(where: Where, *, all_: bool, as_json: bool) -> None:
     from callboard.deploy.cli.printing import clock, one_line, print_json, print_table
     from callboard.deploy.cli.session import board_at
+    from callboard.events.agent_names import name_of
     from callboard.events.approval import Status
 
     async with board_at(where) as place:
@@ -41,7 +42,7 @@ async def _approvals(where: Where, *, all_: bool, as_json: bool) -> None:
                 (
                     each.id,
                     f"{each.status} by {each.by}" if each.by else each.status,
-                    each.requested.by,
+                    name_of(each.requested.by),
                     clock(each.requested.expires) if each.requested.expires else "",
                     one_line(what(each), 120),
                 )

@@ -1,6 +1,6 @@
 """`callboard context`."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -8,24 +8,19 @@ from callboard.deploy.cli.options import Where, as_json, where
 from callboard.deploy.cli.subcommands import Subcommands
 from callboard.events.chat import Role
 from callboard.events.context_events import Prefer
+from callboard.events.context_version import ContextVersion, context_version
+from callboard.events.errors import InvalidInput
 
 if TYPE_CHECKING:
     from callboard.events.context import Operation
 
 
-class Meant(NamedTuple):
-    """A context, now or as it was at a version."""
-
-    id: str
-    at: int | None = None
-
-
-def meant(_ctx: click.Context, _argument: click.Parameter, value: str) -> Meant:
+def meant(_ctx: click.Context, _argument: click.Parameter, value: str) -> ContextVersion:
     """``CONTEXT`` or ``CONTEXT@VERSION``."""
-    name, at, version = value.partition("@")
-    if at and not version.isdigit():
-        raise click.BadParameter(f"{value!r}: after the @ comes a version, as in {name}@3")
-    return Meant(name, int(version) if at else None)
+    try:
+        return context_version(value)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.group(cls=Subcommands, default="list")
@@ -54,7 +49,7 @@ def context_list(where: Where, as_json: bool) -> None:
 @click.option("--raw", is_flag=True, help="All messages, also those that a summary stands for.")
 @where
 @as_json
-def context_show(which: Meant, raw: bool, where: Where, as_json: bool) -> None:
+def context_show(which: ContextVersion, raw: bool, where: Where, as_json: bool) -> None:
     """Show what was said in CONTEXT, as a model would see it, and what is known.
 
     --json prints {context, version, parent, at, tokens, messages [{number, role, content, tool_calls, tool_call_id,
@@ -125,7 +120,7 @@ def context_drop(name: str, key: str, base: int | None, where: Where, as_json: b
 @click.argument("new", metavar="[NEW]", required=False)
 @where
 @as_json
-def context_fork(which: Meant, new: str | None, where: Where, as_json: bool) -> None:
+def context_fork(which: ContextVersion, new: str | None, where: Where, as_json: bool) -> None:
     """Begin the context NEW (else one with an id of its own) as CONTEXT is, or was. Nothing is copied.
 
     --json prints {context, parent, at}.
@@ -140,7 +135,7 @@ def context_fork(which: Meant, new: str | None, where: Where, as_json: bool) -> 
 @click.argument("after", callback=meant)
 @where
 @as_json
-def context_diff(before: Meant, after: Meant, where: Where, as_json: bool) -> None:
+def context_diff(before: ContextVersion, after: ContextVersion, where: Where, as_json: bool) -> None:
     """Show what AFTER has that BEFORE has not: what was said, and what is known otherwise.
 
     --json prints {said [message], put [{key, value, artifact}], dropped [key]}.
@@ -202,7 +197,7 @@ async def _list(where: Where, *, as_json: bool) -> None:
         click.echo('no contexts: callboard context say NAME "hello" begins one')
 
 
-async def _show(which: Meant, where: Where, *, raw: bool, as_json: bool) -> None:
+async def _show(which: ContextVersion, where: Where, *, raw: bool, as_json: bool) -> None:
     from callboard.deploy.cli.context_text import document, print_content
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at, whole_text
@@ -229,7 +224,7 @@ async def _change(name: str, operation: "Operation", base: int | None, where: Wh
         click.echo(f"context {name} is at version {version}")
 
 
-async def _fork(which: Meant, new: str | None, where: Where, *, as_json: bool) -> None:
+async def _fork(which: ContextVersion, new: str | None, where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
 
@@ -242,7 +237,7 @@ async def _fork(which: Meant, new: str | None, where: Where, *, as_json: bool) -
         click.echo(fork)
 
 
-async def _diff(before: Meant, after: Meant, where: Where, *, as_json: bool) -> None:
+async def _diff(before: ContextVersion, after: ContextVersion, where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli.context_text import print_difference
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at

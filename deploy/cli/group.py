@@ -14,6 +14,7 @@ from callboard.events.errors import CallboardError
 SECTIONS: Final[dict[str, dict[str, str]]] = {
     "Run": {
         "up": "Run a node until it is told to stop.",
+        "run": "Let the agents live here that a Python file defines.",
         "demo": "See it work, with models that run on this machine.",
         "doctor": "Check everything, and say how to mend what is wrong.",
     },
@@ -28,6 +29,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "schedule": "Submit a task again and again, at the times of a cron expression.",
     },
     "Agents": {
+        "agents": "List and show agents; try again what they have set aside.",
+        "send": "Send an agent a message and print its answer.",
         "approvals": "List what people are asked to approve.",
         "approve": "Say that something may be done.",
         "deny": "Say that something may not be done.",

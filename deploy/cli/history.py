@@ -9,7 +9,7 @@ from callboard.deploy.cli.printing import clock, one_line, took, usd
 from callboard.events import task, task_spec
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
-from callboard.events.chat import Usage
+from callboard.events.chat import Usage, estimated_tokens
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.placement import Hedged
 from callboard.events.task_spec import Blob, Decision, Hold
@@ -197,9 +197,21 @@ def _told(event: task.TaskEvent | object) -> str:
     return ""
 
 
+def reading(spec: task_spec.TaskSpec | None) -> str:
+    """Which version of a context a task reads, and how much that is; empty for one that reads none."""
+    if spec is None or spec.context is None:
+        return ""
+    if spec.shown is None:
+        return f"reads context {spec.context}"
+    shown = spec.shown
+    messages = f"{shown.messages} message" if shown.messages == 1 else f"{shown.messages} messages"
+    return f"reads context {spec.context}: {messages}, about {estimated_tokens(shown.characters)} tokens"
+
+
 def _asked(spec: task_spec.TaskSpec) -> str:
     asked = f"{spec.input.size:,} bytes" if isinstance(spec.input, Blob) else task_spec.newest_text(spec) or ""
     terms = [
+        f"reads {spec.context}" if spec.context else "",
         f"needs {' '.join(spec.needs.capabilities)}" if spec.needs != task_spec.NO_NEEDS else "",
         f"at most {usd(spec.max_cost)}" if spec.max_cost is not None else "",
         f"by {clock(spec.deadline)}" if spec.deadline else "",

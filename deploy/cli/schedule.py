@@ -14,32 +14,38 @@ if TYPE_CHECKING:
 
 @click.group(cls=Subcommands, default="list")
 def schedule() -> None:
-    """Submit a task again and again, at the times of a cron expression."""
+    """Submit a task, or send an agent a message, again and again, at the times of a cron expression."""
 
 
 @schedule.command("set")
 @click.argument("name")
 @click.argument("cron")
-@click.argument("text")
+@click.argument("text", default="")
+@click.option("--agent", metavar="AGENT", help="Send TEXT to this agent, instead of submitting it as a task.")
 @click.option("--zone", metavar="ZONE", default="UTC", help="The time zone that CRON is meant in.  [default: UTC]")
 @task_options
 @where
 @as_json
-def schedule_set(name: str, cron: str, text: str, zone: str, where: Where, as_json: bool, **given: Any) -> None:
+def schedule_set(
+    name: str, cron: str, text: str, agent: str | None, zone: str, where: Where, as_json: bool, **given: Any
+) -> None:
     """Plan the schedule NAME: TEXT as a task, whenever CRON is due. Set again, it is planned otherwise.
 
     CRON has minute, hour, day of month, month and day of week, as '0 9 * * 1-5' for nine o'clock on weekdays; with six
     fields the first is seconds. What is due while no node runs is done once, when one does. --timeout counts from each
-    time.
+    time; a --context is read as it is then, and TEXT may be left out.
+
+    An --agent is told which time it is for unless there is TEXT; options of tasks are not for it.
 
     --tools takes a list of {name, description, parameters}, the latter a JSON Schema.
 
-    --json prints {schedule, cron, zone, next, times, last {due, task, missed}, input}; last is null before the first
-    time, input for a text that is too large to be kept in the log.
+    --json prints {schedule, cron, zone, next, times, last {due, task, missed}, input, agent}; last is null before the
+    first time, input for a text that is too large to be kept in the log, agent for a task.
     """
     from callboard.deploy.cli.session import run
 
-    run(_set(name, cron, zone, {"input": text, **task_fields(given)}, where, as_json=as_json))
+    fields = {"input": text or None, "agent": agent, **_of_task(given, agent)}
+    run(_set(name, cron, zone, fields, where, as_json=as_json))
 
 
 @schedule.command("list")
@@ -69,6 +75,12 @@ def schedule_remove(name: str, where: Where, as_json: bool) -> None:
     run(_remove(name, where, as_json=as_json))
 
 
+def _of_task(given: dict[str, Any], agent: str | None) -> dict[str, Any]:
+    """The fields of a task; for an agent, those that were asked for all the same."""
+    fields = task_fields(given)
+    return fields if agent is None else {name: value for name, value in fields.items() if value}
+
+
 async def _set(name: str, cron: str, zone: str, fields: dict[str, Any], where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at, warn_if_alone
@@ -92,7 +104,7 @@ async def _list(where: Where, *, as_json: bool) -> None:
         print_json([_document(each) for each in found])
     elif found:
         print_table(
-            ("schedule", "cron", "zone", "next", "times", "last task", "what"),
+            ("schedule", "cron", "zone", "next", "times", "last", "what"),
             (
                 (
                     each.id,
@@ -101,7 +113,7 @@ async def _list(where: Where, *, as_json: bool) -> None:
                     _next(each),
                     str(each.times),
                     each.fired.task if each.fired else "",
-                    one_line(_text(each) or "", 40),
+                    one_line(_what(each), 40),
                 )
                 for each in found
                 if each.planned
@@ -126,6 +138,7 @@ async def _remove(name: str, where: Where, *, as_json: bool) -> None:
 
 def _document(schedule: "Schedule") -> dict[str, Any]:
     from callboard.actors.schedules import due_next
+    from callboard.events.agent_names import name_of
 
     planned, fired = schedule.planned, schedule.fired
     return {
@@ -136,13 +149,31 @@ def _document(schedule: "Schedule") -> dict[str, Any]:
         "times": schedule.times,
         "last": {"due": fired.due, "task": fired.task, "missed": fired.missed} if fired else None,
         "input": _text(schedule),
+        "agent": name_of(planned.letter.agent) if planned and planned.letter else None,
     }
 
 
 def _text(schedule: "Schedule") -> str | None:
+    import msgspec
+
     from callboard.events.task_spec import newest_text
 
-    return newest_text(schedule.planned.spec) if schedule.planned else None
+    planned = schedule.planned
+    if planned is None or (planned.spec is None and planned.letter is None):
+        return None
+    if planned.spec is not None:
+        return newest_text(planned.spec)
+    body = planned.letter.body.json if planned.letter and planned.letter.body else None
+    return body if body is None or isinstance(body, str) else msgspec.json.encode(body).decode()
+
+
+def _what(schedule: "Schedule") -> str:
+    from callboard.events.agent_names import name_of
+
+    letter = schedule.planned.letter if schedule.planned else None
+    if letter is None:
+        return _text(schedule) or ""
+    return f"to {name_of(letter.agent)}: {_text(schedule) or 'which time it is for'}"
 
 
 def _next(schedule: "Schedule") -> str:

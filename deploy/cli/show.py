@@ -21,7 +21,7 @@ def show(task: str, where: Where, as_json: bool) -> None:
 
     TASK is an id, or a beginning or end of one that no other task has.
 
-    --json prints {task, status, backend, model, reason, cost, attempt, tries, unsettled [call], spec, output,
+    --json prints {task, status, backend, model, reason, cost, attempt, tries, unsettled [call], spec, context, output,
     tool_calls, calls [{call, backend, worker, began, state, ended, model, usage, cost, first_token, duration, why}],
     history [{time, version, event, actor, told, cost}]}.
     """
@@ -61,6 +61,7 @@ def _document(task: "Task", output: str | None, calls: Sequence["Call"], told: S
         "tries": task.tries,
         "unsettled": task.unsettled,
         "spec": task.spec,
+        "context": task.spec.context if task.spec else None,
         "output": output,
         "tool_calls": done.tool_calls if done else (),
         "calls": calls,
@@ -69,12 +70,15 @@ def _document(task: "Task", output: str | None, calls: Sequence["Call"], told: S
 
 
 def _print(task: "Task", output: str | None, calls: Sequence["Call"], told: Sequence["Step"]) -> None:
+    from callboard.deploy.cli.history import reading
     from callboard.deploy.cli.printing import clock, one_line, print_table, print_text, took, usd
     from callboard.events.task import ENDED, Status
 
     where = f" on {task.backend}" if task.backend else ""
     reason = f": {one_line(task.reason, 200)}" if task.reason and task.status is not Status.COMPLETED else ""
     click.echo(f"task {task.id} is {task.status}{where}, cost {usd(task.cost)}{reason}")
+    if told_of := reading(task.spec):
+        click.echo(told_of)
     if task.unsettled:
         click.echo(f"not in the cost: calls {', '.join(map(str, task.unsettled))}, whose end nobody has told")
     click.echo()

@@ -30,6 +30,8 @@ PATIENCE_S: Final = 3.0
 def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) -> None:
     """Submit TEXT as a task (- reads standard input), wait for the answer and print it.
 
+    With --context the model is given what was said there first, as of now or of a version, and TEXT may be left out.
+
     With no node running the task is kept, and done when `callboard up` runs.
 
     --tools takes a list of {name, description, parameters}, the latter a JSON Schema. The calls that the model wants
@@ -44,7 +46,7 @@ def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) 
     wait, watch, as_json = (given.pop(name) for name in ("wait", "watch", "as_json"))
     if watch and not wait:
         raise click.UsageError("--watch waits for the answer: leave out --no-wait")
-    fields = {"input": _input(text, file), **_fields(given)}
+    fields = {"input": _input(text, file, alone=given["context"] is None), **_fields(given)}
     run(_submit(where, fields, wait=wait, watch=watch, as_json=as_json))
 
 
@@ -150,11 +152,14 @@ async def _print_end(place: "Place", outcome: "Outcome", *, as_json: bool) -> No
         raise TaskFailed(outcome)
 
 
-def _input(text: str | None, file: BinaryIO | None) -> str:
+def _input(text: str | None, file: BinaryIO | None, *, alone: bool) -> str:
+    """What is asked; nothing is fine unless it stands ``alone``, without a context."""
     if text is not None and file is not None:
         raise click.UsageError("give either TEXT or --file, not both")
     if text is not None and text != "-":
         return text
+    if text is None and file is None and not alone:
+        return ""
     if text is None and file is None and sys.stdin.isatty():
         raise click.UsageError('nothing to submit: give TEXT, as in callboard submit "Say hello", or --file')
     stored = (file or sys.stdin.buffer).read()

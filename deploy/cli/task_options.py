@@ -11,6 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS: Final = (
     click.option("--system", metavar="TEXT", help="Instructions to the model."),
+    click.option("--context", metavar="CONTEXT", help="The shared context to read first, as plan, or plan@17."),
     click.option("--schema", type=click.File("rb"), help="JSON Schema that the answer must fit."),
     click.option("--tools", type=click.File("rb"), help="Tools that the model may ask for, as JSON; see below."),
     click.option("--needs", metavar="CAP", multiple=True, help="What the backend must offer, as chat; several times."),

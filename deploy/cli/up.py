@@ -1,12 +1,16 @@
 """`callboard up`."""
 
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from callboard.deploy.cli.options import Where, as_json, where
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from callboard.deploy.cli.signals import Signals
     from callboard.deploy.node import Node
     from callboard.deploy.settings import Backend, Settings
 
@@ -46,14 +50,24 @@ def up(roles: tuple[str, ...], port: int | None, where: Where, as_json: bool) ->
     asyncio.run(_up(settings, roles, os.environ, as_json=as_json))
 
 
-async def _up(settings: "Settings", roles: tuple[str, ...], environ: Any, *, as_json: bool) -> None:
+class Started(NamedTuple):
+    """A node, its settings with the backends that it has, and those that lack a variable of the environment."""
+
+    node: "Node"
+    settings: "Settings"
+    left_out: dict[str, str]
+
+
+@asynccontextmanager
+async def started(
+    settings: "Settings", roles: tuple[str, ...], environ: "Mapping[str, str]", signals: "Signals"
+) -> "AsyncIterator[Started | None]":
+    """A node that is stopped in the end; None if it was told to while it started."""
     from callboard.deploy.cli.printing import warn, working
-    from callboard.deploy.cli.signals import Signals
     from callboard.deploy.connect import visitors_gone
     from callboard.deploy.garbage import collect_seldom
     from callboard.deploy.node import ROLES, Node
 
-    signals = Signals()
     settings, left_out = await _with_backends(settings, roles, environ)
     for name, variable in left_out.items():
         warn(f"backend {name} is left out: the environment has no {variable}")
@@ -61,16 +75,30 @@ async def _up(settings: "Settings", roles: tuple[str, ...], environ: Any, *, as_
     with working("Starting"):
         if not settings.nats.url:
             await visitors_gone(settings.data_folder)
-        if not await signals.unless_asked(node.start()):
-            return
+        up = await signals.unless_asked(node.start())
+    if not up:
+        yield None
+        return
     collect_seldom()
     try:
-        _announce(node, settings, roles or ROLES, left_out, as_json=as_json)
+        yield Started(node, settings, left_out)
+    finally:
+        await node.stop()
+
+
+async def _up(settings: "Settings", roles: tuple[str, ...], environ: "Mapping[str, str]", *, as_json: bool) -> None:
+    from callboard.deploy.cli.printing import warn
+    from callboard.deploy.cli.signals import Signals
+    from callboard.deploy.node import ROLES
+
+    signals = Signals()
+    async with started(settings, roles, environ, signals) as up:
+        if up is None:
+            return
+        _announce(up.node, up.settings, roles or ROLES, up.left_out, as_json=as_json)
         await signals.asked.wait()
         if not as_json:
             warn("stopping: calls under way may finish; a second signal ends it at once")
-    finally:
-        await node.stop()
 
 
 async def _with_backends(

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def why(task: str, where: Where, as_json: bool) -> None:
     """Explain each routing decision about TASK: what was known, who could have done it, and how it turned out.
 
-    --json prints {task, assignments [{time, version, attempt, backend, check, hedges, policy, reason, seen, seed,
-    propensity, candidates [{backend, cost, latency, quality, excluded, cached}], predicted {cost, latency, tokens},
-    actual {cost, latency, calls [state]}, hold {budget, amount, input, output, lease}}], refusals [{time, version,
-    event, reason}]}; hedges is the late call beside which another backend was asked, or null; seen is the log
+    --json prints {task, context, assignments [{time, version, attempt, backend, check, hedges, policy, reason, seen,
+    seed, propensity, candidates [{backend, cost, latency, quality, excluded, cached}], predicted {cost, latency,
+    tokens}, actual {cost, latency, calls [state]}, hold {budget, amount, input, output, lease}}], refusals [{time,
+    version, event, reason}]}; hedges is the late call beside which another backend was asked, or null; seen is the log
     position, propensity in parts per million.
     """
     from callboard.deploy.cli.session import run
@@ -30,16 +30,28 @@ def why(task: str, where: Where, as_json: bool) -> None:
 
 
 async def _why(meant: str, where: Where, *, as_json: bool) -> None:
-    from callboard.deploy.cli.history import choices
+    from callboard.deploy.cli.history import choices, reading
     from callboard.deploy.cli.printing import clock, one_line, print_json
     from callboard.deploy.cli.session import board_at, history_of
+    from callboard.events.task import Submitted
 
     async with board_at(where) as place:
         task_id, envelopes = await history_of(place, meant)
     made, refused = choices(envelopes)
+    spec = next((envelope.event.spec for envelope in envelopes if isinstance(envelope.event, Submitted)), None)
     if as_json:
-        print_json({"task": task_id, "assignments": [_document(choice) for choice in made], "refusals": refused})
+        context = spec.context if spec else None
+        print_json(
+            {
+                "task": task_id,
+                "context": context,
+                "assignments": [_document(choice) for choice in made],
+                "refusals": refused,
+            }
+        )
         return
+    if told := reading(spec):
+        click.echo(f"{told}\n")
     decisions: list[Choice | Refusal] = [*made, *refused]
     for decision in sorted(decisions, key=lambda decision: decision.version):
         _print(decision)

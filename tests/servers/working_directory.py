@@ -63,18 +63,23 @@ class Folder:
 
     def up(self) -> tuple[subprocess.Popen, dict]:
         """A node, and what it said when it was ready."""
+        return self.serve("up")
+
+    def serve(self, *args: str) -> tuple[subprocess.Popen, dict]:
+        """A command that runs on, and what it said when it was ready."""
         try:
             asyncio.run(nats_server())
         except ServerError as error:
             if "CI" in os.environ:
                 raise
             pytest.skip(str(error))
-        with (self.path / "node.err").open("wb") as errors:
+        told = self.path / f"{args[0]}.err"
+        with told.open("wb") as errors:
             node = subprocess.Popen(
-                [*COMMAND, "up", "--json"], cwd=self.path, env=ENVIRON, stdout=subprocess.PIPE, stderr=errors
+                [*COMMAND, *args, "--json"], cwd=self.path, env=ENVIRON, stdout=subprocess.PIPE, stderr=errors
             )
         line = node.stdout.readline()
-        assert line, (self.path / "node.err").read_text()
+        assert line, told.read_text()
         return node, json.loads(line)
 
     def process(self, *args: str, stdin: str = "") -> str:

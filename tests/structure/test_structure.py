@@ -21,6 +21,8 @@ ONLY_IN = {
     "nats": "bus/wire.py",
     "httpx": "actors/backend/providers/http.py",
     "matplotlib": "deploy/plots.py",
+    "mcp": "actors/tools/mcp_connection.py",
+    "httpx2": "actors/tools/mcp_connection.py",
 }
 PURE = ("events", "projections", "actors/router/policies")
 IMPURE = {"time", "random", "secrets", "socket", "os", "pathlib", "asyncio", "io", "subprocess", "uuid", "threading"}
@@ -77,7 +79,10 @@ def test_the_front_door_is_exact():
     assert sorted(callboard.__all__) == sorted(
         {
             *("connect", "Board", "TaskHandle", "Token", "Outcome", "ContextHandle", "ApprovalHandle"),
+            *("Agent", "agent", "Handler", "Turn", "MessageHandle", "tool", "McpServer", "ToolCall", "CallInfo"),
+            *("Say", "Put", "Drop"),
             *("CallboardError", "TaskFailed", "Clash", "__version__"),
+            *("MessageFailed", "StepFailed", "StepError", "Refusal", "ToolError"),
         }
     )
     for name in callboard.__all__:
@@ -87,7 +92,9 @@ def test_the_front_door_is_exact():
 @pytest.mark.parametrize("code", ["import callboard", "import callboard.deploy.cli"])
 def test_imports_are_lazy(code):
     """Nothing heavy is imported before a command needs it."""
-    heavy = "{'ray', 'nats', 'httpx', 'rich', 'opentelemetry', 'genai_prices', 'numpy', 'xllamacpp', 'matplotlib'}"
+    heavy = (
+        "{'ray', 'nats', 'httpx', 'rich', 'opentelemetry', 'genai_prices', 'numpy', 'xllamacpp', 'matplotlib', 'mcp'}"
+    )
     check = f"{code}; import sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

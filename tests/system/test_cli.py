@@ -245,6 +245,25 @@ def test_budgets_are_set_shown_and_kept(folder):
     folder.until(dead, lambda shown: shown["status"] == "completed")
 
 
+def test_a_task_reads_a_context(folder):
+    """With or without a text; which version it read is shown, explained and listed."""
+    folder.call("context", "say", "trip", "where to?")
+    task = folder.json("submit", "--context", "trip", "--backend", "echo")
+    assert task["output"] == "WHERE TO?"
+    folder.call("context", "say", "trip", "to Lisbon", "--role", "assistant")
+    assert folder.json("submit", "by train?", "--context", "trip", "--backend", "echo")["output"] == "BY TRAIN?"
+    assert folder.json("submit", "--context", "trip@1", "--backend", "echo")["output"] == "WHERE TO?"
+    told = "reads context trip@1: 1 message, about 7 tokens"
+    assert told in folder.call("show", task["task"]).stdout
+    assert told in folder.call("why", task["task"]).stdout
+    assert folder.json("show", task["task"])["context"] == folder.json("why", task["task"])["context"] == "trip@1"
+    assert folder.json("why", folder.submit("hi", "--backend", "echo"))["context"] is None
+    [row] = [row for row in folder.json("tasks")["tasks"] if row["id"] == task["task"]]
+    assert row["preview"] == "where to?"
+    assert folder.json("schedule", "set", "trips", "0 9 * * *", "--context", "trip")["input"] == ""
+    folder.call("schedule", "remove", "trips")
+
+
 def test_cancel_stops_a_call(folder):
     """A running task is cancelled, once; what its call cost is told as wasted."""
     task = folder.submit("for ever", "--backend", "slow")
@@ -320,6 +339,9 @@ def test_doctor_checks_everything(folder):
         (("context", "show", "nobody"), 1, "no context 'nobody'"),
         (("context", "show", "plan@x"), 2, "after the @ comes a version, as in plan@3"),
         (("context", "say", "a.b", "x"), 1, "context 'a.b' is not valid"),
+        (("submit", "x", "--context", "nobody"), 1, "no context 'nobody'"),
+        (("submit", "x", "--context", "plan@x"), 1, "after the @ comes a version, as in plan@3"),
+        (("schedule", "set", "x", "0 9 * * *"), 1, "input is empty"),
         (("budget", "set", "fresh"), 1, "budget 'fresh' is new: give it a limit"),
         (("budget", "set", "fresh", "--limit", "1", "--parent", "nope"), 1, "an unknown budget"),
         (("budget", "show", "nope"), 1, "unknown budget 'nope'"),

@@ -1,10 +1,16 @@
-"""One task is one trace, from whoever published it to the model server, and counted, in a real collector."""
+"""One task is one trace, one message to an agent too, from whoever sent it to the model server; and all is counted."""
+
+import asyncio
+import json
+from pathlib import Path
 
 import nats
 import pytest
 from servers.model_server import Behaviour, ModelServer
 from servers.otlp_receiver import OtlpReceiver
 
+from callboard.actors.agents.definition import agent
+from callboard.actors.agents.host import Host
 from callboard.deploy.node import Node
 from callboard.deploy.settings import Backend, Settings, Telemetry
 from callboard.events.money import Price
@@ -42,6 +48,59 @@ async def test_the_endpoint_of_the_environment_gets_the_whole_trace(tmp_path, mo
     assert above == ["POST", "chat scripted", "invoke_workflow task"]
     assert parent == CALLER
     assert reply.headers["traceparent"].split("-")[1] == TRACE
+
+
+def in_file(path: Path) -> dict[str, dict]:
+    """The spans of a file by their ids, each once."""
+    requests = [json.loads(line) for line in path.read_text().splitlines()]
+    scopes = [scope for request in requests for each in request["resourceSpans"] for scope in each["scopeSpans"]]
+    spans = [span for scope in scopes for span in scope["spans"]]
+    assert len({span["spanId"] for span in spans}) == len(spans)
+    return {span["spanId"]: span for span in spans}
+
+
+async def test_a_message_is_one_trace_from_agent_to_agent_to_the_model(tmp_path):
+    """In the file that a node writes by itself: caller, agent, hand-off, the other agent, its task, the HTTP call."""
+
+    @agent("writer")
+    async def write(turn, topic: str):
+        return await turn.handoff("ask", "scout/tides", topic)
+
+    @agent("scout")
+    async def scout(turn, topic: str):
+        return await turn.model("think", topic)
+
+    async with ModelServer(Behaviour(text="all is well")) as model:
+        one = Backend(provider="openai", model="scripted", url=model.url, price=Price(1, 1))
+        async with Node(Settings(data=str(tmp_path), backends={"one": one})) as node:
+            host = Host(node.bus, "h1", [write, scout])
+            living = asyncio.create_task(host.run())
+            await host.ready.wait()
+            message = await node.board.send("writer", "tides", traceparent=f"00-{TRACE}-{CALLER}-01")
+            assert await message.result(20) == "all is well"
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
+        arrived = model.calls[0].headers["traceparent"].split("-")
+    spans = in_file(tmp_path / "traces.jsonl")
+    assert {span["traceId"] for span in spans.values()} == {TRACE}
+    post = next(span for span in spans.values() if span["name"] == "POST")
+    assert arrived[1:3] == [TRACE, post["spanId"]]
+    above, at, parent = [], post, ""
+    while at is not None:
+        above.append(at["name"])
+        parent = at["parentSpanId"]
+        at = spans.get(parent)
+    assert above == [
+        "POST",
+        "chat scripted",
+        "invoke_workflow task",
+        "task think",
+        "invoke_agent scout",
+        "handoff scout",
+        "invoke_agent writer",
+    ]
+    assert parent == CALLER
+    assert all(span["status"] == {"code": 0} for span in spans.values())
 
 
 async def test_the_endpoint_of_the_environment_gets_metrics(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What the README shows works: its Python, run as it stands, against a real node."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -53,6 +54,24 @@ async def test_a_shared_context(node, tmp_path):
     assert {key: fact.value for key, fact in content.facts.items()} == {"budget": 900, "city": "Lisbon"}
 
 
+async def test_a_task_that_reads_a_context(node, tmp_path):
+    """The example is answered, and says which version it read."""
+    assert await run(sys.executable, EXAMPLES["reads"], cwd=tmp_path) == "hello (trip@2)\n"
+
+
+async def test_plain_nats_without_text(node):
+    """A plain message that names a context is answered; one that names none that there is, is refused in a line."""
+    await node.board.context("plain").say("Say hello")
+    client = await nats.connect(node.url)
+    for message, status, reason in (
+        (b'{"context": "plain"}', "completed", ""),
+        (b'{"context": "plain@2"}', "rejected", "context plain has no version 2: use 1 to 1"),
+    ):
+        reply = json.loads((await client.request("submit.task", message, timeout=20)).data)
+        assert (reply["status"], reply.get("reason", "")) == (status, reason)
+    await client.close()
+
+
 async def test_plain_nats_needs_no_callboard(node, tmp_path):
     """In an environment that has nats-py and nothing of ours, a request is answered."""
     venv.create(tmp_path / "venv", symlinks=True)
@@ -76,3 +95,10 @@ async def test_plain_nats_without_a_reply(node):
         if (await node.board.tasks.load("plain-1")).seq:
             break
     assert (await (await node.board.task("plain-1")).result(10)).output == "hello"
+
+
+def test_the_agents_are_the_examples():
+    """What the README shows of agents is in the files, which are tested."""
+    folder = Path(__file__).parents[2] / "examples"
+    assert EXAMPLES["greeter"] == (folder / "greeter.py").read_text()
+    assert EXAMPLES["crew"] in (folder / "crew.py").read_text()

@@ -1,5 +1,6 @@
 """Models behind Anthropic's Messages API, or a server that speaks it."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
@@ -17,6 +18,12 @@ VERSION: Final = "2023-06-01"
 
 DEFAULT_MAX_TOKENS: Final = 4096
 """The API wants a limit; this is sent when the request has none."""
+
+NO_TOOL: Final = {"name": "none", "description": "Not to be used.", "input_schema": {"type": "object"}}
+"""The API refuses a conversation in which tools were called unless some are declared: this, when there are none."""
+
+_NO_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
+"""What an id of a call can't have in this API; others' servers are less strict."""
 
 
 class AnthropicMessages:
@@ -93,6 +100,9 @@ def _body(request: Request, model: str) -> dict[str, Any]:
         tools.append(
             {"name": ANSWER_TOOL, "description": "Give the answer.", "input_schema": _object_schema(request.schema)}
         )
+    if not tools and any(message.tool_calls for message in request.messages):
+        tools.append(NO_TOOL)
+        body["tool_choice"] = {"type": "none"}
     given = {
         "system": system or None,
         "tools": tools or None,
@@ -128,7 +138,9 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
 
 def _blocks(message: Message) -> list[dict[str, Any]]:
     if message.role == "tool":
-        return [{"type": "tool_result", "tool_use_id": message.tool_call_id or "", "content": message.content}]
+        return [
+            {"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id or ""), "content": message.content}
+        ]
     # the API refuses empty texts
     said = [{"type": "text", "text": message.content}] if message.content else []
     return [*said, *(_tool_use(call) for call in message.tool_calls)]
@@ -141,4 +153,8 @@ def _tool_use(call: ToolCall) -> dict[str, Any]:
         arguments = None
     if not isinstance(arguments, dict):
         arguments = {"arguments": call.arguments}  # the API takes objects only; show the model what it wrote
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
+    return {"type": "tool_use", "id": _call_id(call.id), "name": call.name, "input": arguments}
+
+
+def _call_id(call_id: str) -> str:
+    return _NO_ID.sub("_", call_id)

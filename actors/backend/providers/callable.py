@@ -1,17 +1,21 @@
 """A Python function as a model: for rules that need none, for demonstrations and for tests."""
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from importlib import import_module
 from operator import attrgetter
-from typing import cast
+from typing import TypeAlias, cast
 
 from callboard.actors.backend.providers.estimate import estimated_usage
 from callboard.actors.backend.providers.provider import Answer, Delta, FailureKind, ProviderError, Request
+from callboard.events.chat import ToolCall
 from callboard.events.errors import InvalidInput
 
-ModelFunction = Callable[[Request], str | Awaitable[str] | AsyncIterator[str]]
-"""What can stand for a model: it returns the text, awaits it, or yields it in pieces."""
+Said: TypeAlias = str | ToolCall | Sequence[str | ToolCall]
+"""A text, a call of a tool that the request offers, or several of these."""
+
+ModelFunction: TypeAlias = Callable[[Request], Said | Awaitable[Said] | AsyncIterator[str | ToolCall]]
+"""What can stand for a model: it returns what it says, awaits it, or yields it in pieces."""
 
 
 class CallableProvider:
@@ -29,12 +33,16 @@ class CallableProvider:
     async def stream(self, request: Request) -> AsyncGenerator[Delta | Answer, None]:
         """Call the function. Raises ProviderError; cancelling cancels the function, ``aclose`` closes its iterator."""
         texts: list[str] = []
+        calls: list[ToolCall] = []
         pieces = self._pieces(request)
         try:
             async for piece in pieces:
-                if not isinstance(piece, str):
-                    raise self._failure(FailureKind.MALFORMED, f"gave {type(piece).__name__}, not str", request, texts)
-                if piece:
+                if isinstance(piece, ToolCall):
+                    calls.append(piece)
+                elif not isinstance(piece, str):
+                    told = f"gave {type(piece).__name__}, not str or ToolCall"
+                    raise self._failure(FailureKind.MALFORMED, told, request, texts)
+                elif piece:
                     texts.append(piece)
                     yield Delta(piece)
         except ProviderError:
@@ -46,12 +54,13 @@ class CallableProvider:
         finally:
             await pieces.aclose()
         text = "".join(texts)
-        yield Answer(text, estimated_usage(request, len(text)), "stop", self._model, estimated=True)
+        usage = estimated_usage(request, len(text) + sum(len(call.arguments) for call in calls))
+        yield Answer(text, usage, "tool_calls" if calls else "stop", self._model, tuple(calls), estimated=True)
 
     async def aclose(self) -> None:
         """Nothing is held open."""
 
-    async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
+    async def _pieces(self, request: Request) -> AsyncGenerator[str | ToolCall, None]:
         result = self._function(request)
         if isinstance(result, AsyncIterator):
             try:
@@ -61,7 +70,9 @@ class CallableProvider:
                 if isinstance(result, AsyncGenerator):
                     await result.aclose()
         else:
-            yield await result if inspect.isawaitable(result) else result
+            said = await result if inspect.isawaitable(result) else result
+            for piece in said if isinstance(said, list | tuple) else (said,):
+                yield piece
 
     def _failure(self, kind: FailureKind, what: str, request: Request, texts: list[str]) -> ProviderError:
         name = getattr(self._function, "__qualname__", repr(self._function))

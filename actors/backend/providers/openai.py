@@ -1,6 +1,6 @@
 """Models behind an OpenAI-compatible address: OpenAI, DeepSeek, vLLM, llama.cpp, Ollama and most gateways."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -17,8 +17,8 @@ _SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
 class OpenAICompatible:
     """One model of an OpenAI-compatible server.
 
-    What servers disagree on is learnt from their refusals, once: ``stream_options`` is left out, and ``max_tokens`` is
-    called ``max_completion_tokens``, for a server that says so.
+    What servers disagree on is learnt from their refusals, once: ``stream_options`` is left out, ``max_tokens`` is
+    called ``max_completion_tokens``, and what one speaker says in a row is put together, for a server that says so.
 
     With ``api="completions"``, for models without a chat template, the prompt is text. A single message is the prompt
     as it stands. Several become paragraphs, system texts bare, the others as ``User: …``, ``Assistant: …``,
@@ -59,6 +59,7 @@ class OpenAICompatible:
         self._timeouts = (first_token_timeout_s, timeout_s)
         self._asks_usage = True
         self._limit_name = "max_tokens"
+        self._alternates = False
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta | Answer, None]:
         """Call the model. Raises ProviderError; cancelling or ``aclose`` closes the connection."""
@@ -71,7 +72,7 @@ class OpenAICompatible:
                     async for part in parts:
                         yield part
             except ProviderError as error:
-                if not self._learnt(error, body):
+                if not self._learnt(error, request, body):
                     raise
             else:
                 return
@@ -80,8 +81,11 @@ class OpenAICompatible:
         """Close the pooled connections."""
         await self._endpoint.aclose()
 
-    def _learnt(self, error: ProviderError, body: dict[str, Any]) -> bool:
-        """Whether the refusal names a parameter that can be sent otherwise."""
+    def _learnt(self, error: ProviderError, request: Request, body: dict[str, Any]) -> bool:
+        """Whether the refusal names something that can be sent otherwise."""
+        if "alternate" in str(error) and not self._alternates:  # a chat template's word; some servers say 500 then
+            self._alternates = body.get("messages") != [*map(_message, alternating(request.messages))]
+            return self._alternates
         if error.kind is not FailureKind.INVALID:
             return False
         if "stream_options" in body and "stream_options" in str(error):
@@ -104,12 +108,15 @@ class OpenAICompatible:
         return body | {name: value for name, value in given.items() if value is not None}
 
     def _chat(self, request: Request) -> dict[str, Any]:
-        body: dict[str, Any] = {"messages": [_message(message) for message in request.messages]}
+        body: dict[str, Any] = {"messages": [_message(message) for message in self._turns(request)]}
         if request.tools:
             body["tools"] = [{"type": "function", "function": tool} for tool in request.tools]
         if request.stop:
             body["stop"] = request.stop
         return body
+
+    def _turns(self, request: Request) -> tuple[Message, ...]:
+        return alternating(request.messages) if self._alternates else request.messages
 
     def _completion(self, request: Request) -> dict[str, Any]:
         if request.tools:
@@ -125,6 +132,18 @@ class OpenAICompatible:
         if request.schema is not None:
             body["json_schema"] = request.schema
         return body
+
+
+def alternating(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """What one speaker says in a row as one message; calls of tools and their answers stay apart."""
+    turns: list[Message] = []
+    for message in messages:
+        before = turns[-1] if turns else None
+        if before and before.role == message.role != "tool" and not (before.tool_calls or message.tool_calls):
+            turns[-1] = Message(message.role, f"{before.content}\n\n{message.content}")
+        else:
+            turns.append(message)
+    return tuple(turns)
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -144,7 +163,13 @@ def _prompt(messages: tuple[Message, ...]) -> str:
     if len(messages) == 1:
         return messages[0].content
     paragraphs = [
-        f"{_SPEAKERS[message.role]}: {message.content}" if message.role in _SPEAKERS else message.content
+        f"{_SPEAKERS[message.role]}: {_spoken(message)}" if message.role in _SPEAKERS else message.content
         for message in messages
     ]
     return "\n\n".join([*paragraphs, "Assistant:"])
+
+
+def _spoken(message: Message) -> str:
+    """A message as text, with the tools that it calls, as in ``weather({"town": "Rome"})``."""
+    calls = [f"{call.name}({call.arguments})" for call in message.tool_calls]
+    return "\n".join([message.content, *calls] if message.content else calls)

@@ -114,5 +114,7 @@ def test_a_prompt_has_no_more_tokens_than_its_bound(given_messages, system, tool
     texts = [text for m in given_messages for text in (m.content, *(c.name + c.arguments for c in m.tool_calls))]
     sent = sum(len(text.encode()) for text in (*texts, system or "")) + len(msgspec.json.encode(offered)) * tools
     assert input_bound(spec) >= sent + 16 * len(given_messages)
+    if any(message.tool_calls for message in given_messages) and not tools:
+        assert input_bound(spec) >= sent + 1024, "what a provider says of tools once they were called"
     stored = Blob("0" * 64, len(msgspec.json.encode(given_messages)), "application/json")
     assert input_bound(TaskSpec(input=stored)) >= input_bound(TaskSpec(input=given_messages)) - 16

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from callboard.events.chat import ToolCall
 from callboard.events.context import Changed, Compacted, Context, Drop, Forked, Merged, Put, Say, decide, evolve
-from callboard.events.context_content import Content, content_of, difference, plan
+from callboard.events.context_content import Content, content_of, difference, older, plan
 from callboard.events.task_spec import Blob
 
 changes = st.lists(operations(), max_size=5)
@@ -135,3 +135,22 @@ def test_what_was_dropped_is_no_longer_known():
     pair.change(pair.fork, [(Drop("a"),)])
     assert known(pair.content(pair.fork)) == {"b": 2}
     assert known(pair.content(pair.parent)) == {"a": 1, "b": 2}
+
+
+def test_what_is_older_is_whole():
+    """It keeps calls with their answers, takes in summaries as a whole, and leaves about so many tokens."""
+    call = ToolCall("c", "look", "{}")
+    said = [
+        Say("user", "word " * 20),
+        Say("assistant", "", (call,)),
+        Say("tool", "seen", (), "c"),
+        Say("user", "x " * 40),
+    ]
+    content = Content("a", 1, tuple(said))
+    assert older(content, 10) == (0, 2)
+    assert older(content, 25) in {(0, 2), None}
+    assert older(Content("a", 1, tuple(said[:3])), 1) is None
+    compacted = Compacted(0, 2, "so far", 20, "")
+    assert older(Content("a", 1, tuple(said), compactions=(compacted,)), 10) is None
+    longer = (*said, Say("user", "y " * 40))
+    assert older(Content("a", 1, longer, compactions=(compacted,)), 10) == (0, 3)

@@ -18,7 +18,7 @@ from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, en
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
 from callboard.events.placement import Hedged
-from callboard.events.task_spec import Blob, Candidates, Decision, Failure, Hold, Needs, TaskSpec
+from callboard.events.task_spec import Blob, Candidates, Decision, Failure, Hold, Needs, Shown, TaskSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -145,6 +145,15 @@ def test_golden_bytes(event):
         path.write_bytes(data)
         pytest.fail(f"{path.name} is new: look at it and commit it")
     assert data == path.read_bytes()
+    assert decode(data) == [enveloped(event)]
+
+
+def test_a_task_that_reads_a_context_has_golden_bytes():
+    """Which version it reads, and how much that is, beside an input that may be empty."""
+    shown = Shown(12, 3, 3400, 3456, b"\x01\x02\x03\x04", "What next?")
+    event = task.Submitted(TaskSpec(input="", context="plan@17", shown=shown))
+    data = encode([enveloped(event)])
+    assert data == (GOLDEN / "callboard.task.submitted.v1.context.json").read_bytes()
     assert decode(data) == [enveloped(event)]
 
 

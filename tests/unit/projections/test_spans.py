@@ -14,9 +14,11 @@ from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.placement import Hedged
+from callboard.projections import semconv
 from callboard.projections import spans as module
 from callboard.projections.projection import dump, load
 from callboard.projections.span import Span
+from callboard.projections.span_attributes import of_request, of_task
 from callboard.projections.spans import SPANS, Spans, apply
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
@@ -350,3 +352,10 @@ def test_any_history_gives_well_formed_traces(history, cut):
         again = apply(again, envelope)
         told += again.finished
     assert told == spans
+
+
+def test_a_context_is_a_conversation():
+    """All tasks that read one belong together, whichever version each reads; that is told too."""
+    spec = task_spec.TaskSpec("x", context="plan@17")
+    assert of_task("t", spec)[semconv.CONVERSATION] == of_request("t", spec)[semconv.CONVERSATION] == "plan"
+    assert of_task("t", spec)[semconv.TASK_CONTEXT] == "plan@17"

@@ -108,6 +108,26 @@ async def test_the_request_is_told_whole(server, ask):
     }
 
 
+async def test_tools_that_were_called_before_need_none_now(server, ask):
+    """The API wants some declared all the same, none of which may be called; and it is strict about ids of calls."""
+    told = (
+        Message("user", "weather?"),
+        Message("assistant", "", (ToolCall("functions.weather:0", "weather", "{}"),)),
+        Message("tool", "sunny", tool_call_id="functions.weather:0"),
+        Message("user", "and now?"),
+    )
+    await ask(messages(server), Request(told))
+    await ask(messages(server), Request(told, schema={"type": "object"}))
+    await ask(messages(server), Request(told[:1]))
+    bare, with_schema, without = (call.body for call in server.calls)
+    assert bare["tool_choice"] == {"type": "none"}
+    assert len(bare["tools"]) == 1
+    assert bare["messages"][1]["content"][0]["id"] == "functions_weather_0"
+    assert bare["messages"][2]["content"][0]["tool_use_id"] == "functions_weather_0"
+    assert with_schema["tool_choice"] == {"type": "tool", "name": "answer"}
+    assert "tools" not in without
+
+
 @pytest.mark.parametrize("ending", ["", "/", "/messages"])
 async def test_the_url_may_be_written_in_several_ways(server, ask, ending):
     """The base with or without version, or the whole path, do no harm."""

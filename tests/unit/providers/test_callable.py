@@ -5,7 +5,7 @@ import pytest
 
 from callboard.actors.backend.providers.callable import CallableProvider, load
 from callboard.actors.backend.providers.provider import Answer, Delta, FailureKind, ProviderError
-from callboard.events.chat import Usage, estimated_tokens
+from callboard.events.chat import ToolCall, Usage, estimated_tokens
 from callboard.events.errors import InvalidInput
 
 
@@ -79,7 +79,20 @@ async def test_anything_but_text_is_malformed(refused):
     """What is not a text is named by its type."""
     error = await refused(CallableProvider(lambda request: 42))
     assert error.kind is FailureKind.MALFORMED
-    assert str(error).endswith("gave int, not str")
+    assert str(error).endswith("gave int, not str or ToolCall")
+
+
+async def test_it_may_call_tools(ask):
+    """Calls, with a text or without, are the answer's tool calls."""
+    calls = (ToolCall("c1", "now", "{}"), ToolCall("c2", "add", '{"a": 1}'))
+    answers = []
+    for said in (calls[0], ["Let me see.", *calls]):
+        _, answer = await ask(CallableProvider(lambda request, said=said: said))
+        answers.append(answer)
+    assert [(each.text, each.tool_calls, each.finish) for each in answers] == [
+        ("", calls[:1], "tool_calls"),
+        ("Let me see.", calls, "tool_calls"),
+    ]
 
 
 async def test_closing_closes_the_iterator(hello):

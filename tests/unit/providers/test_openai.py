@@ -288,6 +288,29 @@ async def test_a_server_with_another_name_for_the_limit_is_told_so(server, ask, 
     assert "max_tokens" not in server.calls[1].body
 
 
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_server_whose_speakers_must_alternate_is_told_so(server, ask, status):
+    """What one speaker says in a row is put together from then on, except for calls of tools and their answers."""
+    refusal = Behaviour(status=status, error="Conversation roles must alternate user/assistant/user/assistant/...")
+    call = Message("assistant", "", (ToolCall("c1", "weather", "{}"), ToolCall("c2", "weather", "{}")))
+    answers = (Message("tool", "sunny", tool_call_id="c1"), Message("tool", "rain", tool_call_id="c2"))
+    told = (Message("user", "I am Ann."), Message("user", "I am Bob."), call, *answers, Message("assistant", "Well."))
+    server.script(refusal)
+    await ask(chat(server), Request((*told, Message("user", "Who?"))))
+    assert [message["role"] for message in server.calls[0].body["messages"]][:2] == ["user", "user"]
+    assert server.calls[1].body["messages"][0] == {"role": "user", "content": "I am Ann.\n\nI am Bob."}
+    roles = [message["role"] for message in server.calls[1].body["messages"]]
+    assert roles == ["user", "assistant", "tool", "tool", "assistant", "user"]
+
+
+async def test_speakers_that_alternate_are_not_sent_twice(server, refused):
+    """Where nothing can be put together the refusal stands."""
+    server.script(Behaviour(status=400, error="roles must alternate"))
+    error = await refused(chat(server))
+    assert error.kind is FailureKind.INVALID
+    assert len(server.calls) == 1
+
+
 async def test_completions_take_a_plain_prompt(server, ask, hello):
     """With the completions API a single message is the prompt as it stands."""
     deltas, answer = await ask(chat(server, api="completions"), msgspec.structs.replace(hello, stop=("\n",)))
@@ -306,6 +329,16 @@ async def test_completions_join_a_conversation(server, ask):
     assert call.body["prompt"] == "Be brief.\n\nUser: Hi\n\nAssistant: Yo\n\nUser: ?\n\nAssistant:"
     assert call.body["stop"] == ["\nUser:"]
     assert call.body["json_schema"] == call.body["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
+async def test_completions_tell_what_tools_were_called(server, ask):
+    """With their arguments, and what they said."""
+    call = Message("assistant", "Let me see.", (ToolCall("c1", "weather", '{"town": "Rome"}'),))
+    told = (Message("user", "Rome?"), call, Message("tool", "sunny", tool_call_id="c1"))
+    await ask(chat(server, api="completions"), Request(told))
+    assert server.calls[0].body["prompt"] == (
+        'User: Rome?\n\nAssistant: Let me see.\nweather({"town": "Rome"})\n\nTool: sunny\n\nAssistant:'
+    )
 
 
 async def test_completions_take_no_tools(server, refused, hello):

@@ -1,0 +1,218 @@
+"""An agent while it is active on this host: it works through its inbox, one message at a time."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from callboard.actors.agents.definition import Definition
+from callboard.actors.agents.errors import Refusal, StepError, StepFailed
+from callboard.actors.agents.journal import Journal
+from callboard.actors.agents.reply import reply_to
+from callboard.actors.agents.services import Services
+from callboard.actors.agents.steps import Steps
+from callboard.actors.agents.turn import Turn
+from callboard.actors.agents.values import encoded, failure_of, read, value_of
+from callboard.actors.alarms import set_rest
+from callboard.actors.loop import BACKOFF_S, BUS_RETRY_S
+from callboard.bus.clock import now
+from callboard.bus.entities import NEWEST
+from callboard.bus.errors import BusError
+from callboard.events.agent import AgentState, Work
+from callboard.events.agent_events import (
+    NOTHING,
+    AgentEvent,
+    DeadLettered,
+    Finished,
+    Remembered,
+    Rested,
+    StepFailure,
+    Stumbled,
+    Taken,
+    Value,
+)
+from callboard.events.agent_names import name_of
+from callboard.events.errors import Fenced, InvalidInput
+from callboard.events.task import ENDED
+
+REST_S: Final = 10.0
+"""So long a handler that only waits is held in memory."""
+
+GRACE_S: Final = 5.0
+
+FINAL: Final = frozenset({"unknown", *ENDED})
+"""Failures of steps that another try does not mend: a task that has ended had its own."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _End(Struct, frozen=True):
+    """How a handler ended: with an answer, and what is to be remembered, or with an ``error``."""
+
+    value: Value = NOTHING
+    remembered: tuple[Remembered, ...] = ()
+    error: Exception | None = None
+    final: bool = False
+    """Whether an error is told as the answer, and the message not tried again."""
+
+
+class Activation:
+    """One agent on this host. ``rest_s`` as `REST_S`."""
+
+    def __init__(self, services: Services, definition: Definition, agent_id: str, rest_s: float) -> None:
+        self._services = services
+        self._bus = services.board.bus
+        self._definition = definition
+        self._agent_id = agent_id
+        self._rest_s = rest_s
+
+    async def work(self) -> bool:
+        """Take the next message and work at it until it is done with, or rests; False when there is none for us.
+
+        Raises:
+            Fenced: another host works on it.
+            BusError: the log can't be reached, or is full.
+        """
+        taken: list[Taken] = []
+
+        def take(agent: AgentState) -> list[Taken]:
+            taken.clear()
+            if (work := agent.next) and self._is_ours(agent, work):
+                taken.append(Taken(work.received.message, self._services.host, agent.epoch + 1))
+            return taken
+
+        # decided when it is appended, so that it goes together with a message that is just being received
+        agent = await self._services.commits.tell(self._agent_id, take)
+        if not taken:
+            return False
+        while agent.epoch == taken[0].epoch and agent.work:
+            try:
+                if await self._attempt(agent, agent.work):
+                    return False
+            except BusError as error:
+                _log.warning("bus trouble, will retry", agent=name_of(self._agent_id), error=str(error))
+                await asyncio.sleep(BUS_RETRY_S)
+            agent = await self._newest()
+        return True
+
+    def _is_ours(self, agent: AgentState, work: Work) -> bool:
+        if agent.work is None:
+            return True
+        if work.waits:
+            return self._services.is_due(self._agent_id)
+        return agent.host == self._services.host or not self._services.is_alive(agent.host)
+
+    async def _attempt(self, agent: AgentState, work: Work) -> bool:
+        """Run the handler once; True when it rests."""
+        if work.again:
+            await asyncio.sleep(max(0.0, (work.again - now()).total_seconds()))
+        journal, changed = self._journal(agent.epoch), asyncio.Event()
+        steps = Steps(journal, work, self._services.bells, changed.set)
+        memory = {key: await read(self._bus, value) for key, value in agent.memory.items()}
+        handler = asyncio.create_task(self._handled(Turn(self._services, steps, work, memory), steps, work))
+        resting = asyncio.create_task(self._rested(steps, changed))
+        try:
+            await asyncio.wait((handler, resting), return_when=asyncio.FIRST_COMPLETED)
+            if not handler.done():
+                resting.result()
+                return True
+            end = handler.result()
+        finally:
+            await _cancelled(handler, resting)
+            with suppress(StepError):
+                steps.close()
+        await journal.settled()
+        await self._ended(self._journal(agent.epoch), work, end)
+        return False
+
+    async def _handled(self, turn: Turn, steps: Steps, work: Work) -> _End:
+        try:
+            if turn.deadline and turn.deadline <= now():
+                return _End(error=Refusal(f"its deadline was over at {turn.deadline:%F %T}Z"), final=True)
+            try:
+                message = self._definition.message(await read(self._bus, work.received.body))
+            except InvalidInput as error:
+                return _End(error=error, final=True)
+            answer = await self._definition.handle(turn, message)
+            steps.close()
+            value = await value_of(self._bus, encoded(answer, "the answer"))
+            return _End(value, tuple(await turn.remembered()))
+        except (BusError, Fenced):
+            raise
+        except Refusal as error:
+            return _End(error=error, final=True)
+        except Exception as error:  # whatever a handler raises is of this message
+            _log.warning("a handler failed", agent=turn.agent, message=turn.message, exc_info=True)
+            return _End(error=error)
+
+    async def _rested(self, steps: Steps, changed: asyncio.Event) -> None:
+        """Returns when the handler has done nothing but wait for a while, and the log says that it rests."""
+        while True:
+            changed.clear()
+            waits = steps.waits
+            try:
+                async with asyncio.timeout(None if waits is None else self._rest_s):
+                    await changed.wait()
+            except TimeoutError:
+                assert waits is not None
+                if timers := [until for until in waits.values() if until]:
+                    await set_rest(self._bus, self._agent_id, min(timers))
+                agent = await steps.journal.say(Rested(tuple(waits)))
+                if agent.work and agent.work.waits:
+                    return
+                await changed.wait()  # what it waits for has come
+
+    async def _ended(self, journal: Journal, work: Work, end: _End) -> None:
+        """Say how the message ended, and tell whoever waits for it."""
+        received, error = work.received, end.error
+        if error is None or end.final:
+            failure = failure_of(error) if error else None
+            await self._finish(journal, work, end.remembered, Finished(received.message, end.value, failure))
+            return
+        failure, step = failure_of(error), ""
+        if isinstance(error, StepFailed):
+            failure, step = StepFailure(error.kind, str(error)), error.step
+        if work.attempts < len(BACKOFF_S) and failure.kind not in FINAL:
+            again = now() + timedelta(seconds=BACKOFF_S[work.attempts])
+            await journal.say(Stumbled(received.message, work.attempts + 1, failure, again, step))
+        else:
+            await self._finish(journal, work, (), DeadLettered(received.message, failure, step))
+
+    async def _finish(
+        self, journal: Journal, work: Work, remembered: tuple[Remembered, ...], end: Finished | DeadLettered
+    ) -> None:
+        received, told = work.received, [end]
+        if received.handoff:
+            to = received.sender
+
+            def say(agent: AgentState) -> list[AgentEvent]:
+                told[:] = [msgspec.structs.replace(end, to=to, number=agent.mailed.get(to, 0) + 1)]
+                return [*remembered, *told]
+
+            await journal.wish(say)
+            self._services.post(self._agent_id, told[0])
+        else:
+            await journal.say(*remembered, end)
+        await reply_to(self._bus, self._agent_id, received, end)
+
+    async def _newest(self) -> AgentState:
+        return (await self._services.entities.load(self._agent_id, at_least=NEWEST)).state
+
+    def _journal(self, epoch: int) -> Journal:
+        return Journal(self._services.entities, self._services.commits, self._agent_id, epoch)
+
+
+async def _cancelled(*tasks: asyncio.Task[object]) -> None:
+    """End them; one that does not heed it is left to itself, and can say nothing more."""
+    for task in tasks:
+        task.cancel()
+    ended, left = await asyncio.wait(tasks, timeout=GRACE_S)
+    for task in ended:
+        if not task.cancelled():
+            task.exception()  # it has been heard of
+    if left:
+        _log.error("a handler does not end when it is cancelled", tasks=[task.get_name() for task in left])

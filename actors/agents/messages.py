@@ -1,0 +1,175 @@
+"""Messages to agents from elsewhere, and the answers to them."""
+
+import asyncio
+import difflib
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from callboard.actors.agents.errors import MessageFailed
+from callboard.actors.agents.reply import Reply, reply_of
+from callboard.actors.agents.values import encoded, read, value_of
+from callboard.actors.submission import id_from
+from callboard.bus.clock import new_entity_id
+from callboard.bus.entities import NEWEST, Entities, Told
+from callboard.bus.log import Bus, Note
+from callboard.bus.subjects import entity, parse
+from callboard.events import trace
+from callboard.events.agent import AgentState
+from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued, Value
+from callboard.events.agent_names import definition_of, id_of, name_of
+from callboard.events.envelope import decode
+from callboard.events.errors import InvalidInput
+from callboard.events.ids import checked_id
+
+RECHECK_S: Final = 10.0
+
+
+class Messages:
+    """Messages of one client to agents."""
+
+    def __init__(self, bus: Bus, entities: Entities[AgentState]) -> None:
+        self._bus = bus
+        self._entities = entities
+        self._served: set[str] = set()
+        self._inbox = bus.signals.inbox()
+        self._listening: asyncio.Task[Any] | None = None
+        self._waiting: WeakValueDictionary[str, asyncio.Future[Reply]] = WeakValueDictionary()
+
+    async def send(
+        self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
+    ) -> "MessageHandle":
+        """Send an agent a message; see `Board.send`."""
+        agent_id, value = id_of(agent), await self.body(agent, body)
+        await self._listen()
+        message = _message_id(agent_id, key)
+        answered = self._waiting[message] = asyncio.get_running_loop().create_future()
+        reply_to = f"{self._inbox}.{message}"
+        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        told = await self._put(received, agent_id)
+        if not told.appended:  # it was sent before, and may be done with
+            return MessageHandle(self, agent_id, message, None, 0)
+        return MessageHandle(self, agent_id, message, answered, told.entity.seq)
+
+    async def put(
+        self, agent: str, body: Any, *, key: str, by: str, reply_to: str | None, traceparent: str = ""
+    ) -> str:
+        """As `send`, with an answer to ``reply_to``; returns the message's id. One that is done with is answered."""
+        agent_id, value = id_of(agent), await self.body(agent, body)
+        message = _message_id(agent_id, key)
+        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        told = await self._put(received, agent_id)
+        if reply_to and not told.appended and (reply := await self._look_up(agent_id, message, 0)):
+            await self._bus.signals.publish(reply_to, msgspec.json.encode(reply))
+        return message
+
+    def message(self, agent: str, message: str) -> "MessageHandle":
+        """A message that was sent before, by anybody."""
+        return MessageHandle(self, id_of(agent), checked_id(message, "message"), None, 0)
+
+    async def body(self, agent: str, body: Any) -> Value:
+        """A message as the log has it. Raises InvalidInput when it can't be sent to that agent."""
+        await self._check_served(id_of(agent))
+        return await value_of(self._bus, encoded(body, "the message"))
+
+    async def state(self, agent_id: str) -> AgentState:
+        """An agent as the log has it now."""
+        return (await self._entities.load(agent_id, at_least=NEWEST)).state
+
+    async def requeue(self, agent: str, message: str) -> None:
+        """Try a message again that was set aside. Raises IllegalTransition when there is no such."""
+        await self._entities.tell(id_of(agent), lambda _: [Requeued(message)])
+
+    async def reply(self, agent_id: str, message: str, answered: "asyncio.Future[Reply] | None", after: int) -> Reply:
+        """What came of a message that is in the log ``after`` some sequence, as soon as that is known."""
+        while (reply := await self._look_up(agent_id, message, after)) is None:
+            if answered is None:
+                answered = self._waiting[message] = asyncio.get_running_loop().create_future()
+            done, _ = await asyncio.wait([answered], timeout=RECHECK_S)
+            if done:
+                return answered.result()
+        return reply
+
+    async def value(self, reply: Reply) -> Any:
+        """The answer. Raises MessageFailed."""
+        if reply.failure:
+            raise MessageFailed(reply.agent, reply.message, reply.failure)
+        return await read(self._bus, reply.value)
+
+    async def _put(self, received: Received, agent_id: str) -> Told[AgentState]:
+        return await self._entities.tell(agent_id, lambda _: [received])
+
+    async def _look_up(self, agent_id: str, message: str, after: int) -> Reply | None:
+        prefix = entity("agent", agent_id)
+        ends = (f"{prefix}.{kind}" for kind in ("finished.>", "finished", "dead_lettered.>", "dead_lettered"))
+        async for batch in self._bus.log.read_all(*ends, after=after):
+            for record in batch:
+                for envelope in decode(record.data):
+                    event = envelope.event
+                    if isinstance(event, Finished | DeadLettered) and event.message == message:
+                        return reply_of(agent_id, event)
+        return None
+
+    async def _check_served(self, agent_id: str) -> None:
+        wanted = definition_of(agent_id)
+        if wanted in self._served:
+            return
+        async for batch in self._bus.log.read_all("evt.*.agent.*.defined"):
+            self._served.update(parse(record.subject).id for record in batch)
+        if wanted not in self._served:
+            close = difflib.get_close_matches(wanted, self._served, 1)
+            hint = f"did you mean {close[0]!r}?" if close else "`callboard run FILE` serves those of a Python file"
+            raise InvalidInput(f"nobody serves agents called {wanted!r}: {hint}")
+
+    async def _listen(self) -> None:
+        if self._listening is None:
+            self._listening = asyncio.ensure_future(self._bus.signals.subscribe(f"{self._inbox}.*", self._hear))
+        await asyncio.shield(self._listening)
+
+    async def _hear(self, note: Note) -> None:
+        reply = msgspec.json.decode(note.data, type=Reply)
+        future = self._waiting.get(reply.message)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+
+def _span(traceparent: str) -> str:
+    return traceparent if trace.parse(traceparent) else ""
+
+
+def _message_id(agent_id: str, key: str | None) -> str:
+    return new_entity_id(agent_id) if key is None else id_from("message", agent_id, key, owner=agent_id)
+
+
+class MessageHandle:
+    """A message to an agent."""
+
+    def __init__(
+        self, messages: Messages, agent_id: str, message: str, answered: "asyncio.Future[Reply] | None", after: int
+    ) -> None:
+        self._messages = messages
+        self._agent_id = agent_id
+        self._answered = answered
+        self._after = after
+        self.id = message
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent: ``writer/customer-42``."""
+        return name_of(self._agent_id)
+
+    async def state(self) -> AgentState:
+        """The agent as the log has it now."""
+        return await self._messages.state(self._agent_id)
+
+    async def result(self, timeout_s: float | None = None) -> Any:
+        """Wait for the answer, as JSON.
+
+        Raises:
+            MessageFailed: it was refused, or set aside after all tries.
+            TimeoutError: there is none within ``timeout_s``; the agent goes on.
+        """
+        async with asyncio.timeout(timeout_s):
+            reply = await self._messages.reply(self._agent_id, self.id, self._answered, self._after)
+        return await self._messages.value(reply)

@@ -1,0 +1,76 @@
+"""Brings messages from agent to agent: what the sender's log says was sent, the receiver's says was received.
+
+A sender's host brings it at once. The queue of all mail is there for what a crash left undone.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from callboard.actors.commits import Commits
+from callboard.actors.loop import Later, Loop, let_go
+from callboard.bus.log import Bus, Delivery
+from callboard.events.agent import AgentState
+from callboard.events.agent_events import NOTHING, AgentEvent, Answered, Finished, Mail, Received, Sent
+from callboard.events.envelope import decode
+from callboard.events.errors import CallboardError, Early, Undecodable
+
+ACK_WAIT_S: Final = 2.0
+EARLY_S: Final = 0.05
+BROKEN_S: Final = 30.0
+ALL_MAIL: Final = "evt.*.agent.*.*.*.*"
+"""Only mail has an addressee, of two parts."""
+
+REMEMBERED: Final = 10_000
+"""Mail that was brought from here, and comes by the queue a moment later."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Postman:
+    """Brings mail."""
+
+    def __init__(self, bus: Bus, commits: Commits[AgentState]) -> None:
+        self._bus = bus
+        self._commits = commits
+        self._ways: dict[tuple[str, str, int], asyncio.Future[AgentState]] = {}
+
+    async def run(self) -> None:
+        """Bring what the queue has until cancelled."""
+        queue = await self._bus.queue("mail", ALL_MAIL, ack_wait_s=ACK_WAIT_S)
+        await Loop("postman", queue, self._handle, let_go, ack_wait_s=ACK_WAIT_S).run()
+
+    def bring(self, sender: str, mail: Mail) -> "asyncio.Future[AgentState]":
+        """Bring it at once, unless it is on its way; its result is the receiver's state after it."""
+        way = (sender, mail.to, mail.number)
+        if way not in self._ways:
+            said = _as_received(sender, mail)
+            self._ways[way] = self._commits.soon(mail.to, lambda _: [said])
+            if len(self._ways) > REMEMBERED:
+                del self._ways[next(iter(self._ways))]
+        return self._ways[way]
+
+    async def _handle(self, delivery: Delivery) -> None:
+        for envelope in decode(delivery.record.data):
+            if isinstance(envelope.event, Mail) and envelope.event.to:
+                try:
+                    await asyncio.shield(self.bring(envelope.entity, envelope.event))
+                except CallboardError as error:
+                    self._ways.pop((envelope.entity, envelope.event.to, envelope.event.number), None)
+                    if isinstance(error, Early):
+                        raise Later(EARLY_S) from None
+                    if isinstance(error, Undecodable):  # of a newer version, perhaps, which others can read
+                        raise Later(BROKEN_S) from None
+                    raise
+
+
+def _as_received(sender: str, mail: Mail) -> AgentEvent:
+    match mail:
+        case Sent():
+            body, chain, handoff, span = mail.body, mail.chain, mail.handoff, mail.traceparent
+            return Received(mail.message, body, sender, mail.number, chain=chain, handoff=handoff, traceparent=span)
+        case Finished():
+            return Answered(mail.message, sender, mail.number, mail.value, mail.failure)
+        case _:
+            return Answered(mail.message, sender, mail.number, NOTHING, mail.failure)
