@@ -21,6 +21,7 @@ from callboard.actors.submission import Submission, parse, submit
 from callboard.actors.task_handle import Ears, TaskHandle
 from callboard.bus.clock import new_entity_id, now
 from callboard.bus.entities import AGENT, APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, TASK, Entities, Loaded
+from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity
 from callboard.events import trace
@@ -48,7 +49,7 @@ class Board:
         self._acceptance = Acceptance(self.contexts)
         self.schedules = Schedules(Entities(bus.log, SCHEDULE, source), self._acceptance)
         self.approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
-        self.messages = Messages(bus, Entities(bus.log, AGENT, source))
+        self.messages = Messages(bus, Entities(bus.log, AGENT, source, snapshots=EntitySnapshots(bus, AGENT)))
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()

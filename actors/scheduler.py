@@ -16,6 +16,7 @@ from callboard.actors.schedules import due_next, key_of, spec_of
 from callboard.actors.submission import id_from, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import AGENT, NEWEST, SCHEDULE, Entities
+from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.agent import AgentState
@@ -35,7 +36,8 @@ class Scheduler:
         self._bus = bus
         self._tasks = tasks
         self._schedules: Entities[Schedule] = Entities(bus.log, SCHEDULE, tasks.source)
-        self._agents: Entities[AgentState] = Entities(bus.log, AGENT, tasks.source)
+        snapshots = EntitySnapshots(bus, AGENT)
+        self._agents: Entities[AgentState] = Entities(bus.log, AGENT, tasks.source, snapshots=snapshots)
         self._contexts = contexts_on(bus, tasks.source)
 
     async def run(self) -> None:

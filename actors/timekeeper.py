@@ -13,6 +13,7 @@ from callboard.actors.outcome import answer
 from callboard.actors.scheduler import Scheduler
 from callboard.bus.clock import now
 from callboard.bus.entities import AGENT, APPROVAL, Entities
+from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.log import Bus, Delivery
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import AgentEvent, Rang
@@ -29,7 +30,8 @@ class Timekeeper:
         self._tasks = tasks
         self._scheduler = Scheduler(bus, tasks)
         self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, tasks.source))
-        self._agents: Entities[AgentState] = Entities(bus.log, AGENT, tasks.source)
+        snapshots = EntitySnapshots(bus, AGENT)
+        self._agents: Entities[AgentState] = Entities(bus.log, AGENT, tasks.source, snapshots=snapshots)
 
     async def run(self) -> None:
         """Handle timers, and set those of schedules, until cancelled."""

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from callboard.bus.errors import BusError, Conflict, LogFull, TooLarge, Unavailable
+from callboard.bus.errors import BusError, Conflict, LogFull, NotFound, TooLarge, Unavailable
 from callboard.bus.frames import description, header, status
 from callboard.bus.log import Record
 from callboard.bus.wire import Reply, Wire
@@ -125,6 +125,15 @@ class Api:
         if code and code != NOT_FOUND:
             raise BusError(f"{stream}: reading {subject}: the server refuses: {description(reply.headers)}", code)
         return None if code else record_of(reply)
+
+    async def at(self, stream: str, seq: int) -> Record:
+        """The message with this sequence; the stream must allow direct gets. Raises NotFound."""
+        reply = await self.request(f"$JS.API.DIRECT.GET.{stream}", b'{"seq":%d}' % seq)
+        if code := status(reply.headers):
+            if code == NOT_FOUND or seq < 1:
+                raise NotFound(f"{stream}: there is no message at {seq}")
+            raise BusError(f"{stream}: reading {seq}: the server refuses: {description(reply.headers)}", code)
+        return record_of(reply)
 
     async def first_after(self, stream: str, seq: int, subject: str) -> Record | None:
         """The first message with a sequence over ``seq`` on ``subject``, read from the leader."""

@@ -1,5 +1,6 @@
 """The bus on NATS JetStream."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
@@ -43,9 +44,19 @@ class JetStreamLog:
         first = await self._appender.append(tuple(writes), timeout_s)
         return list(range(first, first + len(writes)))
 
-    async def read(self, entity: str, *, after: int = 0) -> list[Record]:
+    async def read(
+        self, entity: str, *, after: int = 0, passed: int | None = None, last: Record | None = None
+    ) -> list[Record]:
         """All messages of one entity with a sequence over ``after``, in order."""
-        return await read_entity(self._api, streams.EVENTS, entity, after)
+        return await read_entity(self._api, streams.EVENTS, entity, after, passed, last)
+
+    async def last(self, entity: str) -> Record | None:
+        """The last message of one entity, None if there is none."""
+        return await self._api.last(streams.EVENTS, f"{entity}.>")
+
+    async def pick(self, seqs: Sequence[int]) -> list[Record]:
+        """The messages at these sequences. Raises NotFound if one of them is not there."""
+        return await asyncio.gather(*(self._api.at(streams.EVENTS, seq) for seq in seqs))
 
     async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
         """Everything stored by now on ``subjects`` after a sequence."""

@@ -56,8 +56,21 @@ class Log(Protocol):
         """Store all or none of up to 1,000 messages, at most one for each entity; errors as in `append`."""
         ...
 
-    async def read(self, entity: str, *, after: int = 0) -> list[Record]:
-        """All messages of one entity (``evt.<shard>.<kind>.<id>``) with a sequence over ``after``, in order."""
+    async def read(
+        self, entity: str, *, after: int = 0, passed: int | None = None, last: Record | None = None
+    ) -> list[Record]:
+        """All messages of one entity (``evt.<shard>.<kind>.<id>``) with a sequence over ``after``, in order.
+
+        It is faster for who can say how many that passes over (``passed``), or has read the ``last`` one just now.
+        """
+        ...
+
+    async def last(self, entity: str) -> Record | None:
+        """The last message of one entity, None if there is none."""
+        ...
+
+    async def pick(self, seqs: Sequence[int]) -> list[Record]:
+        """The messages at these sequences. Raises NotFound if one of them is not there."""
         ...
 
     def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:

@@ -37,10 +37,25 @@ class MemoryLog:
         self._check_open()
         return self._stream.store(writes)
 
-    async def read(self, entity: str, *, after: int = 0) -> list[Record]:
+    async def read(
+        self, entity: str, *, after: int = 0, passed: int | None = None, last: Record | None = None
+    ) -> list[Record]:
         """All messages of one entity with a sequence over ``after``, in order."""
         self._check_open()
         return self._stream.of_entity(entity, after)
+
+    async def last(self, entity: str) -> Record | None:
+        """The last message of one entity, None if there is none."""
+        self._check_open()
+        return next(iter(self._stream.of_entity(entity, 0)[-1:]), None)
+
+    async def pick(self, seqs: Sequence[int]) -> list[Record]:
+        """The messages at these sequences. Raises NotFound if one of them is not there."""
+        self._check_open()
+        for seq in seqs:
+            if not 0 < seq <= self._stream.end:
+                raise NotFound(f"the log has no message at {seq}")
+        return [record for seq in seqs for record in self._stream.between(seq - 1, seq)]
 
     async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
         """Everything stored by now on ``subjects`` after a sequence; ends there."""

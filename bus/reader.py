@@ -12,6 +12,7 @@ from callboard.bus.wire import Reply
 
 _BATCH: Final = 1000
 _ONE_BY_ONE: Final = 16
+_FEW: Final = 2
 _END_OF_BATCH: Final = 204
 
 
@@ -32,20 +33,30 @@ async def end(api: Api, stream: str) -> int:
     return info.state.last_seq
 
 
-async def read_entity(api: Api, stream: str, entity: str, after: int) -> list[Record]:
-    """All messages under ``entity`` with a sequence over ``after``, in order.
+async def read_entity(
+    api: Api, stream: str, entity: str, after: int, passed: int | None = None, last: Record | None = None
+) -> list[Record]:
+    """All messages under ``entity`` with a sequence over ``after``, in order; ``passed`` and ``last`` as in `Log.read`.
 
     The server looks through the rest of the log for a message more than there is, so it is never asked for one: a
-    whole entity is counted first, a tail is read one by one, as it's short mostly.
+    whole entity is counted first, a tail is read one by one, as it's short mostly, and counted if it is not.
     """
     subject = f"{entity}.>"
-    last = await api.last(stream, subject)
+    last = last or await api.last(stream, subject)
     if last is None or last.seq <= after:
         return []
+    if last.seq == after + 1:
+        return [last]
     records: list[Record] = []
-    many = _BATCH if after else await _count(api, stream, subject)
+    counts = not after or passed is not None
+    single = 0 if not after else _FEW if counts else _ONE_BY_ONE
+    total = 0
     while not records or records[-1].seq < last.seq:
-        batch = 1 if after and len(records) < _ONE_BY_ONE else many
+        batch = 1
+        if len(records) >= single:
+            if counts and not total:
+                total = await _count(api, stream, subject) - (passed or 0)
+            batch = max(1, min(_BATCH, total - len(records))) if total else _BATCH
         found = await _next(api, stream, subject, records[-1].seq if records else after, batch)
         records += found
         if not found:  # purged meanwhile
@@ -55,7 +66,7 @@ async def read_entity(api: Api, stream: str, entity: str, after: int) -> list[Re
 
 async def _count(api: Api, stream: str, subject: str) -> int:
     info = await api.call(f"STREAM.INFO.{stream}", {"subjects_filter": subject}, _Info)
-    return max(1, min(_BATCH, sum(info.state.subjects.values()))) if info.state else _BATCH
+    return sum(info.state.subjects.values()) if info.state else 0
 
 
 async def _next(api: Api, stream: str, subject: str, after: int, batch: int) -> list[Record]:

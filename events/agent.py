@@ -18,7 +18,6 @@ import msgspec
 from msgspec import Struct
 
 from callboard.events.agent_events import (
-    NOTHING,
     AgentEvent,
     Answered,
     Began,
@@ -40,6 +39,7 @@ from callboard.events.agent_events import (
     Value,
 )
 from callboard.events.agent_names import name_of
+from callboard.events.agent_step import UNKNOWN, Place, Step, after_step
 from callboard.events.errors import Early, Fenced, IllegalTransition, InvalidInput
 from callboard.events.persistent import Map
 
@@ -49,25 +49,6 @@ MOST_WAITING: Final = 100_000
 
 KEYS_KEPT: Final = 10_000
 """So many messages later a key may be used anew."""
-
-
-class Step(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How far a step is.
-
-    It was begun ``runs`` times, and ``tries`` times after it had failed. It waits ``until`` some time, which
-    ``rang`` says has come, or for an answer to the message ``asked``. When it is ``done`` there is the ``value`` or the
-    ``failure``, or what became of it is found ``on`` some other place in the log.
-    """
-
-    runs: int = 0
-    tries: int = 0
-    until: datetime | None = None
-    rang: bool = False
-    asked: str = ""
-    done: bool = False
-    value: Value = NOTHING
-    failure: StepFailure | None = None
-    on: str = ""
 
 
 class Work(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -177,7 +158,7 @@ def decide(agent: AgentState, wish: AgentEvent) -> list[AgentEvent]:
             assert_never(wish)
 
 
-def evolve(agent: AgentState, event: AgentEvent) -> AgentState:
+def evolve(agent: AgentState, event: AgentEvent, place: Place = UNKNOWN) -> AgentState:
     """The state after ``event``; total, since what is in the log has happened."""
     replace = msgspec.structs.replace
     match event:
@@ -186,7 +167,7 @@ def evolve(agent: AgentState, event: AgentEvent) -> AgentState:
         case Received():
             return _enqueued(_heard(agent, event), Work(event))
         case Answered():
-            return _after_answer(_heard(agent, event), event)
+            return _after_answer(_heard(agent, event), event, place)
         case Late():
             return _heard(agent, event)
         case Taken():
@@ -206,9 +187,9 @@ def evolve(agent: AgentState, event: AgentEvent) -> AgentState:
         case DeadLettered():
             return _set_aside(_mailed(agent, event.to, event.number), event)
         case Sent():
-            return _with_work(_mailed(agent, event.to, event.number), event)
+            return _with_work(_mailed(agent, event.to, event.number), event, place)
         case Began() | Stepped() | Paused() | Rang() | Rested() | Stumbled():
-            return _with_work(agent, event)
+            return _with_work(agent, event, place)
         case _:
             assert_never(event)
 
@@ -313,13 +294,13 @@ def _after_taken(agent: AgentState, event: Taken) -> AgentState:
     return replace(after, work=agent.next, taken=first, inbox=agent.inbox.discard(str(first)))
 
 
-def _after_answer(agent: AgentState, event: Answered) -> AgentState:
+def _after_answer(agent: AgentState, event: Answered, place: Place) -> AgentState:
     asked = agent.asked.get(event.message)
     work = _work_at(agent, asked.work) if asked else None
     if asked is None or work is None:
         return agent
     replace = msgspec.structs.replace
-    step = replace(work.steps.get(asked.step, Step()), done=True, value=event.value, failure=event.failure)
+    step = after_step(work.steps.get(asked.step, Step()), event, place)
     answered = replace(agent, asked=agent.asked.discard(event.message))
     return _with(answered, replace(work, steps=work.steps.insert(asked.step, step)))
 
@@ -355,7 +336,9 @@ def _without_asked(agent: AgentState, message: str) -> Map[Asked]:
     return left
 
 
-def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent | Rested | Stumbled) -> AgentState:
+def _with_work(
+    agent: AgentState, event: Began | Stepped | Paused | Rang | Sent | Rested | Stumbled, place: Place
+) -> AgentState:
     """The state after what changes the message that is worked at."""
     work, replace = agent.work, msgspec.structs.replace
     if work is None:
@@ -367,27 +350,12 @@ def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent 
             tried = _without(work, event.step)
             again = replace(tried, attempts=event.attempt, again=event.again, failure=event.failure)
             return replace(agent, work=again)
-    step = _after_step(work.steps.get(event.step, Step()), event)
+    step = after_step(work.steps.get(event.step, Step()), event, place)
     if isinstance(event, Sent) and event.handoff:
         asked = Asked(work.received.message, event.step)
         agent = replace(agent, asked=agent.asked.insert(event.message, asked))
     waits = work.waits if isinstance(event, Rang) else ()  # a step that goes on does not rest
     return replace(agent, work=replace(work, steps=work.steps.insert(event.step, step), waits=waits))
-
-
-def _after_step(step: Step, event: Began | Stepped | Paused | Rang | Sent) -> Step:
-    replace = msgspec.structs.replace
-    match event:
-        case Began():
-            return replace(step, runs=event.run)
-        case Stepped():
-            return replace(step, done=True, value=event.value, failure=event.failure, on=event.on)
-        case Paused():
-            return replace(step, until=event.until)
-        case Rang():
-            return replace(step, rang=True)
-        case Sent():
-            return replace(step, asked=event.message) if event.handoff else replace(step, done=True)
 
 
 def _set_aside(agent: AgentState, event: DeadLettered) -> AgentState:

@@ -7,7 +7,7 @@ parent, and what the log tells of the step later gets that very span.
 
 from functools import lru_cache
 
-from callboard.events.agent import AgentState, Step, Work
+from callboard.events.agent import AgentState, Work
 from callboard.events.agent_events import (
     AgentEvent,
     Answered,
@@ -20,6 +20,7 @@ from callboard.events.agent_events import (
     Sent,
     Taken,
 )
+from callboard.events.agent_step import Step
 from callboard.events.ids import derived_id
 from callboard.events.trace import Origin, SpanContext, parse, span_id, trace_id
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from functools import cache
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, TypeVar, get_args, get_origin, overload
@@ -107,6 +108,11 @@ def encode_map(value: Any) -> Any:
 def decode_map(expected: Any, value: Any) -> Any:
     """Msgspec's ``dec_hook`` for states that hold maps."""
     if get_origin(expected) is Map:
-        values = {key: msgspec.convert(item, get_args(expected)[0], dec_hook=decode_map) for key, item in value.items()}
-        return Map(values)
+        return Map(msgspec.convert(value, _plain(get_args(expected)[0]), dec_hook=decode_map))
     raise NotImplementedError(f"{expected} can't be read")
+
+
+@cache
+def _plain(values: Any) -> Any:
+    """The type of a plain mapping with such values: to convert it at once is faster than one by one."""
+    return dict[str, values]

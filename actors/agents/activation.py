@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from callboard.actors.agents.apart import Apart
 from callboard.actors.agents.definition import Definition
 from callboard.actors.agents.errors import Refusal, StepError, StepFailed
 from callboard.actors.agents.journal import Journal
@@ -111,7 +112,8 @@ class Activation:
         if work.again:
             await asyncio.sleep(max(0.0, (work.again - now()).total_seconds()))
         journal, changed = self._journal(agent.epoch), asyncio.Event()
-        steps = Steps(journal, work, self._services.bells, changed.set)
+        apart = Apart(self._bus.log, work.steps)
+        steps = Steps(journal, work, apart, self._services.bells, changed.set)
         memory = {key: await read(self._bus, value) for key, value in agent.memory.items()}
         handler = asyncio.create_task(self._handled(Turn(self._services, steps, work, memory), steps, work))
         resting = asyncio.create_task(self._rested(steps, changed))

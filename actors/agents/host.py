@@ -18,6 +18,7 @@ from callboard.actors.commits import Commits
 from callboard.actors.projector import Projector
 from callboard.actors.turns import Turns
 from callboard.bus.entities import AGENT, Entities
+from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus
 from callboard.events.agent import AgentState
@@ -43,7 +44,8 @@ class Host:
     def __init__(self, bus: Bus, host_id: str, definitions: Iterable[Definition], *, rest_s: float = REST_S) -> None:
         self._definitions = _by_name(definitions)
         self._rest_s = rest_s
-        self._entities: Entities[AgentState] = Entities(bus.log, AGENT, f"host#{host_id}")
+        snapshots = EntitySnapshots(bus, AGENT, saves=True)
+        self._entities: Entities[AgentState] = Entities(bus.log, AGENT, f"host#{host_id}", snapshots=snapshots)
         self._commits = Commits(self._entities, Turns(bus.signals, "agent"))
         self._projector = Projector(bus, AGENTS, subjects=FOLLOWED, snapshot="agents", gather_s=0.0)
         self._projector.watch(self._seen)

@@ -12,6 +12,7 @@ from callboard.actors.agents.messages import Messages
 from callboard.actors.desk import Desk
 from callboard.actors.submission import check_reply, id_from
 from callboard.bus.entities import AGENT, Entities
+from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import SUBMIT_MESSAGE
 from callboard.events.errors import InvalidInput
@@ -49,7 +50,7 @@ class MessageDesk:
     """The actor, and the clerk of its desk."""
 
     def __init__(self, bus: Bus, source: str) -> None:
-        self._messages = Messages(bus, Entities(bus.log, AGENT, source))
+        self._messages = Messages(bus, Entities(bus.log, AGENT, source, snapshots=EntitySnapshots(bus, AGENT)))
         self._desk = Desk(bus, SUBMIT_MESSAGE, self)
 
     @property

@@ -8,13 +8,15 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from callboard.actors.agents.apart import Apart
 from callboard.actors.agents.bells import Bells
 from callboard.actors.agents.errors import StepError, StepFailed
 from callboard.actors.agents.journal import Journal
 from callboard.bus.clock import now
-from callboard.events.agent import Step, Work
+from callboard.events.agent import Work
 from callboard.events.agent_events import NOTHING, StepFailure, Stepped, Value
 from callboard.events.agent_names import name_of
+from callboard.events.agent_step import Step
 
 T = TypeVar("T")
 
@@ -28,8 +30,9 @@ _inside: ContextVar[str] = ContextVar("step", default="")
 class Steps:
     """The steps of one turn. ``changed`` is called whenever one begins to wait, or ends."""
 
-    def __init__(self, journal: Journal, work: Work, bells: Bells, changed: Callable[[], None]) -> None:
+    def __init__(self, journal: Journal, work: Work, apart: Apart, bells: Bells, changed: Callable[[], None]) -> None:
         self.journal = journal
+        self._apart = apart
         self._work = work
         self._bells = bells
         self._changed = changed
@@ -107,7 +110,7 @@ class Steps:
                 step = await perform(step)
             if step.failure:
                 raise StepFailed(name, step.failure)
-            return await result(step)
+            return await result(await self._apart.whole(name, step))
         finally:
             self._open.pop(name, None)
             self._changed()

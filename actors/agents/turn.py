@@ -26,9 +26,10 @@ from callboard.actors.submission import after, id_from
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST
 from callboard.bus.log import Bus
-from callboard.events.agent import AgentState, Step, Work
+from callboard.events.agent import AgentState, Work
 from callboard.events.agent_events import Began, HandOff, Paused, Remembered, Sent, StepFailure, Value
 from callboard.events.agent_names import id_of, name_of
+from callboard.events.agent_step import Step
 from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation

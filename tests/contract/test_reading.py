@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from callboard.bus.errors import Conflict, Unavailable
+from callboard.bus.errors import Conflict, NotFound, Unavailable
 from callboard.bus.log import Write
+from callboard.bus.subjects import entity_of
 
 
 async def fill(bus, number: int, first: int = 0) -> None:
@@ -33,6 +34,36 @@ async def test_read_after(bus):
     assert [record.seq for record in await bus.log.read("evt.1.task.a", after=2)] == [3, 5]
     assert await bus.log.read("evt.1.task.a", after=5) == []
     assert await bus.log.read("evt.1.task.a", after=50) == []
+
+
+async def test_the_last_of_an_entity(bus):
+    """Its last message, none of another's; and whoever has it or knows how many come before reads the same."""
+    assert await bus.log.last("evt.1.task.a") is None
+    last = {"a": 0, "b": 0}
+    for number in range(40):
+        name = "ab"[number % 3 == 0]
+        write = Write(f"evt.1.task.{name}.said{number % 4}", b"%d" % number, last[name])
+        last[name] = await bus.log.append(write)
+    whole = await bus.log.read("evt.1.task.a")
+    assert await bus.log.last("evt.1.task.a") == whole[-1]
+    for passed, record in enumerate(whole, 1):
+        for known in (None, whole[-1]):
+            rest = await bus.log.read("evt.1.task.a", after=record.seq, passed=passed, last=known)
+            assert rest == whole[passed:]
+    assert await bus.log.read("evt.1.task.a", last=whole[-1]) == whole
+    assert await bus.log.read("evt.1.task.a", after=whole[0].seq, passed=7) == whole[1:]
+
+
+async def test_messages_by_their_place(bus):
+    """In the order that is asked for, of any entity; NotFound if one isn't there."""
+    await fill(bus, 20)
+    picked = await bus.log.pick([7, 1, 20, 7])
+    assert [record.seq for record in picked] == [7, 1, 20, 7]
+    assert picked[1] == (await bus.log.read(entity_of(picked[1].subject)))[0]
+    assert await bus.log.pick([]) == []
+    for missing in (21, 0):
+        with pytest.raises(NotFound):
+            await bus.log.pick([3, missing])
 
 
 async def test_read_a_long_entity(bus):
