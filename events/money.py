@@ -33,9 +33,10 @@ class Price(Rates, frozen=True, omit_defaults=True):
         for step in self.steps:
             if usage.input > step.over:
                 rates = step
-        cached = rates.input if rates.cached is None else rates.cached
-        fresh_input = max(usage.input - usage.cached, 0)
-        total = fresh_input * rates.input + usage.cached * cached + usage.output * rates.output
+        total = usage.input * rates.input + usage.output * rates.output
+        if usage.cached:
+            cached = rates.input if rates.cached is None else rates.cached
+            total += usage.cached * cached - min(usage.cached, usage.input) * rates.input
         return -(-total // TOKENS_PER_PRICE)
 
     def ceiling(self, input_tokens: int, output_tokens: int) -> int:

@@ -1,8 +1,9 @@
 """A map that is never changed: `insert` and `discard` give a new one and share what stays the same."""
 
 import sys
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import cache
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, TypeVar, get_args, get_origin, overload
 
@@ -89,6 +90,12 @@ def _around(trie: "Trie[str, V]") -> Map[V]:
 def ordered(items: Mapping[str, V]) -> tuple[tuple[str, V], ...]:
     """All items of a mapping in the order of their keys."""
     return items.ordered() if isinstance(items, Map) else tuple(sorted(items.items(), key=_key))
+
+
+def looked_up(items: Mapping[str, V], keys: Iterable[str], default: V) -> list[V]:
+    """The values of many keys, or ``default`` for each that is not there."""
+    get = items._trie.get if isinstance(items, Map) else items.get  # at once, since a call more for each takes as long
+    return [*map(get, keys, repeat(default))]
 
 
 def encode_map(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from callboard.events.persistent import looked_up
 from callboard.projections.regression import Posteriors, Regression, Stack, observe
 
 PPM: Final = 1_000_000
@@ -68,9 +69,18 @@ class Bills(Struct, frozen=True, dict=True):
         """What is known of the lengths, as of now."""
         return Posteriors({name: bill.lengths.sums for name, bill in self.by_backend.items()}, self.stack)
 
+    @cached_property
+    def by_ratio(self) -> dict[str, int]:
+        """What each backend bills for what is predicted, in parts per million."""
+        return {name: bill.ratio for name, bill in self.by_backend.items()}
+
     def ratio(self, backend: str) -> int:
         """What a backend bills for what is predicted, in parts per million."""
         return self.by_backend.get(backend, NOTHING_BILLED).ratio
+
+    def ratios(self, backends: Collection[str]) -> list[int]:
+        """The same of many, in their order."""
+        return looked_up(self.by_ratio, backends, PPM)
 
 
 class Expenses(NamedTuple):
@@ -89,7 +99,13 @@ def answered(state: Bills, backend: str, features: bytes, output: int, predicted
             calls, before, paid = CALLS // 2, before // 2, paid // 2
         calls, before, paid = calls + 1, before + predicted, paid + billed
     lengths = observe(bill.lengths, features, round(PPM * log(max(output, 1))))
-    return _after(state, {**state.by_backend, backend: Bill(lengths, calls, before, paid)})
+    now = Bill(lengths, calls, before, paid)
+    after, known = _after(state, {**state.by_backend, backend: now}), state.__dict__
+    if "by_ratio" in known:
+        after.__dict__["by_ratio"] = {**state.by_ratio, backend: now.ratio}
+    if "posteriors" in known and lengths.sums is bill.lengths.sums:  # it only waits in a batch
+        after.__dict__["posteriors"] = state.posteriors
+    return after
 
 
 def without(state: Bills, backend: str) -> Bills:
@@ -112,4 +128,4 @@ def expenses(state: Bills, features: bytes, names: Collection[str]) -> Expenses:
     guesses = state.posteriors.at(features, names)
     tokens = np.exp(np.minimum(guesses.expected(USUAL_LENGTH) / PPM, LONGEST))
     outputs = np.where(guesses.seen, np.rint(tokens), 0).astype(int)
-    return Expenses(outputs.tolist(), [*map(state.ratio, names)])
+    return Expenses(outputs.tolist(), state.ratios(names))

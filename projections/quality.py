@@ -8,12 +8,12 @@ silently become another, what was learned of it counts little from then on.
 from collections.abc import Mapping
 from functools import cached_property
 from math import isqrt
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from callboard.events.persistent import looked_up
 from callboard.events.task import PERFECT
 from callboard.projections.regression import Posteriors, Regression, Stack, amend, forget, observe
 
@@ -91,6 +91,16 @@ class Quality(Struct, frozen=True, dict=True):
     common: Regression = Regression()
 
     @cached_property
+    def newest(self) -> dict[str, int]:
+        """By backend the number that its newest judged answer had."""
+        return {name: evidence.newest for name, evidence in self.by_backend.items()}
+
+    @cached_property
+    def doubts(self) -> dict[str, int]:
+        """By backend the variance of how good it is at all."""
+        return {name: evidence.doubt for name, evidence in self.by_backend.items()}
+
+    @cached_property
     def stack(self) -> Stack:
         """Handed on to the states after it."""
         return Stack()
@@ -114,7 +124,7 @@ def judged(
     number = state.judged + 1
     evidence = _observed(state.by_backend.get(backend, NOTHING_SEEN), features, expected, score, number)
     common = state.common if usual is None else observe(state.common, features, score - usual)
-    return _after(state, {**state.by_backend, backend: evidence}, number, common)
+    return _with(state, backend, evidence, number, common)
 
 
 def without(state: Quality, backend: str) -> Quality:
@@ -138,7 +148,23 @@ def judged_again(
         common = amend(common, features, before - usual, score - usual)
     regression = amend(evidence.regression, features, before, score)
     evidence = replace(evidence, regression=regression, total=evidence.total + score - before)
-    return _after(state, {**state.by_backend, backend: evidence}, state.judged, common)
+    return _with(state, backend, evidence, state.judged, common)
+
+
+def _with(state: Quality, backend: str, evidence: Evidence, judged: int, common: Regression) -> Quality:
+    """With other evidence of a backend: what was worked out of the rest is not worked out again.
+
+    As long as an observation only waits in its batch, what is expected stays what it was.
+    """
+    after, known = _after(state, {**state.by_backend, backend: evidence}, judged, common), state.__dict__
+    if "newest" in known:
+        after.__dict__["newest"] = {**state.newest, backend: evidence.newest}
+    if "doubts" in known:
+        after.__dict__["doubts"] = {**state.doubts, backend: evidence.doubt}
+    sums = state.by_backend.get(backend, NOTHING_SEEN).regression.sums
+    if "posteriors" in known and evidence.regression.sums is sums and common.sums is state.common.sums:
+        after.__dict__["posteriors"] = state.posteriors
+    return after
 
 
 def _after(state: Quality, by_backend: dict[str, Evidence], judged: int, common: Regression) -> Quality:
@@ -158,16 +184,14 @@ def estimates(state: Quality, features: bytes, priors: Mapping[str, int]) -> Est
     if not state.judged:
         return Estimates([*priors.values()], [USUAL_MISS] * len(priors))
     guesses = state.posteriors.at(features, priors)
-    evidence = [state.by_backend.get(name, NOTHING_SEEN) for name in priors]
+    newest = np.array(looked_up(state.newest, priors, NOTHING_SEEN.newest))
+    doubts = np.array(looked_up(state.doubts, priors, NOTHING_SEEN.doubt), float)
     # what was not looked at for long may have wandered
-    wandered = np.minimum(WANDERING**2 * (state.judged - np.array([*map(_newest, evidence)])), USUAL_MISS**2)
-    variances = KIND_DOUBT**2 * guesses.variances + np.array([*map(_doubt, evidence)], float) + wandered
+    wandered = np.minimum(WANDERING**2 * (state.judged - newest), USUAL_MISS**2)
+    variances = KIND_DOUBT**2 * guesses.variances + doubts + wandered
     spreads = np.where(guesses.seen, np.sqrt(variances), USUAL_MISS).astype(int)
     expected = guesses.expected(np.array([*priors.values()], float))
-    return Estimates(np.clip(np.rint(expected), 0, PERFECT).astype(int).tolist(), spreads.tolist())
-
-
-_newest, _doubt = attrgetter("newest"), attrgetter("doubt")
+    return Estimates(np.rint(expected).clip(0, PERFECT).astype(int).tolist(), spreads.tolist())
 
 
 def _observed(evidence: Evidence, features: bytes, expected: int | None, score: int, number: int) -> Evidence:

@@ -70,6 +70,11 @@ class Sums(Struct, frozen=True, dict=True):
     gram: bytes = b""
     moment: bytes = b""
 
+    @property
+    def size(self) -> int:
+        """How many features there are."""
+        return len(self.moment) // MOMENT_BYTES
+
     @cached_property
     def solution(self) -> Solution:
         """The posterior; the prior counts as one observation."""
@@ -113,7 +118,7 @@ class Regression(Struct, frozen=True):
 
     def fits(self, features: bytes) -> bool:
         """Whether ``features`` have the form of those observed."""
-        return MOMENT_BYTES * len(features) == len(self.sums.moment)
+        return len(features) == self.sums.size
 
 
 class _Held(NamedTuple):
@@ -232,9 +237,10 @@ class Posteriors:
         import numpy as np  # noqa: PLC0415
 
         (learned, lift, covariance), places = self._solutions(features, names)
-        x = _vectors([features])[0] / FEATURE_SCALE
+        x = _scaled([features])[0]
         rows, size = lift.shape
-        seen, variances = np.arange(rows) < rows - 1, np.zeros(rows)  # the last row is of nothing observed
+        seen = np.arange(rows) < rows - 1  # the last row is of nothing observed
+        variances: np.ndarray = np.zeros(rows)
         if covariance.size:
             short = x.astype(np.float32)
             variances = (covariance.reshape(rows * size, size) @ short).reshape(rows, size) @ short
@@ -243,7 +249,7 @@ class Posteriors:
     def over(self, features: Sequence[bytes], names: Collection[str], priors: "np.ndarray | float") -> "np.ndarray":
         """What `at` expects with these priors, for many tasks of one form: by task and name."""
         (learned, lift, _), places = self._solutions(features[0], names)
-        x = _vectors(features) / FEATURE_SCALE
+        x = _scaled(features)
         expected: np.ndarray
         if isinstance(priors, float):
             expected = (x @ (learned + lift * priors).T)[:, places]  # there are fewer guesses than weights to copy
@@ -251,18 +257,20 @@ class Posteriors:
             expected = x @ (learned[places] + lift[places] * priors[:, None]).T
         return expected
 
+    def solved(self, size: int) -> Solution:
+        """All solutions for ``size`` features. Who asks for them before they are needed saves the next one the time."""
+        common = self._common.sums if self._common is not None and self._common.sums.size == size else None
+        return self._stack.holding(self._fitting(size), size, common)
+
     def _solutions(self, features: bytes, names: Collection[str]) -> "tuple[Solution, slice | np.ndarray]":
         """All that there are for features of this form, and which of them is that of each name."""
-        common = self._common.sums if self._common is not None and self._common.fits(features) else None
-        solutions = self._stack.holding(self._fitting(features), len(features), common)
-        return solutions, self._stack.places(names)
+        return self.solved(len(features)), self._stack.places(names)
 
-    def _fitting(self, features: bytes) -> dict[str, Sums]:
+    def _fitting(self, size: int) -> dict[str, Sums]:
         """In one order on every machine, since the last bits of a sum may depend on it."""
-        size = len(features)
         if size not in self._by_size:
             known = sorted(self._sums.items())
-            self._by_size[size] = {name: sums for name, sums in known if len(sums.moment) == MOMENT_BYTES * size}
+            self._by_size[size] = {name: sums for name, sums in known if sums.size == size}
         return self._by_size[size]
 
 
@@ -314,7 +322,7 @@ def _arrays(sums: Sums) -> "tuple[np.ndarray, np.ndarray]":
     """Both as 64-bit integers; zeros that fit any features where there are none yet."""
     import numpy as np  # noqa: PLC0415
 
-    size = len(sums.moment) // MOMENT_BYTES
+    size = sums.size
     if not size:
         return np.zeros(1, np.int64), np.zeros(1, np.int64)
     gram = np.frombuffer(sums.gram, "<i4").astype(np.int64).reshape(size, size)
@@ -325,6 +333,13 @@ def _regression(
     count: int, gram: "np.ndarray", moment: "np.ndarray", pending: tuple[tuple[bytes, int], ...] = ()
 ) -> Regression:
     return Regression(count, Sums(gram.astype("<i4").tobytes(), moment.astype("<i8").tobytes()), pending)
+
+
+def _scaled(features: Sequence[bytes]) -> "np.ndarray":
+    import numpy as np  # noqa: PLC0415
+
+    scaled: np.ndarray = np.frombuffer(b"".join(features), np.int8).reshape(len(features), -1) / FEATURE_SCALE
+    return scaled
 
 
 def _vectors(features: Sequence[bytes]) -> "np.ndarray":

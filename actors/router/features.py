@@ -48,14 +48,14 @@ def features(spec: TaskSpec) -> bytes:
 
 def _hash(tokens: Sequence[str], size: int, looks: bytearray, start: int) -> None:
     """Write the tokens' vector of ``size`` into ``looks``."""
-    counts: dict[int, int] = {}
-    for token, times in Counter(tokens).items():
-        digest = crc32(token.encode())
-        place = start + digest % size
-        counts[place] = counts.get(place, 0) + (times if digest & 0x8000_0000 else -times)
-    length = math.hypot(*counts.values()) or 1.0
-    for place, count in counts.items():
-        looks[place] = round(FEATURE_SCALE * count / length) & 0xFF
+    if not tokens:
+        return
+    times, counts = Counter(tokens), [0] * size
+    for digest, number in zip(map(crc32, map(str.encode, times)), times.values(), strict=True):
+        counts[digest % size] += number if digest & 0x8000_0000 else -number
+    length = math.hypot(*counts) or 1.0
+    scaled = {count: round(FEATURE_SCALE * count / length) & 0xFF for count in set(counts)}
+    looks[start : start + size] = map(scaled.__getitem__, counts)
 
 
 def _shape(text: str, words: Sequence[str]) -> tuple[float, ...]:

@@ -1,19 +1,18 @@
 """Which backends could do a task, and what each would probably cost and take. Pure: time and seeds are arguments."""
 
-import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from operator import add, attrgetter
+from datetime import datetime
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from callboard.actors.router.cascade import no_better
 from callboard.actors.router.fleet import Fleet
-from callboard.actors.router.standing import Standing, not_now, standing_of
-from callboard.events.backend import Backend, BackendSpec, Breaker
+from callboard.actors.router.standing import Standing, not_now, standings
+from callboard.events.backend import Backend, Breaker
 from callboard.events.chat import Usage, estimated_tokens, prompt_length
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidates, TaskSpec
@@ -24,15 +23,8 @@ from callboard.projections.prefixes import Cache
 
 PERCENT: Final = 10_000
 
-MICROSECOND: Final = timedelta(microseconds=1)
 NS_PER_S: Final = 1_000_000_000
-NS_PER_MINUTE: Final = 60 * NS_PER_S
-NS_PER_DAY: Final = 24 * 60 * NS_PER_MINUTE
-LEAST_RELIABLE: Final = 50_000
-"""However often a backend fails, no more tries than 20 are expected until one succeeds."""
-
-FORGIVEN: Final = timedelta(minutes=1)
-"""A minute after its last failure a backend counts as reliable again: one that nobody asks can't prove it."""
+NS_PER_DAY: Final = 24 * 60 * 60 * NS_PER_S
 
 
 class Option(Struct, frozen=True, gc=False):
@@ -137,74 +129,87 @@ def survey(task: Task, around: Surroundings, now: datetime) -> Survey:
     options, later = [], set()
     excluded: dict[str, str] = {}
     until: datetime | None = None
-    extras, caches, held, judged = around.extra, around.caches, around.cached, around.judged
-    fleet, expected = around.fleet, around.expected
-    loads = [around.loads.get(name, _IDLE) for name in fleet.priors]
-    answers = _answers(fleet.backends, loads, expected, spec.max_tokens or sys.maxsize)
-    for backend, load, quality, spread in zip(fleet.backends, loads, expected.qualities, expected.spreads, strict=True):
-        name, offered = backend.id, backend.spec
-        assert offered is not None
-        extra, cache = extras.get(name, _NOTHING), caches.get(name, _FRESH)
-        standing, refusal = standing_of(backend, load, cache, extra), None
+    held, expected, priority = around.cached, around.expected, spec.priority
+    failed = task.backend if task.failure is not None else None
+    standing = standings(around.fleet, around.loads, around.caches, around.extra)
+    answers = _answers(around.fleet, standing, expected, spec.max_tokens or 0)
+    spreads = expected.spreads if around.judged else [0] * len(standing)
+    looks = zip(standing, expected.qualities, spreads, answers, strict=True)
+    for one, quality, spread, (output, billed, ratio) in looks:
+        backend, offered, refusal = one.backend, one.offered, None
+        name = backend.id
         # the comparisons in front spare every backend a call for what hardly any task asks
         if picky or window > offered.context or needed != offered.capabilities:
             refusal = _misfit(task, spec, backend, needed, window, quality)
         if refusal is None and task.declined:
             refusal = no_better(task, name, quality)
-        if refusal is None and not standing.ready and (wait := not_now(backend, load, standing.out, now)):
+        if refusal is None and not one.ready and (wait := not_now(backend, one.load, one.out, now)):
             refusal = wait
             later.add(name)
             if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
                 until = min(until, backend.until) if until else backend.until
         if refusal is None:
-            answer = answers[offered.model]
             cached = min(held.get(name, 0), input_tokens) if held else 0
-            work = Usage(input_tokens, answer.output, cached)
-            cost = _cost(backend, cache, work, answer)
+            # a cache that is never reported is never billed for either
+            usage = Usage(input_tokens, billed, cached if cached and one.cache.reports else 0)
+            cost = backend.price.cost(usage) * ratio // PPM
             if spec.max_cost is None or task.charged + cost <= spec.max_cost:
-                options.append(_predict(standing, extra, task, work, cost, quality, spread if judged else 0, now))
+                service = one.service(input_tokens - cached, output)
+                options.append(
+                    Option(
+                        name,
+                        cost,
+                        service if one.free else one.latency(service, priority, now),
+                        input_tokens + output,
+                        quality,
+                        spread,
+                        name == failed,
+                        cached,
+                        service,
+                        one.full,
+                        one.room,
+                        one.width,
+                        one.calls_ahead(priority) if priority else one.out,
+                    )
+                )
                 continue
             refusal = f"would cost {cost} micro-dollars, over max_cost {spec.max_cost}"
         excluded[name] = refusal
     return Survey(tuple(options), excluded, frozenset(later), until, input_tokens)
 
 
-_IDLE: Final = BackendLoad()
-_NOTHING: Final = Work()
-_FRESH: Final = Cache()
+Answer: TypeAlias = tuple[int, int, int]
+"""What to expect of an answer: its tokens, those that it is billed by, and the ratio of that bill in ppm."""
 
 
-class _Answer(Struct, frozen=True, gc=False):
-    """What to expect of a model's answer: its tokens, those that it is billed by, and the ratio of that bill in ppm."""
-
-    output: int
-    billed: int
-    ratio: int
-
-
-def _answers(
-    backends: Sequence[Backend], loads: Sequence[BackendLoad], expected: Expectations, most: int
-) -> dict[str, _Answer]:
-    """What to expect of each model's answer, of ``most`` so many tokens.
+def _answers(fleet: Fleet, standing: Sequence[Standing], expected: Expectations, most: int) -> list[Answer]:
+    """What to expect of each backend's answer, of ``most`` so many tokens, or any number if that is 0.
 
     How long an answer gets does not depend on where a model runs: what all its backends saw is put together, or chance
     would make one of two equal backends look faster, or cheaper.
     """
-    sums: dict[str, tuple[int, int, int, int, int]] = {}
-    for backend, load, output, ratio in zip(backends, loads, expected.outputs, expected.ratios, strict=True):
-        answered = load.answered  # min() would take as long as all the rest
-        weight = answered if answered < OUTPUT_SMOOTHING else OUTPUT_SMOOTHING  # noqa: FURB136
-        seen = (weight * load.output, weight, output, ratio if output else 0, 1 if output else 0)
-        model = backend.spec.model if backend.spec else ""
-        sums[model] = tuple(map(add, sums[model], seen)) if model in sums else seen
-    return {model: _answer(*seen, most) for model, seen in sums.items()}
-
-
-def _answer(tokens: int, weights: int, billed: int, ratios: int, known: int, most: int) -> _Answer:
-    """What to expect after these sums over a model's backends: weighted tokens, and what was learned of ``known``."""
-    output = tokens // weights if weights else USUAL_OUTPUT
-    output = output if output < most else most  # noqa: FURB136
-    return _Answer(output, min(billed // known, most), ratios // known) if known else _Answer(output, output, PPM)
+    outputs = [one.output for one in standing]
+    billed, ratios = expected.outputs, expected.ratios
+    if fleet.shared:
+        billed, ratios = billed.copy(), ratios.copy()
+    for places in fleet.shared:
+        loads, known = [standing[place].load for place in places], [place for place in places if billed[place]]
+        weights = [min(load.answered, OUTPUT_SMOOTHING) for load in loads]
+        output, bill, ratio = USUAL_OUTPUT, 0, PPM
+        if total := sum(weights):
+            output = sum(load.output * weight for load, weight in zip(loads, weights, strict=True)) // total
+        if known:
+            bill = sum(billed[place] for place in known) // len(known)
+            ratio = sum(ratios[place] for place in known) // len(known)
+        for place in places:
+            outputs[place], billed[place], ratios[place] = output, bill, ratio
+    if most:
+        outputs = [output if output < most else most for output in outputs]  # noqa: FURB136  min() takes far longer
+        billed = [output if output < most else most for output in billed]  # noqa: FURB136
+    return [
+        (output, bill, ratio) if bill else (output, output, PPM)
+        for output, bill, ratio in zip(outputs, billed, ratios, strict=True)
+    ]
 
 
 def _misfit(
@@ -226,59 +231,6 @@ def _misfit(
     if backend.id in task.unsuited:
         return "refused this task as invalid"
     return None
-
-
-def _predict(
-    standing: Standing, extra: Work, task: Task, work: Usage, cost: int, quality: int, spread: int, now: datetime
-) -> Option:
-    """What a call of so much ``work`` would be like there."""
-    backend, load, priority = standing.backend, standing.load, task.spec.priority if task.spec else 0
-    service = standing.service(work)
-    wait = 0 if standing.room > 0 else (load.ahead(priority, standing.width) + extra.service) // standing.width
-    if backend.spec and (backend.spec.tpm or backend.spec.rpm):
-        wait = max(wait, _limited(backend.spec, standing, extra, priority))
-    latency = wait + service
-    if load.failed_at is not None:
-        latency = latency * PPM // max(_reliability(load, now), LEAST_RELIABLE)
-    return Option(
-        backend.id,
-        cost,
-        latency,
-        work.input + work.output,
-        quality,
-        spread,
-        task.failure is not None and task.backend == backend.id,
-        work.cached,
-        service,
-        standing.full,
-        standing.room,
-        standing.width,
-        load.calls_ahead(priority) + extra.tasks,
-    )
-
-
-def _limited(spec: BackendSpec, standing: Standing, extra: Work, priority: int) -> int:
-    """The time in ns that the limits of tokens and requests a minute make such a task wait."""
-    wait = 0
-    if spec.tpm:
-        wait = (standing.load.tokens_ahead(priority) + extra.tokens) * NS_PER_MINUTE // spec.tpm
-    return max(wait, standing.out * NS_PER_MINUTE // spec.rpm) if spec.rpm else wait
-
-
-def _cost(backend: Backend, cache: Cache, work: Usage, answer: _Answer) -> int:
-    """What the call will be billed; a cache that is never reported is never billed for either."""
-    cached = work.cached if cache.reports else 0
-    same = answer.billed == work.output and cached == work.cached
-    usage = work if same else Usage(work.input, answer.billed, cached)
-    return backend.price.cost(usage) * answer.ratio // PPM
-
-
-def _reliability(load: BackendLoad, now: datetime) -> int:
-    """How many of its calls are good, in parts per million; failures fade."""
-    if load.failed_at is None:  # mostly
-        return PPM
-    ago = min(max(now - load.failed_at, timedelta(0)), FORGIVEN)
-    return load.reliability + (PPM - load.reliability) * (ago // MICROSECOND) // (FORGIVEN // MICROSECOND)
 
 
 def prompt_tokens(spec: TaskSpec) -> int:

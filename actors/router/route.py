@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -129,7 +130,7 @@ def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime)
     judged = view.learning.quality.judged > 0
     around = Surroundings(view.fleet, view.loads, view.extra, expected, view.prefixes.caches, cached, judged)
     found = survey(task, around, now).without(view.unaffordable)
-    return replace(found, options=by_queue(found.options, view.backends))
+    return replace(found, options=by_queue(found.options, view.backends)) if view.fleet.shared else found
 
 
 def seed_of(task: Task) -> int:
@@ -201,10 +202,10 @@ def _money(
     pace = view.learning.pace
     if not pace.is_due:
         return policy.pace, pace.money, False
-    able = tuple(option.backend for option in options)
-    newest = Situation.of(looks, *size, able, [option.latency for option in options])
-    spreads = {option.backend: option.spread for option in options}
-    return policy.pace, policy.money(Market(view.fleet, view.learning, newest, spreads)), True
+    able, latencies, spreads = (tuple(map(attrgetter(each), options)) for each in ("backend", "latency", "spread"))
+    newest = Situation.of(looks, *size, able, latencies)
+    market = Market(view.fleet, view.learning, newest, dict(zip(able, spreads, strict=True)))
+    return policy.pace, policy.money(market), True
 
 
 def _spread(task: Task, options: tuple[Option, ...]) -> tuple[tuple[Option, ...], bool]:

@@ -11,6 +11,7 @@ from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.actors.router.asking import Heard
+from callboard.actors.router.features import SIZE
 from callboard.actors.router.money import Money
 from callboard.actors.router.own_assignments import OwnAssignments
 from callboard.actors.router.prefix import prefix_of
@@ -24,17 +25,21 @@ from callboard.bus.entities import NEWEST, Entities, Told
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
+from callboard.events.cascade import Answered, Declined
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import CallboardError
 from callboard.events.task import (
     ENDED,
     WAITING,
     Assigned,
+    Completed,
     DeadLettered,
+    Evaluated,
     Submitted,
     Task,
     TaskEvent,
 )
+from callboard.projections.learning import LEARNING, solve
 from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
@@ -42,6 +47,7 @@ KINDS: Final = ("submitted", "released", "failed", "answered", "declined", "requ
 SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in KINDS)
 ACK_WAIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 1.0
+TEACHES: Final = (Completed, Answered, Evaluated, Declined)
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +64,8 @@ class Router:
         self._money = Money(bus, tasks, projector)
         self._questions = Questions(bus, tasks)
         self._answers: asyncio.Queue[tuple[str | None, Envelope]] = asyncio.Queue()
+        self._taught = asyncio.Event()
+        self._taught.set()
         projector.watch(self._watch)
         self._waker = Waker(projector, tasks, partial(self._decide, cause=None), self._has_room)
 
@@ -70,6 +78,7 @@ class Router:
             group.create_task(self._waker.run())
             group.create_task(self._take_answers())
             group.create_task(self._money.run())
+            group.create_task(self._learn())
 
     async def close(self) -> None:
         """Give back the money that is set aside for tasks to come; no more of it is taken."""
@@ -158,8 +167,17 @@ class Router:
 
     def _watch(self, seq: int, envelope: Envelope) -> None:
         self._own.folded(seq)
+        if isinstance(envelope.event, TEACHES):
+            self._taught.set()
         if is_answer(envelope, self._projector.state(TASKS)):
             self._answers.put_nowait((None, envelope))
+
+    async def _learn(self) -> None:
+        """Solve for what answers teach when they are folded, so that no decision has to wait for it."""
+        while True:
+            await self._taught.wait()
+            self._taught.clear()
+            solve(self._projector.state(LEARNING), SIZE)
 
     async def _take_answers(self) -> None:
         """Go on with the task that waits for a question, as soon as that has ended; after a restart its timer does."""

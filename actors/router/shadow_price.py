@@ -8,9 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from callboard.actors.router.fleet import Fleet
 from callboard.actors.router.market import Market
 from callboard.actors.router.policies.chance import NARROWEST, odds_to_be_highest
-from callboard.events.money import TOKENS_PER_PRICE, Price
+from callboard.events.money import TOKENS_PER_PRICE
+from callboard.events.persistent import looked_up
 from callboard.projections.bill import LONGEST, PPM, USUAL_LENGTH
 from callboard.projections.pace import Situation
 
@@ -40,7 +42,7 @@ def shadow_price(market: Market, pace: int, *, quality: float, second: float) ->
     was saved is spent, and what was overspent is saved (`Pace.target`). What is uncertain is tried out, which is paid.
     """
     gain, cost = _offers(market, quality, second)
-    spreads = np.array([market.spreads.get(name, 0) for name in market.fleet.priors]) * quality
+    spreads = np.array(looked_up(market.spreads, market.fleet.priors, 0)) * quality
     variance = np.maximum(spreads, max(NARROWEST * spreads.max(), EXACT)) ** 2
     target = market.learning.pace.target(pace)
 
@@ -88,27 +90,26 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
     features = [situation.features for situation in situations]
 
     priors = np.array([*names.values()], float)
-    gain = np.clip(learning.quality.posteriors.over(features, names, priors), 0, PPM)
+    gain = learning.quality.posteriors.over(features, names, priors).clip(0, PPM)
     gain = gain * quality - _latencies(runs, tuple(names)) * second
 
     lengths = learning.bills.posteriors.over(features, names, USUAL_LENGTH)
     most = np.array([situation.output or np.inf for situation in situations])
     output = np.minimum(np.exp(np.minimum(lengths / PPM, LONGEST)), most[:, None])
-    prices = [backend.price for backend in market.fleet.backends]
     inputs = np.array([situation.input for situation in situations], float)
-    ratios = np.array([*map(learning.bills.ratio, names)]) / PPM
-    return np.fmax(gain, -np.inf), _costs(prices, inputs, output) * ratios
+    ratios = np.array(learning.bills.ratios(names)) / PPM
+    return np.fmax(gain, -np.inf), _costs(market.fleet, inputs, output) * ratios
 
 
-def _costs(prices: Sequence[Price], inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
+def _costs(fleet: Fleet, inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
     """By task and backend what `Price.cost` says."""
-    total = np.outer(inputs, [price.input for price in prices]) + output * [price.output for price in prices]
-    for column, price in enumerate(prices):
-        for step in price.steps:
-            dearer = inputs * step.input + output[:, column] * step.output
-            total[:, column] = np.where(inputs > step.over, dearer, total[:, column])
-    per_call: np.ndarray = total / TOKENS_PER_PRICE
-    return per_call
+    total: np.ndarray = output * [backend.price.output for backend in fleet.backends]
+    total += inputs[:, None] * [backend.price.input for backend in fleet.backends]
+    for column, step in fleet.steps:
+        dearer = inputs * step.input + output[:, column] * step.output
+        total[:, column] = np.where(inputs > step.over, dearer, total[:, column])
+    total /= TOKENS_PER_PRICE
+    return total
 
 
 def _latencies(runs: Sequence[tuple[tuple[str, ...], list[Situation]]], names: tuple[str, ...]) -> np.ndarray:

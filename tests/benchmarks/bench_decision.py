@@ -2,6 +2,8 @@
 
 First by each policy while nothing changes, then by `adaptive` while every answer is learned from before the next
 decision, without a pace of spending and with one (each eighth decision then works out the shadow price of money anew).
+Beside these is how long it takes to learn from an answer: to fold its three events, and then to solve for what is to be
+expected now, as a router does before it decides on the next task.
 
 python tests/benchmarks/bench_decision.py [--backends 100] [--decisions 5000]
 """
@@ -19,7 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line sets i
 
 from msgspec.structs import replace
 
-from callboard.actors.router.features import features
+from callboard.actors.router.features import SIZE, features
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
 from callboard.deploy.garbage import collect_seldom
@@ -30,7 +32,7 @@ from callboard.events.money import Price
 from callboard.events.persistent import Map
 from callboard.events.task import Assigned, Completed, Evaluated, Status, Task
 from callboard.events.task_spec import Decision, TaskSpec
-from callboard.projections.learning import LEARNING
+from callboard.projections.learning import LEARNING, solve
 from callboard.projections.load import BackendLoad, Work
 from callboard.projections.projection import fold
 
@@ -97,9 +99,12 @@ def standing_still(world: View, policy: str, decisions: int) -> list[int]:
     return took
 
 
-def learning(world: View, pace: int, decisions: int) -> list[int]:
-    """The same of ``adaptive``, each on a task of its own, while every answer is told and judged before the next."""
-    rules, dice, took = Rules(policies(pace=pace), default="adaptive"), random.Random(1), []
+def learning(world: View, pace: int, decisions: int) -> tuple[list[int], list[int]]:
+    """The same of ``adaptive``, each on a task of its own, while every answer is told and judged before the next.
+
+    And how long it takes to learn from each of these.
+    """
+    rules, dice, took, learned = Rules(policies(pace=pace), default="adaptive"), random.Random(1), [], []
     words = [f"word{number}" for number in range(500)]
     for seed in range(decisions):
         text = " ".join(dice.choices(words, k=100))
@@ -112,9 +117,12 @@ def learning(world: View, pace: int, decisions: int) -> list[int]:
         cost = world.backends[verdict.backend].price.cost(usage)
         answer = Completed(verdict.backend, 1, "", usage, cost, "m")
         events = (verdict, answer, Evaluated(verdict.backend, 1, dice.randrange(1_000_000)))
-        told = (Envelope("e", "bench", f"task/{task.id}", NOW, event, 1) for event in events)
+        told = [Envelope("e", "bench", f"task/{task.id}", NOW, event, 1) for event in events]
+        began = time.perf_counter_ns()
         world = replace(world, learning=fold(LEARNING, world.learning, told))
-    return took[decisions // 2 :]
+        solve(world.learning, SIZE)
+        learned.append(time.perf_counter_ns() - began)
+    return took[decisions // 2 :], learned[decisions // 2 :]
 
 
 def quantiles(took: list[int]) -> dict[str, float]:
@@ -133,8 +141,10 @@ def main() -> None:
         policy: quantiles(standing_still(world, policy, given.decisions))
         for policy in ("cheapest", "fastest", "balanced", "best", "adaptive")
     }
-    result["adaptive, learning"] = quantiles(learning(world, 0, given.decisions))
-    result["adaptive, learning and pacing"] = quantiles(learning(world, 60, given.decisions))
+    for name, pace in (("adaptive, learning", 0), ("adaptive, learning and pacing", 60)):
+        took, learned = learning(world, pace, given.decisions)
+        result[name] = quantiles(took)
+        result[f"{name}: from one answer"] = quantiles(learned)
     print(
         json.dumps(
             {

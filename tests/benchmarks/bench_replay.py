@@ -40,7 +40,7 @@ def life_of(task_id: str, number: int) -> list[Write]:
     """The four messages of an ordinary task, as the actors write them; ``expected`` is filled in when appended."""
     decision = task_spec.Decision(
         "balanced/1", "best value: quality 75 %, about 60 micro-dollars, 0.50 s", number,
-        (task_spec.Candidate("large", 60, 500_000_000, 750_000), task_spec.Candidate("small", 9, 900_000_000, 600_000)),
+        task_spec.Candidates(("large", "small"), (60, 9), (500_000_000, 900_000_000), (750_000, 600_000)),
         features=FEATURES,
     )  # fmt: skip
     events = [

@@ -1,6 +1,10 @@
 """Learns while it spends: tries what it is not sure of, and paces what it spends on what it really paid."""
 
 from collections.abc import Sequence
+from operator import attrgetter
+from typing import Final
+
+import numpy as np
 
 from callboard.actors.router.market import Market
 from callboard.actors.router.options import NS_PER_S, PERCENT, Option
@@ -8,6 +12,8 @@ from callboard.actors.router.policies.chance import chances_to_be_highest
 from callboard.actors.router.policies.policy import Paced
 from callboard.actors.router.shadow_price import shadow_price
 from callboard.events.task_spec import TaskSpec
+
+_COLUMNS: Final = (attrgetter("quality"), attrgetter("cost"), attrgetter("spread"))
 
 
 class Adaptive(Paced):
@@ -29,12 +35,10 @@ class Adaptive(Paced):
 
     def shares(self, spec: TaskSpec, options: Sequence[Option], money: float) -> Sequence[int]:
         """The probability that the option has the highest net value."""
-        worth = self._quality / PERCENT
-        means = [
-            option.quality * worth - option.cost * money - option.latency * self._second / NS_PER_S
-            for option in options
-        ]
-        return chances_to_be_highest(means, [option.spread * worth for option in options])
+        worth, second = self._quality / PERCENT, self._second
+        qualities, costs, spreads = (np.fromiter(map(column, options), float, len(options)) for column in _COLUMNS)
+        delays = np.array([option.latency * second / NS_PER_S for option in options])
+        return chances_to_be_highest(qualities * worth - costs * money - delays, spreads * worth)
 
     @property
     def pace(self) -> int:

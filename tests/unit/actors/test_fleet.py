@@ -38,3 +38,16 @@ def test_it_is_the_very_same_until_a_backend_changes():
 def test_a_backend_that_has_announced_nothing_is_not_in_it():
     """Its price may be told before it is."""
     assert fleet_of({"a": Backend("a"), "b": backend("b", "small")}).priors == {"b": TIER_QUALITY["small"]}
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.sampled_from("mno")))
+def test_it_knows_who_runs_the_same_model(models):
+    """By place, and only models that more than one runs."""
+    found = fleet_of({name: Backend(name, BackendSpec("openai", model)) for name, model in models.items()})
+    assert [*found.places] == sorted(models)
+    assert [*found.places.values()] == [*range(len(models))]
+    shared = {frozenset(name for name in models if models[name] == model) for model in "mno"}
+    names = [*found.places]
+    assert {frozenset(names[place] for place in places) for places in found.shared} == {
+        several for several in shared if len(several) > 1
+    }

@@ -89,6 +89,20 @@ async def test_what_is_no_score_is_refused_in_words(stage, say, message, reason)
     assert not (await task.state()).scores
 
 
+async def test_a_router_has_learned_before_the_next_task_comes(stage, say):
+    """What to expect is solved for when the score is seen, not when somebody waits for a decision."""
+    await stage.register("a")
+    stage.work("a", say("4"))
+    task = await stage.board.submit("2+2")
+    await task.result(5)
+    await stage.ask({"task": task.id, "score": 0.5}, to=TO)
+    await stage.projector.reached(await stage.bus.log.end())
+    await asyncio.sleep(0)
+    (evidence,) = stage.projector.state(LEARNING).quality.by_backend.values()
+    assert evidence.judged == 1
+    assert "solution" in vars(evidence.regression.sums)
+
+
 async def test_a_score_that_comes_too_late_stays_with_its_task(stage, say, monkeypatch):
     """Nothing is learned of what the quality estimates have forgotten; the task keeps its score all the same."""
     monkeypatch.setattr("callboard.projections.learning.KEPT", 1)

@@ -3,12 +3,13 @@
 from generators.task_histories import START
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from callboard.actors.router.fleet import fleet_of
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View, route
-from callboard.actors.router.standing import _standing, standing_of
+from callboard.actors.router.standing import standing_of, standings
 from callboard.events.backend import Backend, BackendSpec, Breaker
-from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.events.task import Assigned, Evaluated, Status, Task
@@ -39,21 +40,34 @@ LOADS = st.builds(
 )
 
 
-@given(st.lists(st.tuples(BACKENDS, LOADS, st.builds(Cache, reading=TRENDS), st.integers(0, 3)), min_size=1))
-def test_what_is_remembered_is_what_would_be_worked_out(states):
-    """Whichever of its states was seen before, and whatever was assigned to it that they do not show."""
-    for backend, load, cache, more in [*states, *states]:
-        standing = standing_of(backend, load, cache, Work(more))
-        assert standing == _standing(backend, load, cache, len(load.outstanding) + more)
-        assert standing.room == standing.width - standing.out
+WORLDS = st.dictionaries(
+    st.sampled_from("abc"),
+    st.tuples(BACKENDS, LOADS, st.builds(Cache, reading=TRENDS), st.integers(0, 3)),
+    min_size=1,
+)
+
+
+@given(st.lists(WORLDS, min_size=1))
+def test_what_is_remembered_is_what_would_be_worked_out(worlds):
+    """Whichever states were seen before, and whatever was assigned that they do not show."""
+    for world in worlds + worlds:
+        backends, loads, caches, more = ({name: states[part] for name, states in world.items()} for part in range(4))
+        fleet = fleet_of({name: replace(backend, id=name) for name, backend in backends.items()})
+        extra = {name: Work(tasks) for name, tasks in more.items() if tasks}
+        found = standings(fleet, loads, caches, extra)
+        assert found == [
+            standing_of(backend, loads[backend.id], caches[backend.id], Work(more[backend.id]))
+            for backend in fleet.backends
+        ]
+        assert all(one.room == one.width - one.out for one in found)
 
 
 def test_unmeasured_backends_write_at_half_their_pace_when_full():
     """In proportion between; what is cached need not be read."""
     backend, cache = Backend("a", BackendSpec("openai", "m", concurrency=4)), Cache(reading=Trend(1, base=5, slope=2))
     idle, full = (standing_of(backend, BackendLoad(), cache, Work(tasks)) for tasks in (0, 9))
-    assert (full.service(Usage(0, 100)) - 5) == (idle.service(Usage(0, 100)) - 5) * 7 // 4
-    assert idle.service(Usage(50, 0, 30)) == 5 + 2 * 20
+    assert (full.service(0, 100) - 5) == (idle.service(0, 100) - 5) * 7 // 4
+    assert idle.service(20, 0) == 5 + 2 * 20
 
 
 def test_nothing_is_tried_for_its_own_sake_while_nobody_judges():

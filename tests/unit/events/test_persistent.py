@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.events import persistent
-from callboard.events.persistent import Map, decode_map, encode_map, ordered
+from callboard.events.persistent import Map, decode_map, encode_map, looked_up, ordered
 from callboard.events.rpds_trie import RpdsTrie
 
 CHANGES = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.integers()))
@@ -43,6 +43,14 @@ def test_without_a_key_that_it_has_not_it_is_itself(trie, monkeypatch):
     assert made.discard("b") is made
     with pytest.raises(KeyError):
         made["b"]
+
+
+@pytest.mark.parametrize("trie", TRIES)
+def test_many_are_looked_up_at_once(trie, monkeypatch):
+    """In the order asked for, in a map as in a dictionary."""
+    monkeypatch.setattr(persistent, "Trie", trie)
+    for items in ({"a": 1, "b": 2}, Map({"a": 1, "b": 2})):
+        assert looked_up(items, "bca", 0) == [2, 0, 1]
 
 
 @pytest.mark.parametrize("trie", TRIES)

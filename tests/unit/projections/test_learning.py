@@ -1,5 +1,6 @@
 """What the router learns from the events of tasks."""
 
+import numpy as np
 import pytest
 from generators.decisions import NOW, answered, assigned, learned, packed, scored
 from generators.made_up_models import Model, Play
@@ -10,7 +11,7 @@ from callboard.events.backend import BackendSpec, Registered
 from callboard.events.envelope import Envelope
 from callboard.projections import learning
 from callboard.projections.bill import PPM
-from callboard.projections.learning import LEARNING, expectations
+from callboard.projections.learning import LEARNING, expectations, solve
 from callboard.projections.projection import dump, fold, load
 from callboard.projections.quality import USUAL_MISS
 
@@ -148,6 +149,27 @@ def test_predictions_that_count_the_ratio_keep_it():
         cost = 100 * state.bills.ratio("a") // PPM
         state = fold(LEARNING, state, [assigned(f"{n}", X, cost=cost), answered(f"{n}", 400)])
     assert expectations(state, packed(X), PRIORS).ratios[0] == pytest.approx(4 * PPM, rel=0.05)
+
+
+def test_what_is_solved_ahead_is_expected_without_solving(monkeypatch):
+    """It is the same as when it is solved for when it is asked for, whatever was asked before."""
+    state = learned()
+    for number in range(60):
+        events = (
+            assigned(f"{number}", X, "ab"[number % 2]),
+            answered(f"{number}", 9),
+            scored(f"{number}", 9_000 * number),
+        )
+        state = fold(LEARNING, state, events)
+        if number % 7 == 0:
+            expectations(state, packed(X), PRIORS)
+    solve(state, len(X))
+    anew = load(LEARNING, dump(LEARNING, state, 1))
+    assert anew is not None
+    expected = expectations(anew[0], packed(X), PRIORS)
+    for name in ("inv", "solve"):
+        monkeypatch.delattr(np.linalg, name)
+    assert expectations(state, packed(X), PRIORS) == expected
 
 
 def test_a_snapshot_decides_as_the_state_it_was_taken_of():
