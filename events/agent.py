@@ -7,7 +7,8 @@ The rules, kept by `decide`:
 - A step is known by its name, once in a message. It begins as often as need be, and ends once.
 - Agents number what they send each other. Each number is received once, in order; who waits for an answer gets one.
 - An answer that nobody waits for any more is recorded as late, and changes nothing.
-- Of a message that is done with nothing is kept but what the agent remembers. One that is set aside keeps its steps.
+- Of a message that is done with nothing is kept but what the agent remembers. One that is set aside keeps its steps;
+  what it had asked others is asked again when it is, since their answers come too late then.
 """
 
 from collections.abc import Callable, Sequence
@@ -158,9 +159,9 @@ def decide(agent: AgentState, wish: AgentEvent) -> list[AgentEvent]:
         case Rested():
             return [wish] if _can_rest(_work(agent), wish) else []
         case Finished() | Stumbled() | DeadLettered():
-            if _work(agent).received.message != wish.message:
+            if (work := _work(agent)).received.message != wish.message:
                 raise Fenced(f"agent {name_of(agent.id)} does not work at message {wish.message}")
-            return [wish]
+            return [] if isinstance(wish, Stumbled) and work.attempts >= wish.attempt else [wish]
         case _:
             assert_never(wish)
 
@@ -258,7 +259,9 @@ def _of_step(agent: AgentState, wish: Began | Paused | Sent | Stepped) -> list[A
 
 
 def _can_rest(work: Work, wish: Rested) -> bool:
-    """Unless something that it waits for has come meanwhile."""
+    """Unless it does, or something that it waits for has come meanwhile."""
+    if work.waits == wish.waits:
+        return False
     waiting = {name: step for name, step in work.steps.items() if not step.done}
     timers = {f"timer/{name}" for name, step in waiting.items() if step.until and not step.rang}
     answers = {f"answer/{step.asked}" for step in waiting.values() if step.asked}
@@ -315,7 +318,7 @@ def _with_work(agent: AgentState, event: Began | Stepped | Paused | Rang | Sent 
         case Rested():
             return replace(agent, work=replace(work, waits=event.waits))
         case Stumbled():
-            again = replace(_without(work, event.step), attempts=event.attempt, again=event.again)
+            again = replace(_without(work, event.step), attempts=event.attempt, again=event.again, waits=())
             return replace(agent, work=again)
     step = _after_step(work.steps.get(event.step, Step()), event)
     asked = work.asked.insert(step.asked, event.step) if isinstance(event, Sent) and step.asked else work.asked
@@ -342,7 +345,11 @@ def _set_aside(agent: AgentState, event: DeadLettered) -> AgentState:
     replace = msgspec.structs.replace
     if agent.work is None:
         return agent
-    work = replace(_without(agent.work, event.step), failure=event.failure, again=None)
+    work = _without(agent.work, event.step)
+    for message, name in work.asked.items():
+        if (step := work.steps[name]).asked == message and not step.done:
+            work = _without(work, name)
+    work = replace(work, asked=Map(), failure=event.failure, again=None, waits=())
     return replace(agent, work=None, dead=agent.dead.insert(event.message, work))
 
 
