@@ -259,8 +259,8 @@ def _of_step(agent: AgentState, wish: Began | Paused | Sent | Stepped) -> list[A
 
 
 def _can_rest(work: Work, wish: Rested) -> bool:
-    """Unless it does, or something that it waits for has come meanwhile."""
-    if work.waits == wish.waits:
+    """Unless it does, or waits for nothing, or something that it waits for has come meanwhile."""
+    if wish.waits in {(), work.waits}:
         return False
     waiting = {name: step for name, step in work.steps.items() if not step.done}
     timers = {f"timer/{name}" for name, step in waiting.items() if step.until and not step.rang}
