@@ -1,44 +1,24 @@
 """A crew of agents that works through stories, and tells a page of its own of each thing that it really does.
 
 An editor hands two parts of a story over to researchers at a time, changes a context with them, remembers, sleeps, and
-sends what came of it to an archivist. As a process of its own it is a host of the crew, with a timekeeper, which prints
-a line when agents live there::
-
-    python tests/servers/crew.py --url nats://127.0.0.1:4222 --host h1 --page executions.txt
+sends what came of it to an archivist. `agent_host.py` hosts them in a process of their own.
 """
 
-import argparse
 import asyncio
-import json
-import os
 import time
 from pathlib import Path
 
+from servers.page import write
+
 from callboard.actors.agents.definition import Agent, agent
-from callboard.actors.agents.host import Host
 from callboard.actors.agents.turn import Turn
-from callboard.actors.timekeeper import Timekeeper
-from callboard.bus.entities import TASK, Entities
-from callboard.bus.jetstream import connect
 from callboard.events.context import Put, Say
 
-REST_S = 0.1
 EDITORS = 3
 PARTS = ("a", "b")
 
 
-def write(page: Path, turn: Turn, step: str) -> None:
-    """A line that is on the disk when this returns: what was done, and when."""
-    line = f"{time.time_ns()} {turn.agent} {turn.message} {step}\n"
-    file = os.open(page, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        os.write(file, line.encode())
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def crew(page: Path, pause_s: float = 0.03, night_s: float = 0.35) -> tuple[Agent, ...]:
+def agents(page: Path, pause_s: float = 0.03, night_s: float = 0.35) -> tuple[Agent, ...]:
     """Its definitions; each thing that is really done takes ``pause_s``, and an editor's night ``night_s``."""
 
     async def work(turn: Turn, step: str, result: str) -> str:
@@ -96,24 +76,3 @@ def crew(page: Path, pause_s: float = 0.03, night_s: float = 0.35) -> tuple[Agen
 def editor_of(number: int) -> str:
     """Who works at the story of that number."""
     return f"editor/{number % EDITORS}"
-
-
-async def main() -> None:
-    """Host the crew until killed."""
-    parser = argparse.ArgumentParser(description="A host of the crew.")
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--page", type=Path, required=True)
-    options = parser.parse_args()
-    bus = await connect(options.url, name=options.host, timeout_s=30.0)
-    host = Host(bus, options.host, crew(options.page), rest_s=REST_S)
-    keeper = Timekeeper(bus, Entities(bus.log, TASK, f"timekeeper#{options.host}"))
-    async with asyncio.TaskGroup() as group:
-        group.create_task(host.run())
-        group.create_task(keeper.run())
-        await host.ready.wait()
-        print(json.dumps({"host": options.host}), flush=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers.crew import crew, editor_of
+from servers.crew import agents, editor_of
 
 from callboard.actors.agents.host import Host
 from callboard.actors.board import Board
@@ -24,7 +24,8 @@ from callboard.bus.server import EmbeddedServer
 from callboard.events.context_content import Content
 from callboard.projections.agents import AGENTS, FOLLOWED
 
-CREW = Path(__file__).with_name("crew.py")
+HOST = Path(__file__).with_name("agent_host.py")
+CREW = HOST.with_name("crew.py")
 LONGEST_S = 0.5
 """So long the next one lives at most, once agents live there."""
 
@@ -56,10 +57,11 @@ class CrewHost:
 
     async def start(self) -> None:
         self._number += 1
-        place = ("--url", self._url, "--host", f"{self._name}-{self._number}", "--page", str(self._folder / "page"))
+        called = ("--url", self._url, "--host", f"{self._name}-{self._number}")
+        files = ("--file", str(CREW), "--page", str(self._folder / "page"))
         with (self._folder / f"{self._name}.log").open("ab") as log:
             self._child = await asyncio.create_subprocess_exec(
-                sys.executable, str(CREW), *place, stdout=asyncio.subprocess.PIPE, stderr=log, env=os.environ
+                sys.executable, str(HOST), *called, *files, stdout=asyncio.subprocess.PIPE, stderr=log, env=os.environ
             )
 
     async def ready(self) -> None:
@@ -136,7 +138,7 @@ async def interrupted(folder: Path, *, kills: int, seed: int, hosts: int = 1) ->
 async def uninterrupted(folder: Path, stories: int) -> Run:
     """The same stories in memory, one host, and nobody is killed."""
     run, bus = Run(stories), MemoryBus()
-    host = Host(bus, "h", crew(folder / "reference", 0.0, 0.001))
+    host = Host(bus, "h", agents(folder / "reference", 0.0, 0.001))
     keeper = Timekeeper(bus, Entities(bus.log, TASK, "timekeeper"))
     running = [asyncio.create_task(each.run()) for each in (host, keeper)]
     await host.ready.wait()
