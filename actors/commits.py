@@ -23,16 +23,23 @@ PATIENCE_S: Final = 10.0
 TOGETHER: Final = 200_000
 """Bytes of the events that are appended together, about, so that they fit a message of the log."""
 
+ENVELOPE: Final = 600
+"""Bytes that each of them is wrapped in, about."""
+
 
 class _Wish(Generic[S]):
-    """What one writer waits for; ``outcome`` is the state after it, or why it is refused, as last decided."""
+    """What one writer waits for; ``outcome`` is the state after it, or why it is refused, as last decided.
 
-    __slots__ = ("future", "outcome", "say")
+    ``speaks`` says whether any event is of it.
+    """
+
+    __slots__ = ("future", "outcome", "say", "speaks")
 
     def __init__(self, say: Callable[[S], Sequence[Any]]) -> None:
         self.say = say
         self.future: asyncio.Future[S] = asyncio.get_running_loop().create_future()
         self.outcome: S | Exception | None = None
+        self.speaks = False
 
 
 class Commits(Generic[S]):
@@ -95,7 +102,8 @@ class Commits(Generic[S]):
                 await self._turns.late(entity_id)
             except TooLarge as error:  # a single one: more are not taken together
                 for wish in taken:
-                    wish.outcome = error
+                    if wish.speaks:
+                        wish.outcome = error
                 break
             else:
                 break
@@ -113,12 +121,13 @@ class Commits(Generic[S]):
                 try:
                     after, decided, _ = self._entities.decided(state, wish.say)
                 except Exception as error:  # it is this writer's alone, be it a refusal or a mistake
-                    wish.outcome = error
+                    wish.outcome, wish.speaks = error, False
                 else:
-                    size += sum(len(msgspec.json.encode(event)) for event in decided)
+                    size += sum(len(msgspec.json.encode(event)) + ENVELOPE for event in decided)
                     if events and size > TOGETHER:
                         break
                     state = wish.outcome = after
+                    wish.speaks = bool(decided)
                     events += decided
                     addressed = any(map(self._entities.is_addressed, decided))
             taken.append(wish)

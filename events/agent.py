@@ -7,7 +7,8 @@ The rules, kept by `decide`:
 - A step is known by its name, once in a message. It begins as often as need be, and ends once.
 - Agents number what they send each other. Each number is received once, in order; who waits for an answer gets one.
 - An answer that nobody waits for any more is recorded as late, and changes nothing.
-- Of a message that is done with nothing is kept but what the agent remembers. One that is set aside keeps its steps.
+- Of a message that is done with nothing is kept but what the agent remembers. One that is set aside keeps its steps,
+  and is still given the answers that it waited for.
 """
 
 from collections.abc import Callable, Sequence
@@ -151,9 +152,9 @@ def decide(agent: AgentState, wish: AgentEvent) -> list[AgentEvent]:
         case Rested():
             return [wish] if _can_rest(_work(agent), wish) else []
         case Finished() | Stumbled() | DeadLettered():
-            if _work(agent).received.message != wish.message:
+            if (work := _work(agent)).received.message != wish.message:
                 raise Fenced(f"agent {name_of(agent.id)} does not work at message {wish.message}")
-            return [wish]
+            return [] if isinstance(wish, Stumbled) and work.attempts >= wish.attempt else [wish]
         case _:
             assert_never(wish)
 
@@ -253,7 +254,9 @@ def _of_step(agent: AgentState, wish: Began | Paused | Sent | Stepped) -> list[A
 
 
 def _can_rest(work: Work, wish: Rested) -> bool:
-    """Unless something that it waits for has come meanwhile."""
+    """Unless it does, or waits for nothing, or something that it waits for has come meanwhile."""
+    if wish.waits in {(), work.waits}:
+        return False
     waiting = {name: step for name, step in work.steps.items() if not step.done}
     timers = {f"timer/{name}" for name, step in waiting.items() if step.until and not step.rang}
     answers = {f"answer/{step.asked}" for step in waiting.values() if step.asked}
@@ -348,7 +351,7 @@ def _with_work(
             return replace(agent, work=replace(work, waits=event.waits))
         case Stumbled():
             tried = _without(work, event.step)
-            again = replace(tried, attempts=event.attempt, again=event.again, failure=event.failure)
+            again = replace(tried, attempts=event.attempt, again=event.again, waits=(), failure=event.failure)
             return replace(agent, work=again)
     step = after_step(work.steps.get(event.step, Step()), event, place)
     if isinstance(event, Sent) and event.handoff:
@@ -362,7 +365,7 @@ def _set_aside(agent: AgentState, event: DeadLettered) -> AgentState:
     replace = msgspec.structs.replace
     if agent.work is None:
         return agent
-    work = replace(_without(agent.work, event.step), failure=event.failure, again=None)
+    work = replace(_without(agent.work, event.step), failure=event.failure, again=None, waits=())
     return replace(agent, work=None, dead=agent.dead.insert(event.message, work))
 
 

@@ -26,11 +26,9 @@ def checked_definition(name: str) -> str:
 
 def id_of(name: str) -> str:
     """The id of the agent ``writer`` or ``writer/customer-42``; an id stays as it is. Raises InvalidId."""
-    definition, slash, instance = name.partition("/")
-    if not slash:
-        definition, _, instance = name.partition(SEPARATOR)
+    definition, part, instance = name.partition("/" if "/" in name else SEPARATOR)
     checked_definition(definition)
-    if (slash or instance) and not _INSTANCE.fullmatch(instance):
+    if part and not _INSTANCE.fullmatch(instance):
         raise InvalidId(f"agent {name[:80]!r}: an instance is named by A-Z a-z 0-9 _ - after the slash")
     found = f"{definition}{SEPARATOR}{instance}" if instance else definition
     if len(found) > LONGEST:

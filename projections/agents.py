@@ -89,6 +89,7 @@ def _resting(state: Agents, before: AgentRow, after: AgentRow) -> Agents:
 
 def _row(state: Agents, row: AgentRow, envelope: Envelope) -> AgentRow:
     event, replace = envelope.event, msgspec.structs.replace
+    up = {"waits": (), "rests": False, "due": False}
     match event:
         case agent_events.Received():
             return replace(row, waiting=row.waiting + 1)
@@ -96,21 +97,22 @@ def _row(state: Agents, row: AgentRow, envelope: Envelope) -> AgentRow:
             return replace(row, waiting=row.waiting + 1, dead=row.dead - 1)
         case agent_events.Taken():
             waiting = row.waiting if row.work else row.waiting - 1
-            taken = replace(row, work=event.message, waiting=waiting, host=event.host, epoch=event.epoch)
-            return replace(taken, waits=(), rests=False, due=False)
+            return replace(row, work=event.message, waiting=waiting, host=event.host, epoch=event.epoch, **up)
         case agent_events.Rested():
             due = any(_is_elsewhere(wait) and wait not in state.awaited for wait in event.waits)
             return replace(row, waits=event.waits, rests=True, due=due)
-        case agent_events.Rang() | agent_events.Answered() if row.rests:
+        case agent_events.Rang(step=name) if f"timer/{name}" in row.waits:
+            return replace(row, due=True)
+        case agent_events.Answered(message=message) if f"answer/{message}" in row.waits:
             return replace(row, due=True)
         case agent_events.Began() | agent_events.Stepped() | agent_events.Paused() | agent_events.Sent() if row.rests:
-            return replace(row, waits=(), rests=False, due=False)
+            return replace(row, **up)
         case agent_events.Finished():
-            return replace(row, work="", finished=row.finished + 1, failure="")
+            return replace(row, work="", finished=row.finished + 1, failure="", **up)
         case agent_events.Stumbled():
-            return replace(row, failure=event.failure.message)
+            return replace(row, failure=event.failure.message, **up)
         case agent_events.DeadLettered():
-            return replace(row, work="", dead=row.dead + 1, failure=event.failure.message)
+            return replace(row, work="", dead=row.dead + 1, failure=event.failure.message, **up)
     return row
 
 

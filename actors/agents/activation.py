@@ -47,6 +47,8 @@ GRACE_S: Final = 5.0
 
 FINAL: Final = frozenset({"unknown", *ENDED})
 """Failures of steps that another try does not mend: a task that has ended had its own."""
+MOST_WAITS: Final = 500
+"""Who waits for more at a time is held in memory all along: it must fit a message of the log."""
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +61,8 @@ class _End(Struct, frozen=True):
     error: Exception | None = None
     final: bool = False
     """Whether an error is told as the answer, and the message not tried again."""
+    hopeless: bool = False
+    """Whether the message is set aside without another try."""
 
 
 class Activation:
@@ -118,10 +122,10 @@ class Activation:
         steps = Steps(journal, work, apart, self._services.bells, changed.set)
         memory = {key: await read(self._bus, value) for key, value in agent.memory.items()}
         handler = asyncio.create_task(self._handled(Turn(self._services, steps, work, memory), steps, work))
-        resting = asyncio.create_task(self._rested(steps, changed))
+        resting = asyncio.create_task(self._rested(steps, changed, handler))
         try:
             await asyncio.wait((handler, resting), return_when=asyncio.FIRST_COMPLETED)
-            if not handler.done():
+            if not handler.done() or handler.cancelled():
                 resting.result()
                 return None
             end = handler.result()
@@ -148,24 +152,31 @@ class Activation:
             raise
         except Refusal as error:
             return _End(error=error, final=True)
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            return _End(error=StepError("CancelledError: the handler let out what cancelled a task of its own"))
         except Exception as error:  # whatever a handler raises is of this message
             _log.warning("a handler failed", agent=turn.agent, message=turn.message, exc_info=True)
-            return _End(error=error)
+            return _End(error=error, hopeless=isinstance(error, StepFailed) and error.step in steps.once)
 
-    async def _rested(self, steps: Steps, changed: asyncio.Event) -> None:
-        """Returns when the handler has done nothing but wait for a while, and the log says that it rests."""
+    async def _rested(self, steps: Steps, changed: asyncio.Event, handler: asyncio.Task[_End]) -> None:
+        """Ends the handler when it has done nothing but wait for a while, and the log says that it rests."""
         while True:
             changed.clear()
             waits = steps.waits
+            if waits is None or len(waits) > MOST_WAITS:
+                await changed.wait()
+                continue
             try:
-                async with asyncio.timeout(None if waits is None else self._rest_s):
+                async with asyncio.timeout(self._rest_s):
                     await changed.wait()
             except TimeoutError:
-                assert waits is not None
                 if timers := [until for until in waits.values() if until]:
                     await set_rest(self._bus, self._agent_id, min(timers))
                 agent = await steps.journal.say(Rested(tuple(waits)))
-                if agent.work and agent.work.waits:
+                if agent.work and agent.work.waits and steps.waits == waits:
+                    handler.cancel()
                     return
                 await changed.wait()  # what it waits for has come
 
@@ -178,7 +189,7 @@ class Activation:
         failure, step = failure_of(error), ""
         if isinstance(error, StepFailed):
             failure, step = StepFailure(error.kind, str(error)), error.step
-        if work.attempts < len(BACKOFF_S) and failure.kind not in FINAL:
+        if work.attempts < len(BACKOFF_S) and failure.kind not in FINAL and not end.hopeless:
             again = now() + timedelta(seconds=BACKOFF_S[work.attempts])
             return await journal.say(Stumbled(received.message, work.attempts + 1, failure, again, step))
         return await self._finish(journal, work, (), DeadLettered(received.message, failure, step))
@@ -206,6 +217,12 @@ class Activation:
 
     def _journal(self, epoch: int) -> Journal:
         return Journal(self._services.entities, self._services.commits, self._agent_id, epoch)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels the task that runs here, rather than that one which it waits for was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _cancelled(*tasks: asyncio.Task[object]) -> None:

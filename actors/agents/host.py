@@ -33,7 +33,7 @@ MOST_ACTIVE: Final = 5_000
 
 SWEEP_S: Final = 5.0
 RETRY_S: Final = 0.5
-BROKEN_S: Final = 60.0
+BROKEN_S: Final = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ class Host:
 
     def _consider(self, agent_id: str) -> None:
         """Activate an agent if it lives here; it looks itself whether there is something to do."""
-        if not (self.ready.is_set() and self._hosts.is_mine(agent_id)):
+        if not (self.ready.is_set() and self._lives_here(agent_id)):
             return
         if agent_id in self._active:
             self._again.add(agent_id)
@@ -108,7 +108,7 @@ class Host:
                 more = True
                 while more:
                     self._again.discard(agent_id)
-                    more = (self._hosts.is_mine(agent_id) and await activation.work()) or agent_id in self._again
+                    more = (self._lives_here(agent_id) and await activation.work()) or agent_id in self._again
         except Fenced as error:
             _log.info("left to another host", agent=name_of(agent_id), reason=str(error))
         except BusError as error:
@@ -136,6 +136,15 @@ class Host:
             agent_id = state.resting.get(envelope.subject)
         if agent_id is not None and agent_id in state.runnable and self._is_free(agent_id):
             self._consider(agent_id)
+
+    def _lives_here(self, agent_id: str) -> bool:
+        """Whether an agent is to be worked at here: also if it was begun here, and lives on another host since."""
+        return self._hosts.is_mine(agent_id) or self._is_begun_here(agent_id)
+
+    def _is_begun_here(self, agent_id: str) -> bool:
+        row = self._projector.state(AGENTS).by_id.get(agent_id)
+        begun = row is not None and row.work and not row.rests and row.host == self._services.host
+        return bool(begun) and definition_of(agent_id) in self._definitions
 
     def _is_free(self, agent_id: str) -> bool:
         """Whether no host works at it, as far as is known."""
@@ -166,7 +175,7 @@ class Host:
         """Look at all that have something to do."""
         state = self._projector.state(AGENTS)
         for agent_id in state.runnable:
-            if agent_id not in self._active and self._is_free(agent_id):
+            if agent_id not in self._active and (self._is_begun_here(agent_id) or self._is_free(agent_id)):
                 self._consider(agent_id)
 
     async def _sweep_often(self) -> None:

@@ -6,6 +6,7 @@ nothing is done on old knowledge is the doing of epochs.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from callboard.bus.errors import BusError
 from callboard.bus.log import Note, Signals
 from callboard.bus.subjects import ALL_HOSTS, host
 from callboard.events.agent_names import definition_of
@@ -60,8 +62,9 @@ class Hosts:
                 await asyncio.sleep(BEAT_S)
                 self._forget()
         finally:
-            await self._say(msgspec.structs.replace(self._me, leaves=True))
-            await stop()
+            with suppress(BusError):  # then they notice that nothing is heard of us
+                await self._say(msgspec.structs.replace(self._me, leaves=True))
+                await stop()
 
     def is_alive(self, host_id: str) -> bool:
         """Whether a host has been heard of lately."""

@@ -35,6 +35,8 @@ class Journal:
         """As `soon`, with what ``say`` says of the state."""
         if self.closed:
             raise StepError(f"agent {self.agent_id}: a step goes on after its handler has ended: await it there")
+        if self.trouble:
+            raise self.trouble  # what was to be said before is not in the log
         future = self._commits.soon(self.agent_id, in_epoch(self._epoch, say))
         self._pending.add(future)
         future.add_done_callback(self._said)

@@ -40,6 +40,8 @@ class Steps:
         self._names: set[str] = set()
         self._open: dict[str, Coroutine[Any, Any, Any]] = {}
         self._waiting: dict[str, dict[str, datetime | None]] = {}
+        self.once: set[str] = set()
+        """Those that nobody but a person may have tried again."""
 
     def step(
         self, name: str, perform: Callable[[Step], Awaitable[Step]], result: Callable[[Step], Awaitable[T]]

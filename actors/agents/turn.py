@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -20,6 +20,7 @@ from callboard.actors.agents.live_trace import below
 from callboard.actors.agents.services import Services
 from callboard.actors.agents.steps import Steps
 from callboard.actors.agents.values import encoded, failure_of, read, value_of
+from callboard.actors.claim_check import INLINE
 from callboard.actors.context_handle import ContextHandle
 from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import after, id_from
@@ -33,9 +34,12 @@ from callboard.events.agent_step import Step
 from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation
-from callboard.events.errors import CallboardError
+from callboard.events.errors import CallboardError, InvalidInput
 from callboard.events.task import ENDED, Status, Task
 from callboard.events.trace import SpanContext
+
+MOST_REMEMBERED: Final = 100
+LONGEST_KEY: Final = 256
 
 _log = structlog.get_logger(__name__)
 
@@ -110,15 +114,16 @@ class Turn:
             name: of the step.
             function: one that is not ``async`` runs in a thread of its own.
             *arguments: what it is called with.
-            once: never run it twice: if a crash hides whether it ended, it fails as ``unknown``. Else it runs again,
-                and the log says so.
+            once: never run it twice: if a crash hides whether it ended, it fails as ``unknown``, and if its failure is
+                not caught, the message is set aside; only when a person has that tried again, it runs again. Else it
+                runs again by itself, and the log says so.
             timeout_s: how long it may take; None: for ever. A thread can't be stopped, only left alone.
 
         Raises StepFailed when the function raises, takes too long, or returns what can't be kept (see `LARGEST`).
         """
 
         async def perform(step: Step) -> Step:
-            if step.runs and once:
+            if once and step.runs > step.tries:  # it began more often than it failed
                 why = f"it was interrupted, and must not run twice (it ran {step.runs} times)"
                 return self._steps.done(name, failure=StepFailure("unknown", why))
             await self._journal.say(Began(name, step.runs + 1))
@@ -132,6 +137,8 @@ class Turn:
                 return self._steps.done(name, failure=failure_of(error))
             return self._steps.done(name, await value_of(self._board.bus, data))
 
+        if once:
+            self._steps.once.add(name)
         return self._steps.step(name, perform, self._value)
 
     def task(self, name: str, input: Any = "", **fields: Any) -> Coroutine[Any, Any, Outcome]:  # noqa: A002
@@ -278,7 +285,17 @@ class Turn:
         return self._board.context(context_id)
 
     def remember(self, key: str, value: Any) -> None:
-        """Keep ``value`` (JSON) for later messages, from the moment when this one is done with; None forgets."""
+        """Keep ``value`` (JSON) for later messages, from the moment when this one is done with; None forgets.
+
+        Raises InvalidInput when it is more than the end of a message can hold.
+        """
+        if len(self._remembered | {key: None}) > MOST_REMEMBERED:
+            raise InvalidInput(
+                f"more than {MOST_REMEMBERED} things to remember of one message: "
+                "put them together under one key, or into a context"
+            )
+        if not 0 < len(key) <= LONGEST_KEY:
+            raise InvalidInput(f"a key has 1 to {LONGEST_KEY} characters, got {key[:80]!r}")
         self._remembered[key] = None if value is None else encoded(value, f"what is remembered as {key!r}")
 
     def recall(self, key: str, default: Any = None) -> Any:
@@ -290,8 +307,12 @@ class Turn:
 
     async def remembered(self) -> list[Remembered]:
         """What is to be kept for later messages."""
-        kept = self._remembered.items()
-        return [Remembered(key, None if data is None else await value_of(self._board.bus, data)) for key, data in kept]
+        kept, inline = [], 0
+        for key, data in self._remembered.items():
+            inline += len(data or b"")
+            value = None if data is None else await value_of(self._board.bus, data, aside=inline > INLINE)
+            kept.append(Remembered(key, value))
+        return kept
 
     def _tasked(self, name: str, asked: Any, fields: Mapping[str, Any]) -> Callable[[Step], Coroutine[Any, Any, Step]]:
         """How a step gets a task done."""

@@ -41,9 +41,9 @@ def encoded(value: Any, what: str) -> bytes:
     return data
 
 
-async def value_of(bus: Bus, data: bytes) -> Value:
-    """The JSON ``data`` as events carry it."""
-    if len(data) > INLINE:
+async def value_of(bus: Bus, data: bytes, *, aside: bool = False) -> Value:
+    """The JSON ``data`` as events carry it; ``aside``: in the blob store, however small it is."""
+    if aside or len(data) > INLINE:
         return Value(aside=Blob(await bus.blobs.put(data), len(data), "application/json"))
     decoded = msgspec.json.decode(data)
     return NOTHING if decoded is None else Value(decoded)

@@ -2,8 +2,11 @@
 
 import asyncio
 
+from callboard.actors.agents.activation import Activation
 from callboard.actors.agents.definition import agent
+from callboard.actors.agents.host import Host
 from callboard.bus.entities import AGENT, Entities
+from callboard.bus.errors import Unavailable
 from callboard.events.agent_events import Began, Taken
 
 
@@ -124,3 +127,78 @@ async def test_a_handler_may_be_changed_while_agents_are_at_work(theatre):
         mine = [(who, step) for who, name, step in ran if name == f"worker/{n}"]
         assert mine.count(("old", "a")) + mine.count(("new", "a")) == 1
         assert ("new", "new") in mine
+
+
+async def test_what_was_said_after_what_the_log_refused_is_not_said_either(theatre, monkeypatch):
+    """A step whose end could not be told is run again, before any that came after it."""
+    log, append = [], theatre.bus.log.append
+    trouble = 0
+
+    async def unreliable(write, *, timeout_s=30.0):
+        nonlocal trouble
+        if b"stepped" in write.data and not trouble:
+            trouble = 1
+            raise Unavailable("no answer")
+        return await append(write, timeout_s=timeout_s)
+
+    monkeypatch.setattr(theatre.bus.log, "append", unreliable)
+
+    @agent("worker")
+    async def work(turn, _message):
+        first = await turn.run("first", lambda: log.append("first") or len(log))
+        await asyncio.sleep(0.05)  # so that it is known by now
+        return [first, await turn.run("second", lambda: log.append("second") or len(log))]
+
+    await theatre.host(work)
+    assert await (await theatre.board.send("worker", 0)).result(5) == [2, 3]
+    assert log == ["first", "first", "second"]
+
+
+async def test_who_came_to_a_stop_here_is_taken_up_again(theatre, monkeypatch):
+    """Whatever an agent stumbled over that is not its handler's: it is looked at again in a while."""
+    monkeypatch.setattr("callboard.actors.agents.host.BROKEN_S", 0.1)
+    monkeypatch.setattr("callboard.actors.agents.host.SWEEP_S", 0.1)
+    log, failed = [], []
+    attempt = Activation._attempt
+
+    async def unlucky(self, agent, work):
+        if not failed:
+            failed.append(0)
+            raise RuntimeError("out of luck")
+        return await attempt(self, agent, work)
+
+    monkeypatch.setattr(Activation, "_attempt", unlucky)
+    await theatre.host(worker(log))
+    assert await (await theatre.board.send("worker", 0)).result(5) == [0, 1, 2]
+
+
+async def test_who_came_to_a_stop_is_not_forgotten_when_it_lives_elsewhere_by_then(theatre, monkeypatch):
+    """The host that works at it goes on as long as it is there."""
+    monkeypatch.setattr("callboard.actors.agents.host.SWEEP_S", 0.1)
+    monkeypatch.setattr("callboard.actors.agents.host.RETRY_S", 0.5)
+    logs, failed = ([], []), asyncio.Barrier(21)
+    attempt, seen = Activation._attempt, set()
+
+    async def unlucky(self, agent, work):
+        if agent.id not in seen:
+            seen.add(agent.id)
+            await failed.wait()
+            raise Unavailable("no answer")
+        return await attempt(self, agent, work)
+
+    async def broken(*_args, **_options):
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr(Activation, "_attempt", unlucky)
+    first = Host(theatre.bus, "x1", [worker(logs[0])])
+    load = first._entities.load
+    running = asyncio.create_task(first.run())
+    await first.ready.wait()
+    sent = [await theatre.board.send(f"worker/{n}", 0) for n in range(20)]
+    await failed.wait()
+    monkeypatch.setattr(first._entities, "load", broken)
+    await theatre.host(worker(logs[1]))
+    await asyncio.sleep(0.3)
+    monkeypatch.setattr(first._entities, "load", load)
+    assert await asyncio.gather(*(message.result(5) for message in sent)) == [[0, 1, 2]] * 20
+    running.cancel()

@@ -7,7 +7,7 @@ import pytest
 
 from callboard.actors.agents.definition import agent
 from callboard.actors.agents.errors import MessageFailed, Refusal, StepFailed
-from callboard.events.agent_events import Began, Stepped
+from callboard.events.agent_events import Began, Stepped, Stumbled
 from callboard.events.context import Say
 
 
@@ -399,3 +399,38 @@ async def test_a_hand_off_that_is_over_before_it_is_taken_up_is_not_worked_at(th
         await asyncio.sleep(0.01)
     assert len(worked) == 1
     assert "its deadline was over" in (await theatre.events("slow"))[-1].failure.message
+
+
+async def test_much_is_remembered_at_a_time(theatre):
+    """It is in the log together with the end of the message; what is too much is told to the handler."""
+
+    @agent("elephant")
+    async def keep(turn, count: int):
+        known = [turn.recall(f"{number}") for number in range(100)]
+        for number in range(count):
+            turn.remember(f"{number}", str(number) * 30_000)
+        return [each and len(each) for each in known]
+
+    await theatre.host(keep)
+    assert await (await theatre.board.send("elephant", 100)).result(5) == [None] * 100
+    assert await (await theatre.board.send("elephant", 0)).result(5) == [30_000] * 10 + [60_000] * 90
+    many = await theatre.board.send("elephant", 101)
+    while "stumbled" not in await theatre.history("elephant"):
+        await asyncio.sleep(0.01)
+    (why,) = [event.failure.message for event in await theatre.events("elephant") if isinstance(event, Stumbled)]
+    assert why == "more than 100 things to remember of one message: put them together under one key, or into a context"
+    assert many.agent == "elephant"
+
+
+async def test_a_thousand_steps_run_together(theatre):
+    """Their beginnings and their ends need several messages."""
+
+    @agent("crowd")
+    async def handle(turn, number: int):
+        async def one(n):
+            return n
+
+        return sum(await turn.gather(*(turn.run(f"step {n}", one, n) for n in range(number))))
+
+    await theatre.host(handle)
+    assert await (await theatre.board.send("crowd", 1000)).result(20) == 499_500

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from callboard.actors.agents.activation import MOST_WAITS
 from callboard.actors.agents.definition import agent
 from callboard.actors.agents.errors import StepFailed
+from callboard.actors.agents.journal import Journal
 from callboard.events.agent_events import Rested
 from callboard.events.chat import Usage
 from callboard.events.task import Assigned, Cancelled, Completed, Started
@@ -198,3 +200,40 @@ async def test_many_agents_rest_and_are_woken(theatre, agents):
     sent = [await theatre.board.send(f"dormouse/{n}", 0.8) for n in range(agents)]
     names = await asyncio.gather(*(message.result(20) for message in sent))
     assert names == [f"dormouse/{n}" for n in range(agents)]
+
+
+async def test_who_is_woken_while_it_goes_to_rest_goes_on(theatre, monkeypatch):
+    """The log says that it rests, and then that it does not: it is not left lying."""
+
+    @agent("sleeper")
+    async def sleep(turn, seconds: float):
+        await turn.sleep("short", seconds)
+        return await turn.run("end", lambda: asyncio.sleep(0.4, "awake"))
+
+    say = Journal.say
+
+    async def say_slowly(self, *events):
+        """The time comes before whoever says that it rests hears that this is in the log."""
+        state = await say(self, *events)
+        if isinstance(events[0], Rested):
+            await asyncio.sleep(0.2)
+        return state
+
+    monkeypatch.setattr(Journal, "say", say_slowly)
+    await theatre.host(sleep, rest_s=0.05)
+    assert await (await theatre.board.send("sleeper", 0.15)).result(4) == "awake"
+    assert (await theatre.history("sleeper")).count("rested") == 1
+
+
+async def test_who_waits_for_too_much_at_a_time_stays_awake(theatre):
+    """What a message of the log can't hold is no reason to try for ever."""
+
+    @agent("choir")
+    async def sing(turn, voices: int):
+        await turn.gather(*(turn.sleep(f"{number} " + "x" * 150, 0.6) for number in range(voices)))
+        return voices
+
+    await theatre.host(sing, rest_s=0.05)
+    for voices in (MOST_WAITS, 2000):
+        assert await (await theatre.board.send(f"choir/{voices}", voices)).result(10) == voices
+        assert ("rested" in await theatre.history(f"choir/{voices}")) == (voices == MOST_WAITS)

@@ -8,6 +8,7 @@ import pytest
 from generators.task_histories import histories
 from hypothesis import given
 
+from callboard.events import agent_events as agent
 from callboard.events import approval, backend, budget, schedule, task
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
@@ -22,6 +23,8 @@ from callboard.events.task_spec import Blob, Candidates, Decision, Failure, Hold
 
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+
+HAND_OFF = agent.HandOff((agent.Manifest("2f-plan", 7, 900),), "2f-slice", MOMENT)
 
 EXAMPLES: list[object] = [
     task.Submitted(
@@ -121,6 +124,24 @@ EXAMPLES: list[object] = [
     approval.Expired(MOMENT),
     approval.Superseded("2f-02"),
     approval.Ignored(True, "bob", "it is denied", "too late"),
+    agent.Defined("Writes letters.", ("now",), ("researcher",)),
+    agent.Received(
+        "2f-01", agent.Value({"topic": "tides"}), "editor--1", 3, chain=("boss", "editor--1"), handoff=HAND_OFF
+    ),
+    agent.Taken("2f-01", "h1", 4),
+    agent.Began("look up", 2),
+    agent.Stepped("look up", agent.Value(aside=Blob("ab" * 32, 70_000, "application/json")), on="task/2f-02"),
+    agent.Paused("night", MOMENT),
+    agent.Rang("night"),
+    agent.Sent("ask", "writer--1", 3, "2f-01", agent.Value("tides?"), ("boss", "editor--1"), HAND_OFF),
+    agent.Answered("2f-01", "writer--1", 7, agent.Value(["neap", "spring"])),
+    agent.Late("2f-01", "writer--1", 8, failure=agent.StepFailure("ValueError", "no such thing")),
+    agent.Remembered("tone", agent.Value("dry")),
+    agent.Rested(("timer/night", "answer/2f-01")),
+    agent.Finished("2f-01", agent.Value("done"), to="editor--1", number=7),
+    agent.Stumbled("2f-01", 1, agent.StepFailure("OSError", "no route to host"), MOMENT, "look up"),
+    agent.DeadLettered("2f-01", agent.StepFailure("unknown", "interrupted"), "pay", "editor--1", 8),
+    agent.Requeued("2f-01"),
 ]
 
 
