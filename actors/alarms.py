@@ -25,7 +25,7 @@ class Alarm(Struct, frozen=True, omit_defaults=True):
 async def set_deadline(bus: Bus, task_id: str, at: datetime | None) -> None:
     """Have the task expire at ``at``, if it has a deadline."""
     if at is not None:
-        await _set(bus, Alarm(task_id, "deadline"), at)
+        await _set(bus, Alarm(task_id, "deadline"), at, first=True)
 
 
 async def set_wake(bus: Bus, task_id: str, at: datetime | None) -> None:
@@ -46,7 +46,7 @@ async def set_due(bus: Bus, schedule: str, due: datetime | None) -> None:
 async def set_expiry(bus: Bus, approval: str, at: datetime | None) -> None:
     """Have an approval expire at ``at``, if it does."""
     if at is not None:
-        await _set(bus, Alarm(approval, "expiry"), at)
+        await _set(bus, Alarm(approval, "expiry"), at, first=True)
 
 
 async def set_rest(bus: Bus, agent: str, until: datetime) -> None:
@@ -54,6 +54,6 @@ async def set_rest(bus: Bus, agent: str, until: datetime) -> None:
     await _set(bus, Alarm(agent, "agent", until), until)
 
 
-async def _set(bus: Bus, alarm: Alarm, at: datetime) -> None:
+async def _set(bus: Bus, alarm: Alarm, at: datetime, *, first: bool = False) -> None:
     at_ns = int(at.timestamp() * 1_000_000) * 1000
-    await bus.timers.set(alarm.key, at_ns, msgspec.json.encode(alarm))
+    await bus.timers.set(alarm.key, at_ns, msgspec.json.encode(alarm), first=first)

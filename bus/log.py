@@ -158,8 +158,11 @@ class Snapshots(Protocol):
 class Timers(Protocol):
     """Messages to oneself at a later time; they outlive every process, and fire once."""
 
-    async def set(self, key: str, at_ns: int, data: bytes) -> None:
-        """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces."""
+    async def set(self, key: str, at_ns: int, data: bytes, *, first: bool = False) -> None:
+        """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces.
+
+        ``first``: none was set for the key but with the same time, so there is nothing to replace; that is quicker.
+        """
         ...
 
     async def cancel(self, key: str) -> None:

@@ -23,7 +23,7 @@ class MemoryTimers:
         self._set: dict[str, tuple[int, bytes]] = {}
         self._look: asyncio.TimerHandle | None = None
 
-    async def set(self, key: str, at_ns: int, data: bytes) -> None:
+    async def set(self, key: str, at_ns: int, data: bytes, *, first: bool = False) -> None:
         """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces."""
         self._set[key] = (at_ns, data)
         self._plan()

@@ -2,8 +2,12 @@
 
 The server fires up to a quarter of a second after the stamp, by its own clock. A message's first line tells when it is
 due, so that a taker whose clock is behind holds it until then.
+
+Each timer has a subject of its own, and takes away those of its key that were set before it. The server would do that
+itself for one subject; but while it fires a timer, it takes away whatever is there on its subject a moment later.
 """
 
+import os
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -24,14 +28,24 @@ class JetStreamTimers:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def set(self, key: str, at_ns: int, data: bytes) -> None:
-        """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces."""
+    async def set(self, key: str, at_ns: int, data: bytes, *, first: bool = False) -> None:
+        """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces.
+
+        ``first``: there is none to be taken away.
+        """
         headers = block(Nats_Schedule=f"@at {_stamp(at_ns)}", Nats_Schedule_Target=TIMER_FIRED)
-        await self._api.store(_subject(key), b"%d\n" % at_ns + data, headers=headers)
+        subject = f"timer.set.{token(key)}.{os.urandom(6).hex()}"
+        seq = await self._api.store(subject, b"%d\n" % at_ns + data, headers=headers)
+        if not first:
+            await self._purge(key, seq)
 
     async def cancel(self, key: str) -> None:
         """Forget a timer; nothing happens if it has fired or never was."""
-        purged = await self._api.call(f"STREAM.PURGE.{TIMERS}", {"filter": _subject(key)}, Answer)
+        await self._purge(key)
+
+    async def _purge(self, key: str, before: int | None = None) -> None:
+        which = {"filter": f"timer.set.{token(key)}.*"} | ({"seq": before} if before else {})
+        purged = await self._api.call(f"STREAM.PURGE.{TIMERS}", which, Answer)
         if purged.error:
             raise refusal(purged.error, f"timer {key}")
 
@@ -62,7 +76,3 @@ def _stamp(at_ns: int) -> str:
     """The first microsecond at or after ``at_ns`` as an RFC 3339 time."""
     seconds, micros = divmod(-(-max(at_ns, 0) // 1000), 1_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06}Z"
-
-
-def _subject(key: str) -> str:
-    return f"timer.set.{token(key)}"
