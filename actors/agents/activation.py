@@ -13,6 +13,7 @@ from callboard.actors.agents.apart import Apart
 from callboard.actors.agents.definition import Definition
 from callboard.actors.agents.errors import Refusal, StepError, StepFailed
 from callboard.actors.agents.journal import Journal
+from callboard.actors.agents.memory import Memory
 from callboard.actors.agents.reply import reply_to
 from callboard.actors.agents.services import Services
 from callboard.actors.agents.steps import Steps
@@ -120,8 +121,9 @@ class Activation:
         journal, changed = self._journal(agent.epoch), asyncio.Event()
         apart = Apart(self._bus.log, work.steps)
         steps = Steps(journal, work, apart, self._services.bells, changed.set)
-        memory = {key: await read(self._bus, value) for key, value in agent.memory.items()}
-        handler = asyncio.create_task(self._handled(Turn(self._services, steps, work, memory), steps, work))
+        memory = await Memory.of(self._bus, agent.memory)
+        turn = Turn(self._services, steps, work, memory)
+        handler = asyncio.create_task(self._handled(turn, steps, work, memory))
         resting = asyncio.create_task(self._rested(steps, changed, handler))
         try:
             await asyncio.wait((handler, resting), return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +138,7 @@ class Activation:
         await journal.settled()
         return await self._ended(self._journal(agent.epoch), work, end)
 
-    async def _handled(self, turn: Turn, steps: Steps, work: Work) -> _End:
+    async def _handled(self, turn: Turn, steps: Steps, work: Work, memory: Memory) -> _End:
         try:
             if turn.deadline and turn.deadline <= now():
                 return _End(error=Refusal(f"its deadline was over at {turn.deadline:%F %T}Z"), final=True)
@@ -147,7 +149,7 @@ class Activation:
             answer = await self._definition.handle(turn, message)
             steps.close()
             value = await value_of(self._bus, encoded(answer, "the answer"))
-            return _End(value, tuple(await turn.remembered()))
+            return _End(value, tuple(await memory.remembered()))
         except (BusError, Fenced):
             raise
         except Refusal as error:

@@ -9,18 +9,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 import structlog
 
 from callboard.actors.agents.errors import StepFailed
 from callboard.actors.agents.hand_off import HandOffs
 from callboard.actors.agents.live_trace import below
+from callboard.actors.agents.memory import Memory
 from callboard.actors.agents.services import Services
 from callboard.actors.agents.steps import Steps
 from callboard.actors.agents.values import encoded, failure_of, read, value_of
-from callboard.actors.claim_check import INLINE
 from callboard.actors.context_handle import ContextHandle
 from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import after, id_from
@@ -28,18 +27,15 @@ from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST
 from callboard.bus.log import Bus
 from callboard.events.agent import AgentState, Work
-from callboard.events.agent_events import Began, HandOff, Paused, Remembered, Sent, StepFailure, Value
+from callboard.events.agent_events import Began, HandOff, Paused, Sent, StepFailure, Value
 from callboard.events.agent_names import id_of, name_of
 from callboard.events.agent_step import Step
 from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation
-from callboard.events.errors import CallboardError, InvalidInput
+from callboard.events.errors import CallboardError
 from callboard.events.task import ENDED, Status, Task
 from callboard.events.trace import SpanContext
-
-MOST_REMEMBERED: Final = 100
-LONGEST_KEY: Final = 256
 
 _log = structlog.get_logger(__name__)
 
@@ -47,14 +43,13 @@ _log = structlog.get_logger(__name__)
 class Turn:
     """One message, as its handler works at it. All its steps have names of their own, each used once in a turn."""
 
-    def __init__(self, services: Services, steps: Steps, work: Work, memory: Mapping[str, Any]) -> None:
+    def __init__(self, services: Services, steps: Steps, work: Work, memory: Memory) -> None:
         self._services = services
         self._board = services.board
         self._steps = steps
         self._journal = steps.journal
         self._work = work
         self._memory = memory
-        self._remembered: dict[str, bytes | None] = {}
         self._hand_offs = HandOffs(services, steps.journal.agent_id, work)
 
     @property
@@ -289,30 +284,11 @@ class Turn:
 
         Raises InvalidInput when it is more than the end of a message can hold.
         """
-        if len(self._remembered | {key: None}) > MOST_REMEMBERED:
-            raise InvalidInput(
-                f"more than {MOST_REMEMBERED} things to remember of one message: "
-                "put them together under one key, or into a context"
-            )
-        if not 0 < len(key) <= LONGEST_KEY:
-            raise InvalidInput(f"a key has 1 to {LONGEST_KEY} characters, got {key[:80]!r}")
-        self._remembered[key] = None if value is None else encoded(value, f"what is remembered as {key!r}")
+        self._memory.remember(key, value)
 
     def recall(self, key: str, default: Any = None) -> Any:
         """What is remembered under ``key``."""
-        if key in self._remembered:
-            kept = self._remembered[key]
-            return default if kept is None else msgspec.json.decode(kept)
-        return self._memory.get(key, default)
-
-    async def remembered(self) -> list[Remembered]:
-        """What is to be kept for later messages."""
-        kept, inline = [], 0
-        for key, data in self._remembered.items():
-            inline += len(data or b"")
-            value = None if data is None else await value_of(self._board.bus, data, aside=inline > INLINE)
-            kept.append(Remembered(key, value))
-        return kept
+        return self._memory.recall(key, default)
 
     def _tasked(self, name: str, asked: Any, fields: Mapping[str, Any]) -> Callable[[Step], Coroutine[Any, Any, Step]]:
         """How a step gets a task done."""

@@ -418,7 +418,7 @@ async def test_much_is_remembered_at_a_time(theatre):
     while "stumbled" not in await theatre.history("elephant"):
         await asyncio.sleep(0.01)
     (why,) = [event.failure.message for event in await theatre.events("elephant") if isinstance(event, Stumbled)]
-    assert why == "more than 100 things to remember of one message: put them together under one key, or into a context"
+    assert why == "more than 100 things to remember of one message: put them under one key, or into a context"
     assert many.agent == "elephant"
 
 
