@@ -52,7 +52,9 @@ async def _run(found: "AgentsFile", file: Path, where: Where, *, reload: bool, a
     import asyncio
 
     from callboard.deploy.cli.signals import Signals
+    from callboard.deploy.garbage import collect_seldom
 
+    collect_seldom()
     signals = Signals()
     async with _bus_of(where, signals) as place:
         while place is not None and not signals.asked.is_set():

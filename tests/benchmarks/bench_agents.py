@@ -29,6 +29,7 @@ from callboard.actors.board import Board
 from callboard.bus import jetstream
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
+from callboard.deploy.garbage import collect_seldom
 from callboard.events.agent_events import Rested
 from callboard.events.envelope import decode
 
@@ -164,6 +165,7 @@ async def main() -> None:
     parser.add_argument("--wakes", type=int, default=200)
     parser.add_argument("--fsync", default="always,100ms")
     arguments = parser.parse_args()
+    collect_seldom()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     found: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "at": f"{datetime.now(UTC):%F %T}Z"}
     for fsync in arguments.fsync.split(","):

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from measuring import SMALL, Clock, Ledger, answer, between, growth, payload, run, there_and_back
 
-from callboard.actors.agents.definition import Agent, agent
+from callboard.actors.agents.definition import Definition, agent
 from callboard.actors.agents.host import Host
 from callboard.actors.board import Board
 from callboard.actors.timekeeper import Timekeeper
@@ -27,7 +27,7 @@ PAUSE_S = 0.005
 
 
 @asynccontextmanager
-async def board(asked: argparse.Namespace, *agents: Agent) -> AsyncIterator[Board]:
+async def board(asked: argparse.Namespace, *agents: Definition) -> AsyncIterator[Board]:
     """A node: nats-server unless there is one, the keeper of time, and a host of the agents."""
     async with AsyncExitStack() as stack:
         if not (url := asked.url):
@@ -45,7 +45,7 @@ async def board(asked: argparse.Namespace, *agents: Agent) -> AsyncIterator[Boar
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def stepper(asked: argparse.Namespace, clock: Clock, results: list[str]) -> Agent:
+def stepper(asked: argparse.Namespace, clock: Clock, results: list[str]) -> Definition:
     """An agent that takes steps, and collects what they give."""
 
     @agent("stepper")
