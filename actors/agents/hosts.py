@@ -100,7 +100,8 @@ class Hosts:
             self._changed()
 
     async def _say(self, beat: Beat) -> None:
-        await self._signals.publish(host(self._me.host), msgspec.json.encode(beat))
+        with suppress(BusError):  # the others notice, and the log decides
+            await self._signals.publish(host(self._me.host), msgspec.json.encode(beat))
 
 
 @lru_cache(maxsize=10_000)
