@@ -1,6 +1,7 @@
 """An agent while it is active on this host: it works through its inbox, one message at a time."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -67,14 +68,16 @@ class _End(Struct, frozen=True):
 
 
 class Activation:
-    """One agent on this host. ``rest_s`` as `REST_S`."""
+    """One agent on this host. ``patience_s`` tells how long to hold it in memory while it only waits, as `REST_S`."""
 
-    def __init__(self, services: Services, definition: Definition, agent_id: str, rest_s: float) -> None:
+    def __init__(
+        self, services: Services, definition: Definition, agent_id: str, patience_s: Callable[[], float]
+    ) -> None:
         self._services = services
         self._bus = services.board.bus
         self._definition = definition
         self._agent_id = agent_id
-        self._rest_s = rest_s
+        self._patience_s = patience_s
 
     async def work(self) -> bool:
         """Take the next message and work at it until it is done with, or rests; whether there is another.
@@ -171,7 +174,7 @@ class Activation:
                 await changed.wait()
                 continue
             try:
-                async with asyncio.timeout(self._rest_s):
+                async with asyncio.timeout(self._patience_s()):
                     await changed.wait()
             except TimeoutError:
                 if timers := [until for until in waits.values() if until]:

@@ -28,9 +28,10 @@ from callboard.events.envelope import Envelope
 from callboard.events.errors import Fenced, InvalidInput
 from callboard.projections.agents import AGENTS, FOLLOWED
 
-MOST_ACTIVE: Final = 5_000
-"""Agents that work at a time on one host; the others wait."""
+MOST_ACTIVE: Final = 1_000
+"""Agents that work at a time on one host; the others wait. With half as many, those that only wait rest sooner."""
 
+PRESSED_S: Final = 0.2
 SWEEP_S: Final = 5.0
 RETRY_S: Final = 0.5
 BROKEN_S: Final = 10.0
@@ -53,7 +54,7 @@ class Host:
         self._postman = Postman(bus, self._commits)
         self._active: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._room = asyncio.Semaphore(MOST_ACTIVE)
+        self._outside: dict[str, None] = {}
         self._services = Services(
             host_id,
             Board(bus, f"host#{host_id}"),
@@ -97,18 +98,19 @@ class Host:
             return
         if agent_id in self._active:
             self._again.add(agent_id)
-        else:
+        elif len(self._active) < MOST_ACTIVE:
             self._active[agent_id] = asyncio.create_task(self._activate(agent_id), name=name_of(agent_id))
+        else:
+            self._outside[agent_id] = None
 
     async def _activate(self, agent_id: str) -> None:
         definition = self._definitions[definition_of(agent_id)]
-        activation = Activation(self._services, definition, agent_id, self._rest_s)
+        activation = Activation(self._services, definition, agent_id, self._patience_s)
         try:
-            async with self._room:
-                more = True
-                while more:
-                    self._again.discard(agent_id)
-                    more = (self._lives_here(agent_id) and await activation.work()) or agent_id in self._again
+            more = True
+            while more:
+                self._again.discard(agent_id)
+                more = (self._lives_here(agent_id) and await activation.work()) or agent_id in self._again
         except Fenced as error:
             _log.info("left to another host", agent=name_of(agent_id), reason=str(error))
         except BusError as error:
@@ -123,6 +125,14 @@ class Host:
             if agent_id in self._again:
                 self._again.discard(agent_id)
                 self._consider(agent_id)
+            while self._outside and len(self._active) < MOST_ACTIVE:
+                first = next(iter(self._outside))
+                del self._outside[first]
+                self._consider(first)
+
+    def _patience_s(self) -> float:
+        """How long an agent that only waits is held in memory now."""
+        return self._rest_s if len(self._active) < MOST_ACTIVE // 2 else min(self._rest_s, PRESSED_S)
 
     def _seen(self, _seq: int, envelope: Envelope) -> None:
         """Something of interest is in the log: wake whoever waits for it."""
