@@ -10,7 +10,7 @@ from pathlib import Path
 
 from servers.page import write
 
-from callboard.actors.agents.definition import Agent, agent
+from callboard.actors.agents.definition import Definition, agent
 from callboard.actors.agents.turn import Turn
 from callboard.events.context import Put, Say
 
@@ -18,7 +18,7 @@ EDITORS = 3
 PARTS = ("a", "b")
 
 
-def agents(page: Path, pause_s: float = 0.03, night_s: float = 0.35) -> tuple[Agent, ...]:
+def agents(page: Path, pause_s: float = 0.03, night_s: float = 0.35) -> tuple[Definition, ...]:
     """Its definitions; each thing that is really done takes ``pause_s``, and an editor's night ``night_s``."""
 
     async def work(turn: Turn, step: str, result: str) -> str:

@@ -42,8 +42,9 @@ def chances_to_be_highest(means: Sequence[float] | np.ndarray, deviations: Seque
     if not deviation.any():
         return highest(mean.tolist())
     deviation = np.maximum(deviation, NARROWEST * deviation.max())
-    best = int(mean.argmax())
-    contenders = np.flatnonzero(mean[best] - mean <= HOPELESS * np.hypot(deviation, deviation[best]))
+    best = mean.max()
+    widest = deviation[mean == best].max()
+    contenders = np.flatnonzero(best - mean <= HOPELESS * np.hypot(deviation, widest))
     if len(contenders) == 1:
         return highest(mean.tolist())
     mean, deviation = mean[contenders], deviation[contenders]

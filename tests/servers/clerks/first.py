@@ -5,10 +5,10 @@ from pathlib import Path
 
 from servers.page import write
 
-from callboard.actors.agents.definition import Agent, agent
+from callboard.actors.agents.definition import Definition, agent
 
 
-def agents(page: Path) -> tuple[Agent, ...]:
+def agents(page: Path) -> tuple[Definition, ...]:
     @agent("clerk")
     async def work(turn, number: int):
         async def do(step: str) -> str:

@@ -66,6 +66,12 @@ def test_chances_sum_to_about_one(world):
     assert abs(sum(found) - CERTAIN) <= len(world)
 
 
+def test_of_equally_high_ones_the_widest_says_who_contends():
+    """Not the first of them: so it does not matter in which order they stand."""
+    world = [(1371, 20), (1371, 27), (-731, 600), (0, 20)]
+    assert chances(world)[:2] == list(reversed(chances([world[1], world[0], *world[2:]])[:2]))
+
+
 @given(worlds, st.randoms())
 def test_the_order_does_not_matter(world, dice):
     """Each keeps its chance wherever it stands."""
