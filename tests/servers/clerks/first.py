@@ -20,7 +20,7 @@ def agents(page: Path) -> tuple[Definition, ...]:
         for step in ("open", "read", "stamp"):
             kept[step] = await turn.run(step, do, step)
             await turn.sleep(f"after {step}", 0.1 + number % 10 * 0.1)
-        await turn.sleep("queue", 4.0)
+        await turn.sleep("queue", 9.0)
         kept["file"] = await turn.run("file", do, "file")
         return kept
 

@@ -21,7 +21,7 @@ def agents(page: Path) -> tuple[Definition, ...]:
         for step in ("open", "read twice"):
             kept[step] = await turn.run(step, do, step)
             await turn.sleep(f"after {step}", 0.1)
-        await turn.sleep("rest", 1.5 + number % 10 * 0.1)
+        await turn.sleep("rest", 8.0 + number % 10 * 0.1)
         kept["send"] = await turn.run("send", do, "send")
         return kept
 
