@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from callboard.actors.loop import Loop
-from callboard.actors.submission import check_reply
+from callboard.actors.submission import check_reply, id_from
 from callboard.bus.errors import BusError, LogFull
 from callboard.bus.log import Bus, Delivery, Note
 from callboard.bus.subjects import TAKERS
@@ -115,6 +115,11 @@ class Desk:
     async def _refuse(self, delivery: Delivery, error: Exception) -> None:
         reply = self._replies.pop(delivery.record.data, delivery.record.time_ns)
         await self._clerk.refuse(delivery, error, reply)
+
+
+def submission_id(delivery: Delivery) -> str:
+    """The same for each redelivery of a submission, different for each submission."""
+    return id_from("submission", str(delivery.record.seq), str(delivery.record.time_ns))
 
 
 class _Heard(NamedTuple):

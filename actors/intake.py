@@ -6,9 +6,9 @@ import msgspec
 
 from callboard.actors.acceptance import Acceptance
 from callboard.actors.contexts import contexts_on
-from callboard.actors.desk import Desk
+from callboard.actors.desk import Desk, submission_id
 from callboard.actors.outcome import Outcome, outcome_of
-from callboard.actors.submission import check_reply, id_from, parse, submit
+from callboard.actors.submission import check_reply, parse, submit
 from callboard.bus.clock import now
 from callboard.bus.entities import Entities
 from callboard.bus.log import Bus, Delivery
@@ -38,7 +38,7 @@ class Intake:
 
     async def take(self, delivery: Delivery, reply: str | None) -> None:
         """Append the task that was asked for, or why it can't be."""
-        data, fallback = delivery.record.data, _task_id(delivery)
+        data, fallback = delivery.record.data, submission_id(delivery)
         try:
             submission = parse(data)
             if submission.reply_to is None and reply:
@@ -59,11 +59,11 @@ class Intake:
 
     async def refuse(self, delivery: Delivery, error: Exception, reply: str | None) -> None:
         """Append that it could not be taken in."""
-        await self._reject(_task_id(delivery), delivery.record.data, f"could not be taken in: {error}", reply)
+        await self._reject(submission_id(delivery), delivery.record.data, f"could not be taken in: {error}", reply)
 
     def apology(self, delivery: Delivery | None, why: str) -> bytes:
         """An outcome that is none yet."""
-        return msgspec.json.encode(Outcome(_task_id(delivery) if delivery else "", Status.NEW, reason=why))
+        return msgspec.json.encode(Outcome(submission_id(delivery) if delivery else "", Status.NEW, reason=why))
 
     async def _reject(self, task_id: str, data: bytes, reason: str, reply: str | None) -> None:
         rejected = Rejected(reason, data[:2000].decode(errors="replace"))
@@ -73,11 +73,6 @@ class Intake:
 
     async def _answer(self, reply: str, outcome: Outcome) -> None:
         await self._bus.signals.publish(reply, msgspec.json.encode(outcome))
-
-
-def _task_id(delivery: Delivery) -> str:
-    """The same for each redelivery of a submission, different for each submission."""
-    return id_from("submission", str(delivery.record.seq), str(delivery.record.time_ns))
 
 
 def _reply_in(data: bytes) -> str | None:

@@ -47,7 +47,6 @@ from callboard.events.persistent import Map
 MOST_WAITING: Final = 100_000
 """Messages in an inbox, beyond which none is taken in but from agents, who are not told."""
 
-
 KEYS_KEPT: Final = 10_000
 """So many messages later a key may be used anew."""
 
@@ -103,6 +102,11 @@ class AgentState(Struct, frozen=True, gc=False, omit_defaults=True):
     def next(self) -> Work | None:
         """What is to be worked at: what has been begun, else the first in the inbox."""
         return self.work or self.inbox.get(str(self.taken + 1))
+
+
+def is_elsewhere(wait: str) -> bool:
+    """Whether what is waited for, as ``task/ID``, is told of by others' events than the agent's own."""
+    return wait.startswith(("task/", "approval/"))
 
 
 def in_epoch(epoch: int, say: Callable[[AgentState], Sequence[AgentEvent]]) -> Callable[[AgentState], list[AgentEvent]]:
@@ -260,11 +264,7 @@ def _can_rest(work: Work, wish: Rested) -> bool:
     waiting = {name: step for name, step in work.steps.items() if not step.done}
     timers = {f"timer/{name}" for name, step in waiting.items() if step.until and not step.rang}
     answers = {f"answer/{step.asked}" for step in waiting.values() if step.asked}
-    return all(wait in timers or wait in answers or wait.startswith(_ELSEWHERE) for wait in wish.waits)
-
-
-_ELSEWHERE: Final = ("task/", "approval/")
-"""What is waited for that the agent's own events don't tell of."""
+    return all(wait in timers or wait in answers or is_elsewhere(wait) for wait in wish.waits)
 
 
 def _heard(agent: AgentState, event: Received | Answered | Late) -> AgentState:
@@ -310,7 +310,7 @@ def _after_answer(agent: AgentState, event: Answered, place: Place) -> AgentStat
 
 def _work_at(agent: AgentState, message: str) -> Work | None:
     """The work at a message: begun, set aside, or waiting to be tried again."""
-    if agent.work and agent.work.received.message == message:
+    if agent.work and _is_at(agent.work, message):
         return agent.work
     return agent.dead.get(message) or next((each for each in agent.inbox.values() if _is_at(each, message)), None)
 

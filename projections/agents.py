@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from callboard.events import agent_events, approval, task
+from callboard.events.agent import is_elsewhere
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
 from callboard.projections.projection import Projection
@@ -80,9 +81,9 @@ def _resting(state: Agents, before: AgentRow, after: AgentRow) -> Agents:
     if before.waits == after.waits:
         return state
     resting = state.resting
-    for wait in filter(_is_elsewhere, before.waits):
+    for wait in filter(is_elsewhere, before.waits):
         resting = resting.discard(wait)
-    for wait in filter(_is_elsewhere, after.waits):
+    for wait in filter(is_elsewhere, after.waits):
         resting = resting.insert(wait, after.id)
     return msgspec.structs.replace(state, resting=resting)
 
@@ -99,7 +100,7 @@ def _row(state: Agents, row: AgentRow, envelope: Envelope) -> AgentRow:
             waiting = row.waiting if row.work else row.waiting - 1
             return replace(row, work=event.message, waiting=waiting, host=event.host, epoch=event.epoch, **up)
         case agent_events.Rested():
-            due = any(_is_elsewhere(wait) and wait not in state.awaited for wait in event.waits)
+            due = any(is_elsewhere(wait) and wait not in state.awaited for wait in event.waits)
             return replace(row, waits=event.waits, rests=True, due=due)
         case agent_events.Rang(step=name) if f"timer/{name}" in row.waits:
             return replace(row, due=True)
@@ -136,10 +137,6 @@ def _with(state: Agents, row: AgentRow) -> Agents:
     by_id = state.by_id.insert(row.id, row)
     runnable = state.runnable.insert(row.id, True) if row.runnable else state.runnable.discard(row.id)
     return msgspec.structs.replace(state, by_id=by_id, runnable=runnable)
-
-
-def _is_elsewhere(wait: str) -> bool:
-    return wait.startswith(("task/", "approval/"))
 
 
 _ENDS: Final = (

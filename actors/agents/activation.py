@@ -49,6 +49,7 @@ GRACE_S: Final = 5.0
 
 FINAL: Final = frozenset({"unknown", *ENDED})
 """Failures of steps that another try does not mend: a task that has ended had its own."""
+
 MOST_WAITS: Final = 500
 """Who waits for more at a time is held in memory all along: it must fit a message of the log."""
 

@@ -1,10 +1,10 @@
 """Hand-offs: to whom one may go, and what goes along."""
 
-import difflib
 from collections.abc import Sequence
 from datetime import datetime
 
 from callboard.actors.agents.services import Services
+from callboard.actors.strict_json import did_you_mean
 from callboard.actors.submission import id_from
 from callboard.events.agent import AgentState, Work
 from callboard.events.agent_events import AgentEvent, HandOff, Manifest, Paused, Sent, StepFailure, Value
@@ -31,9 +31,9 @@ class HandOffs:
         wanted = definition_of(agent_id)
         known = self._services.known()
         if wanted not in known:
-            close = difflib.get_close_matches(wanted, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)[:20]) or 'none'}"
-            return StepFailure("refused", f"nobody serves agents called {wanted!r}; {hint}")
+            others = f"; there are: {', '.join(sorted(known)[:20]) or 'none'}"
+            hint = did_you_mean(wanted, known) or others
+            return StepFailure("refused", f"nobody serves agents called {wanted!r}{hint}")
         if waits and agent_id in (line := (*self._chain(), self._agent_id)):
             circle = " waits for ".join(map(name_of, (*line[line.index(agent_id) :], agent_id)))
             return StepFailure("refused", f"a circle: {circle}")

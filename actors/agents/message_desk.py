@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from callboard.actors import strict_json
 from callboard.actors.agents.messages import Messages
-from callboard.actors.desk import Desk
-from callboard.actors.submission import check_reply, id_from
+from callboard.actors.desk import Desk, submission_id
+from callboard.actors.submission import check_reply
 from callboard.bus.entities import AGENT, Entities
 from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.log import Bus, Delivery
@@ -70,7 +70,7 @@ class MessageDesk:
             agent, reply = letter.agent, letter.reply_to or reply
             if reply:
                 check_reply(reply)
-            key = letter.key if letter.key is not None else _key(delivery)
+            key = letter.key if letter.key is not None else submission_id(delivery)
             to = reply if letter.reply == "done" else None
             span = letter.traceparent or delivery.record.traceparent
             message = await self._messages.put(agent, letter.body, key=key, by=letter.by, reply_to=to, traceparent=span)
@@ -91,8 +91,3 @@ class MessageDesk:
     async def _refused(self, agent: str, error: InvalidInput, reply: str | None) -> None:
         _log.warning("a message is refused", actor="message desk", agent=agent, error=str(error))
         await self._desk.answer(reply, Receipt(agent, "", "refused", str(error)))
-
-
-def _key(delivery: Delivery) -> str:
-    """The same for each redelivery, different for each message."""
-    return id_from("submission", str(delivery.record.seq), str(delivery.record.time_ns))

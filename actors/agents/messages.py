@@ -1,7 +1,6 @@
 """Messages to agents from elsewhere, and the answers to them."""
 
 import asyncio
-import difflib
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -10,6 +9,7 @@ import msgspec
 from callboard.actors.agents.errors import MessageFailed
 from callboard.actors.agents.reply import Reply, reply_of
 from callboard.actors.agents.values import encoded, read, value_of
+from callboard.actors.strict_json import did_you_mean
 from callboard.actors.submission import id_from
 from callboard.bus.clock import new_entity_id
 from callboard.bus.entities import NEWEST, Entities, Told
@@ -83,13 +83,14 @@ class Messages:
 
     async def reply(self, agent_id: str, message: str, answered: "asyncio.Future[Reply] | None", after: int) -> Reply:
         """What came of a message that is in the log ``after`` some sequence, as soon as that is known."""
-        while (reply := await self._look_up(agent_id, message, after)) is None:
-            if answered is None:
-                answered = self._waiting[message] = asyncio.get_running_loop().create_future()
-            done, _ = await asyncio.wait([answered], timeout=RECHECK_S)
-            if done:
-                return answered.result()
-        return reply
+        if answered is None:  # sent before: it may be done with
+            answered = self._waiting[message] = asyncio.get_running_loop().create_future()
+            if reply := await self._look_up(agent_id, message, after):
+                return reply
+        while not (await asyncio.wait([answered], timeout=RECHECK_S))[0]:
+            if reply := await self._look_up(agent_id, message, after):
+                return reply
+        return answered.result()
 
     async def value(self, reply: Reply) -> Any:
         """The answer. Raises MessageFailed."""
@@ -118,8 +119,8 @@ class Messages:
         async for batch in self._bus.log.read_all("evt.*.agent.*.defined"):
             self._served.update(parse(record.subject).id for record in batch)
         if wanted not in self._served:
-            close = difflib.get_close_matches(wanted, self._served, 1)
-            hint = f"did you mean {close[0]!r}?" if close else "`callboard run FILE` serves those of a Python file"
+            meant = did_you_mean(wanted, self._served).removeprefix("; ")
+            hint = meant or "`callboard run FILE` serves those of a Python file"
             raise InvalidInput(f"nobody serves agents called {wanted!r}: {hint}")
 
     async def _listen(self) -> None:

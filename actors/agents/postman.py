@@ -6,8 +6,6 @@ A sender's host brings it at once. The queue of all mail is there for what a cra
 import asyncio
 from typing import Final
 
-import structlog
-
 from callboard.actors.commits import Commits
 from callboard.actors.loop import Later, Loop, let_go
 from callboard.bus.log import Bus, Delivery
@@ -24,8 +22,6 @@ ALL_MAIL: Final = "evt.*.agent.*.*.*.*"
 
 REMEMBERED: Final = 10_000
 """Mail that was brought from here, and comes by the queue a moment later."""
-
-_log = structlog.get_logger(__name__)
 
 
 class Postman:

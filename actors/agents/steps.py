@@ -78,6 +78,13 @@ class Steps:
             del self._waiting[name]
             self._changed()
 
+    async def wait_for(self, name: str, wait: str, has_come: Callable[[], Awaitable[bool]]) -> None:
+        """Wait for what others' events tell of, until ``has_come`` says that it has."""
+        with self.waiting(name, wait) as bell:
+            while not await has_come():
+                await bell.wait()
+                bell.clear()
+
     async def sleep(self, name: str, until: datetime) -> None:
         """Wait until then."""
         with self.waiting(name, f"timer/{name}", until):

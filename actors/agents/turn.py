@@ -34,7 +34,7 @@ from callboard.events.agent_trace import step_key, step_span
 from callboard.events.approval import OUTCOMES, Approval
 from callboard.events.context import Operation
 from callboard.events.errors import CallboardError
-from callboard.events.task import ENDED, Status, Task
+from callboard.events.task import ENDED, Status
 from callboard.events.trace import SpanContext
 
 _log = structlog.get_logger(__name__)
@@ -168,11 +168,11 @@ class Turn:
             asked = await approvals.request(
                 action, question=question, by=by, expires_s=expires_s, key=key, context=self._span(name)
             )
-            wait = f"approval/{asked.id}"
-            with self._steps.waiting(name, wait) as bell:
-                while (await approvals.state(asked.id)).status not in OUTCOMES:
-                    await bell.wait()
-                    bell.clear()
+
+            async def ended() -> bool:
+                return (await approvals.state(asked.id)).status in OUTCOMES
+
+            await self._steps.wait_for(name, wait := f"approval/{asked.id}", ended)
             return self._steps.done(name, on=wait)
 
         async def answer(step: Step) -> Approval:
@@ -186,7 +186,8 @@ class Turn:
         async def perform(step: Step) -> Step:
             until = step.until or after(now(), seconds, "seconds")
             assert until is not None
-            self._journal.soon(Paused(name, until))
+            if step.until is None:
+                self._journal.soon(Paused(name, until))
             await self._steps.sleep(name, until)
             return self._steps.done(name)
 
@@ -298,16 +299,14 @@ class Turn:
             span = self._span(name).traceparent
             given = {"budget": self.budget, "deadline": self.deadline, "traceparent": span, **fields}
             await self._board.submit(asked, id=task_id, owner=self._journal.agent_id, **given)
-            with self._steps.waiting(name, wait := f"task/{task_id}") as bell:
-                while (await self._newest_task(task_id)).status not in ENDED:
-                    await bell.wait()
-                    bell.clear()
+
+            async def ended() -> bool:
+                return (await self._board.tasks.load(task_id, at_least=NEWEST)).state.status in ENDED
+
+            await self._steps.wait_for(name, wait := f"task/{task_id}", ended)
             return self._steps.done(name, on=wait)
 
         return perform
-
-    async def _newest_task(self, task_id: str) -> Task:
-        return (await self._board.tasks.load(task_id, at_least=NEWEST)).state
 
     async def _outcome(self, step: Step) -> Outcome:
         return await outcome_of(self._board.bus, (await self._board.tasks.load(_id(step.on))).state)

@@ -1,5 +1,6 @@
 """`callboard agents`."""
 
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -92,7 +93,7 @@ async def _list(where: Where, *, as_json: bool) -> None:
 
 
 async def _show(agent: str, where: Where, *, as_json: bool) -> None:
-    from callboard.bus.entities import AGENT, Entities
+    from callboard.bus.aggregates import AGENT, folded, unborn
     from callboard.bus.subjects import entity
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
@@ -102,8 +103,8 @@ async def _show(agent: str, where: Where, *, as_json: bool) -> None:
 
     agent_id = id_of(agent)
     async with board_at(where) as place:
-        state = (await Entities(place.bus.log, AGENT, "cli").load(agent_id)).state
         records = await place.bus.log.read(entity("agent", agent_id))
+        state = reduce(partial(folded, AGENT), records, unborn(AGENT, agent_id)).state
         if not state.arrived:
             raise InvalidInput(f"no agent {agent!r}: see `callboard agents`")
         memory = {key: await _value(place, value) for key, value in sorted(state.memory.items())}
@@ -121,12 +122,11 @@ async def _value(place: "Place", value: Any) -> Any:
 
 
 async def _requeue(agent: str, message: str, where: Where) -> None:
-    from callboard.bus.entities import AGENT, Entities
     from callboard.deploy.cli.session import board_at, the_one
     from callboard.events.agent_names import id_of
 
     async with board_at(where) as place:
-        state = (await Entities(place.bus.log, AGENT, "cli").load(id_of(agent))).state
+        state = await place.board.messages.state(id_of(agent))
         found = the_one(message, state.dead, "set-aside message", f"callboard agents show {agent}")
         await place.board.messages.requeue(agent, found)
     click.echo(f"{agent} tries message {found} again")

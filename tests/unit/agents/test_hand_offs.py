@@ -1,11 +1,11 @@
-"""What goes along with a hand-off, and on what ways mail comes."""
+"""Hand-offs: what goes along, when they are refused or too late, and on what ways mail comes."""
 
 import asyncio
 
 import pytest
 
 from callboard.actors.agents.definition import agent
-from callboard.actors.agents.errors import MessageFailed
+from callboard.actors.agents.errors import MessageFailed, StepFailed
 from callboard.actors.agents.host import Host
 from callboard.bus.entities import BUDGET, Entities
 from callboard.events.agent_events import Received, Sent
@@ -163,3 +163,132 @@ async def test_a_host_that_dies_right_after_it_sent_loses_nothing(theatre, monke
     assert await message.result(10) == 8
     await settled(theatre, log, 3)
     assert log == [("clerk", 7), ("scribe", "boss/7", 8), ("scribe", "boss/7", -8)]
+
+
+async def test_a_hand_off_is_answered(theatre):
+    """One agent asks another, and goes on with its answer."""
+
+    @agent("boss")
+    async def boss(turn, topic: str):
+        found = await turn.handoff("ask", "scout/1", topic)
+        return f"found {found}"
+
+    @agent("scout")
+    async def scout(turn, topic: str):
+        assert turn.sender == "boss"
+        return topic[::-1]
+
+    await theatre.host(boss, scout)
+    assert await (await theatre.board.send("boss", "abc")).result(5) == "found cba"
+    assert await theatre.history("boss") == ["received", "taken", "sent", "answered", "finished"]
+    assert await theatre.history("scout/1") == ["received", "taken", "finished"]
+
+
+async def test_a_hand_off_to_nobody_or_in_a_circle_is_refused(theatre):
+    """The step fails, and says why; the agent lives on."""
+
+    async def ask(turn, to):
+        try:
+            return await turn.handoff("ask", to, to)
+        except StepFailed as error:
+            return [error.kind, str(error)]
+
+    @agent("boss")
+    async def boss(turn, to: str):
+        return await ask(turn, to)
+
+    @agent("clerk")
+    async def clerk(turn, _message):
+        return await ask(turn, "boss")
+
+    await theatre.host(boss, clerk)
+    kind, why = await (await theatre.board.send("boss", "clerck")).result(5)
+    assert (kind, why) == ("refused", "step 'ask': nobody serves agents called 'clerck'; did you mean 'clerk'?")
+    kind, why = await (await theatre.board.send("boss", "clerk")).result(5)
+    assert (kind, why) == ("refused", "step 'ask': a circle: boss waits for clerk waits for boss")
+    assert (await (await theatre.board.send("boss", "boss")).result(5))[0] == "refused"
+
+
+async def test_a_late_answer_is_recorded_and_changes_nothing(theatre):
+    """After its deadline a hand-off has failed, whatever comes later."""
+    go = asyncio.Event()
+
+    @agent("boss")
+    async def boss(turn, _message):
+        try:
+            return await turn.handoff("ask", "slow", 1, deadline_s=0.05)
+        except StepFailed as error:
+            return error.kind
+
+    @agent("slow")
+    async def slow(turn, _message):
+        await go.wait()
+        return "done"
+
+    await theatre.host(boss, slow)
+    assert await (await theatre.board.send("boss", 0)).result(5) == "deadline"
+    go.set()
+    while "late" not in await theatre.history("boss"):
+        await asyncio.sleep(0.01)
+    expected = ["received", "taken", "paused", "sent", "stepped", "finished", "late"]
+    assert await theatre.history("boss") == expected
+
+
+async def test_an_answer_reaches_a_message_that_was_set_aside(theatre, monkeypatch):
+    """When it is tried again the hand-off that was still open has its answer, and is not made again."""
+    monkeypatch.setattr("callboard.actors.agents.activation.BACKOFF_S", ())
+    go, asked, broken = asyncio.Event(), [], True
+
+    @agent("slow")
+    async def slow(turn, _message):
+        asked.append(turn.message)
+        await go.wait()
+        return "done"
+
+    @agent("rash")
+    async def rash(turn, _message):
+        waiting = asyncio.ensure_future(turn.handoff("ask", "slow", 1))
+        await asyncio.sleep(0.05)
+        if broken:
+            waiting.cancel()
+            raise OSError("in haste")
+        return await waiting
+
+    await theatre.host(rash, slow)
+    message = await theatre.board.send("rash", 0)
+    with pytest.raises(MessageFailed, match="in haste"):
+        await message.result(5)
+    go.set()
+    while "answered" not in await theatre.history("rash"):
+        await asyncio.sleep(0.01)
+    broken = False
+    await theatre.board.messages.requeue("rash", message.id)
+    while "finished" not in await theatre.history("rash"):
+        await asyncio.sleep(0.01)
+    assert len(asked) == 1
+
+
+async def test_a_hand_off_that_is_over_before_it_is_taken_up_is_not_worked_at(theatre):
+    """Nobody waits for it any more."""
+    go, worked = asyncio.Event(), []
+
+    @agent("boss")
+    async def boss(turn, number: int):
+        try:
+            return await turn.handoff("ask", "slow", number, deadline_s=0.1)
+        except StepFailed as error:
+            return error.kind
+
+    @agent("slow")
+    async def slow(turn, number: int):
+        worked.append(number)
+        await go.wait()
+
+    await theatre.host(boss, slow)
+    sent = [await theatre.board.send(f"boss/{number}", number) for number in range(2)]
+    assert await asyncio.gather(*(message.result(5) for message in sent)) == ["deadline"] * 2
+    go.set()
+    while (await theatre.history("slow")).count("finished") < 2:
+        await asyncio.sleep(0.01)
+    assert len(worked) == 1
+    assert "its deadline was over" in (await theatre.events("slow"))[-1].failure.message
