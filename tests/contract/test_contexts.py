@@ -60,13 +60,16 @@ async def test_many_writers_on_two_connections_lose_nothing(connect):
 
 
 async def test_whoever_has_its_turn_lets_others_have_theirs(connect):
-    """One that writes without a pause, and so always knows the newest state, does not keep another out."""
+    """One that writes without a pause, and so always knows the newest state, does not keep another out.
+
+    Who goes first is drawn by lot: 20 to 330 were written meanwhile in 16 runs, and 5,600 where none took turns.
+    """
     boards = [Board(await connect(), f"test#{number}") for number in range(2)]
     busy, seldom, done, written = boards[0].context("shared"), boards[1].context("shared"), asyncio.Event(), 0
 
     async def flood() -> None:
         nonlocal written
-        while not done.is_set() and written < 500:
+        while not done.is_set() and written < 3000:
             await busy.say("more")
             written += 1
 
@@ -79,7 +82,7 @@ async def test_whoever_has_its_turn_lets_others_have_theirs(connect):
     await flooding
     said = await texts(seldom)
     assert said.count("less") == 10
-    assert said.count("more") == written < 500
+    assert said.count("more") == written < 3000
 
 
 async def test_a_fork_is_a_pointer(board, bus):
