@@ -1,7 +1,7 @@
 """Shared contexts: reading, changing, forking and merging them. The rules are in `callboard.events.context`."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ from callboard.events.context import (
     Put,
     Say,
     check_whole,
+    decide,
 )
 from callboard.events.context_content import Content, content_of, first_part, plan, size_of, tokens_of
 from callboard.events.context_events import Prefer
@@ -105,20 +106,26 @@ class Contexts:
             InvalidInput: an id or a base that can't be.
             BusError: the log can't be reached, or is full.
         """
-        for operation in operations:
-            if not isinstance(operation, Say) and not 0 < len(operation.key) <= LONGEST_KEY:
-                raise InvalidInput(f"a key has 1 to {LONGEST_KEY} characters, got {operation.key[:80]!r}")
-        known = checked(operations, tuple[Operation, ...], f"the change of context {context_id}")
-        aside = tuple([await self._aside(operation) for operation in known])
-        if (size := sum(map(size_of, aside))) > MOST:
-            raise InvalidInput(
-                f"the change of context {context_id} has {size:,} bytes: make it several, of up to {MOST:,}"
-            )
+        aside = await self._prepared(context_id, operations)
 
         def wish(context: Context) -> list[Changed]:
             return [Changed(context.version if base is None else base, aside, by, cause)]
 
         return (await self._commits.tell(checked_id(context_id, "context"), wish)).version
+
+    async def would_change(self, context_id: str, at: int, *operations: Operation) -> tuple[Operation, ...]:
+        """What a change would have been at a version, of which 0 is before the first; nothing is changed.
+
+        Raises InvalidInput for what can't be, or when there is no such version.
+        """
+        aside = await self._prepared(context_id, operations)
+        state = await self.state(context_id, at) if at else Context(context_id)
+        return tuple(
+            each
+            for event in decide(state, Changed(at, aside))
+            if isinstance(event, Changed)
+            for each in event.operations
+        )
 
     async def fork(self, context_id: str, fork_id: str | None = None, at: int | None = None) -> str:
         """Begin a context as another is, or was at a version, and return its id. Nothing is copied.
@@ -194,6 +201,19 @@ class Contexts:
         compacted = Compacted(first, last, text, tokens, by)
         await self._commits.tell(context_id, _saying(compacted))
         return compacted
+
+    async def _prepared(self, context_id: str, operations: Sequence[Operation]) -> tuple[Operation, ...]:
+        """The operations as the log has them: checked, with what is large in the blob store."""
+        for operation in operations:
+            if not isinstance(operation, Say) and not 0 < len(operation.key) <= LONGEST_KEY:
+                raise InvalidInput(f"a key has 1 to {LONGEST_KEY} characters, got {operation.key[:80]!r}")
+        known = checked(operations, tuple[Operation, ...], f"the change of context {context_id}")
+        aside = tuple([await self._aside(operation) for operation in known])
+        if (size := sum(map(size_of, aside))) > MOST:
+            raise InvalidInput(
+                f"the change of context {context_id} has {size:,} bytes: make it several, of up to {MOST:,}"
+            )
+        return aside
 
     async def _line(self, context_id: str, at: int | None = None) -> list[Context]:
         """The context with what it was forked from, and so on, the first of all in front."""

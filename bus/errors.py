@@ -6,6 +6,7 @@ BusError
 ├── LogFull       the log refuses to grow: nothing was stored, nothing was evicted
 ├── NotFound      no such blob
 ├── Unavailable   not reached in time: whether it was stored is not known
+├── ReadOnly      it was tried to change the past
 └── ServerError   the embedded server can't start
 """
 
@@ -43,6 +44,10 @@ class NotFound(BusError):
 
 class Unavailable(BusError):
     """No answer before the deadline. The write may or may not have been stored; the message says so."""
+
+
+class ReadOnly(BusError):
+    """Something that only replays the past tried to change something; nothing was changed."""
 
 
 class ServerError(BusError):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from copy import copy
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from callboard.actors.tools.mcp_server import McpServer
 from callboard.actors.tools.toolbox import Given, Toolbox
 from callboard.events.agent_events import Defined
 from callboard.events.agent_names import checked_definition, id_of, name_of
+from callboard.events.chat import Tool
 from callboard.events.errors import InvalidInput
 
 _OURS: Final = frozenset(
@@ -96,6 +98,12 @@ class Agent:
             opening.cancel()
             await asyncio.wait({opening})
             await self._box.__aexit__()
+
+    def rehearsed(self, offered: Iterable[Tool]) -> "Agent":
+        """The same, with its MCP servers left alone: their tools are as they were ``offered``."""
+        other = copy(self)
+        other._box, other._opening = self._box.closed(offered), None
+        return other
 
     async def _opened(self) -> Toolbox:
         """The tools, with MCP servers started for the first message. Raises ToolError, InvalidInput."""

@@ -32,6 +32,11 @@ _MESSAGE: Final = {
 }
 
 
+def is_hand_off(tool: str) -> bool:
+    """Whether what a model is offered under this name is to hand over to another agent."""
+    return tool.startswith(_HANDOFF)
+
+
 class Limits(NamedTuple):
     """What one message may take: so many model calls, and so many micro-dollars if it is not None.
 

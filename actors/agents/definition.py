@@ -1,7 +1,7 @@
 """What agents are: a name, and how they handle a message."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeAlias, get_type_hints, runtime_checkable
 
 import msgspec
@@ -11,6 +11,7 @@ from callboard.actors.cron import next_due
 from callboard.bus.clock import now
 from callboard.events.agent_events import Defined
 from callboard.events.agent_names import checked_definition
+from callboard.events.chat import Tool
 from callboard.events.errors import InvalidInput
 
 Handle: TypeAlias = Callable[[Turn, Any], Awaitable[Any]]
@@ -56,6 +57,9 @@ class Definition(Protocol):
     async def aclose(self) -> None:
         """No message comes any more on this host."""
 
+    def rehearsed(self, offered: Iterable[Tool]) -> "Definition":
+        """The same for a rehearsal: whom it would start or call is left alone, and ``offered`` what that did then."""
+
 
 class Handler:
     """Agents that handle their messages by a function ``handle(turn, message)``.
@@ -89,6 +93,10 @@ class Handler:
 
     async def aclose(self) -> None:
         """Nothing is held open."""
+
+    def rehearsed(self, offered: Iterable[Tool]) -> "Handler":
+        """It starts nobody itself."""
+        return self
 
 
 def agent(name: str, *, description: str = "", cron: str = "", zone: str = "UTC") -> Callable[[Handle], Handler]:

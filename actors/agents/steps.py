@@ -52,6 +52,10 @@ class Steps:
         self._open[name] = coroutine = self._performed(name, perform, result)
         return coroutine
 
+    async def get_done(self, name: str, step: Step, perform: Callable[[Step], Awaitable[Step]]) -> Step:
+        """The step when it is done, which it is not yet."""
+        return await perform(step)
+
     def done(self, name: str, value: Value = NOTHING, failure: StepFailure | None = None, on: str = "") -> Step:
         """The step has ended, and the log will say so before anything that is said later."""
         self.journal.soon(Stepped(name, value, failure, on))
@@ -116,7 +120,7 @@ class Steps:
                 raise StepError(f"step {name!r} is awaited in another event loop: await it in the handler")
             step = self._work.steps.get(name, _NEW)
             if not step.done:
-                step = await perform(step)
+                step = await self.get_done(name, step, perform)
             if step.failure:
                 raise StepFailed(name, step.failure)
             return await result(await self._apart.whole(name, step))

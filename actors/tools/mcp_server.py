@@ -26,8 +26,8 @@ class McpTool:
     """A tool of an MCP server, as a toolbox holds it. Its ``once`` is the server's word, unless that was overruled."""
 
     def __init__(self, server: "McpServer", listed: Listed, *, approval: bool, once: bool) -> None:
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server.prefix}{listed.name}")
-        self.offer = Tool(checked_id(name, "the name of a tool"), listed.description, listed.schema)
+        name = checked_id(server.offered_as(listed.name), "the name of a tool")
+        self.offer = Tool(name, listed.description, listed.schema)
         self.approval = approval
         self.once = once
         self._server = server
@@ -53,6 +53,20 @@ class McpTool:
         if answer.failed:
             raise ToolError(f"tool {name} failed: {answer.value or 'it does not say why'}")
         return encoded(name, answer.value, self._server.max_bytes)
+
+
+class ClosedTool:
+    """A tool that a server once offered, and that nobody can call: the server is left alone."""
+
+    once = False
+
+    def __init__(self, offer: Tool, *, approval: bool) -> None:
+        self.offer = offer
+        self.approval = approval
+
+    async def call_json(self, arguments: str | bytes, info: CallInfo) -> bytes:
+        """Raises ToolError."""
+        raise ToolError(f"tool {self.offer.name} is not there: its server is left alone", "unavailable")
 
 
 class McpServer:
@@ -112,6 +126,16 @@ class McpServer:
     def tools(self) -> tuple[McpTool, ...]:
         """What it offers, in the server's order, as it was told when it was entered. Empty before that."""
         return self._tools
+
+    def offered_as(self, name: str) -> str:
+        """Under which name a model is shown a tool of the server."""
+        return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.prefix}{name}")
+
+    def asks_before(self, offered: str) -> bool:
+        """Whether a person is asked before a tool of this name is called."""
+        if isinstance(self._approval, bool):
+            return self._approval
+        return offered in map(self.offered_as, self._approval or ())
 
     async def __aenter__(self) -> Self:
         async with self._lock:

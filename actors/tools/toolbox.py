@@ -12,7 +12,7 @@ from callboard.actors.strict_json import did_you_mean
 from callboard.actors.submission import MAX_TOOLS
 from callboard.actors.tools.contract import AgentTool, CallInfo, Fault, ToolError, raised
 from callboard.actors.tools.function_tool import FunctionTool, as_tool
-from callboard.actors.tools.mcp_server import McpServer
+from callboard.actors.tools.mcp_server import ClosedTool, McpServer
 from callboard.events.chat import Message, Tool, ToolCall
 from callboard.events.errors import InvalidInput
 
@@ -82,6 +82,17 @@ class Toolbox:
             stack, self._open = self._open, None
             self._tools = dict(self._functions)
             await stack.aclose()
+
+    def closed(self, offered: Iterable[Tool]) -> "Toolbox":
+        """A box with the same functions, and what the servers once ``offered``, which nobody can call."""
+        box = Toolbox()
+        box._functions = dict(self._functions)
+        for tool in offered:
+            server = next((each for each in self._servers if tool.name.startswith(each.prefix)), None)
+            if server and tool.name not in box._functions:
+                box._functions[tool.name] = ClosedTool(tool, approval=server.asks_before(tool.name))
+        box._tools = dict(box._functions)
+        return box
 
     def offers(self) -> tuple[Tool, ...]:
         """What a model is shown, in the order in which the tools were given. Raises InvalidInput before entering."""

@@ -1,0 +1,1 @@
+"""Messages that agents were done with, handled again from the record: what would other code have done?"""
