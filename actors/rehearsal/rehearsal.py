@@ -82,7 +82,7 @@ async def rehearse(bus: Bus, definition: Definition, message: Recorded, known: M
     await asyncio.wait({handling}, timeout=_GRACE_S)
     if wanted:
         steps.part("", f"it wants to touch the world outside of a step: {wanted[0]}")
-    cost = await _cost(bus, message, steps.used)
+    cost = await cost_of(bus, message, steps.used)
     done = sorted((step.at, step.number, name) for name, step in message.work.steps.items() if step.done)
     unused = tuple(name for *_, name in done if name not in steps.used)
     if steps.diverged.done():
@@ -92,6 +92,12 @@ async def rehearse(bus: Bus, definition: Definition, message: Recorded, known: M
     same = _is_end(end, message.end) and remembered == message.remembered
     answer = await read_value(past, end.value)
     return Lane("same" if same else "other", tuple(steps.used), unused, cost, answer, end.failure)
+
+
+async def cost_of(bus: Bus, message: Recorded, steps: Iterable[str]) -> int:
+    """What the model calls of these steps cost, in micro-dollars."""
+    waits = [message.work.steps[name].on for name in steps]
+    return sum([(await _task(bus, wait)).cost for wait in waits if wait.startswith("task/")])
 
 
 def _turn(
@@ -143,12 +149,6 @@ async def _offered(bus: Bus, message: Recorded, known: Mapping[str, Defined]) ->
             tools = spec.tools if spec else ()
             return tuple(tool for tool in tools if tool.name not in functions and not is_hand_off(tool.name))
     return ()
-
-
-async def _cost(bus: Bus, message: Recorded, steps: Iterable[str]) -> int:
-    """What the model calls of these steps cost, in micro-dollars."""
-    waits = [message.work.steps[name].on for name in steps]
-    return sum([(await _task(bus, wait)).cost for wait in waits if wait.startswith("task/")])
 
 
 async def _task(bus: Bus, wait: str) -> Task:

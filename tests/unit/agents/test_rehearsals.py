@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -214,12 +214,12 @@ def _starts():
 
 
 def _writes():
-    with open("left-behind", "w"):
+    with Path("left-behind").open("w"):
         pass
 
 
 def _deletes():
-    os.remove("nothing-here")
+    Path("nothing-here").unlink()
 
 
 @pytest.mark.parametrize("act", [_connects, _asks_the_web, _starts, _writes, _deletes])
