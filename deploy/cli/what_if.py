@@ -6,9 +6,9 @@ from callboard.deploy.connect import Place
 from callboard.events.errors import InvalidInput
 
 
-async def what_if(place: Place, changes: Sequence[str], *, until: int, as_json: bool) -> None:
+async def what_if(place: Place, changes: Sequence[str], *, until: int, as_json: bool) -> None:  # noqa: ARG001
     """Decide again what was decided up to the log sequence ``until``, once for each of ``changes``.
 
     Each is what was given as one ``--what-if``: ``KEY=VALUE[,KEY=VALUE…]``.
     """
-    raise InvalidInput("--what-if is not there yet")
+    raise InvalidInput(f"--what-if {' '.join(changes)}: not there yet")
