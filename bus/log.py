@@ -75,7 +75,7 @@ class Log(Protocol):
         ...
 
     def read_all(self, *subjects: str, after: int = 0, upto: int | None = None) -> AsyncIterator[list[Record]]:
-        """Everything stored by now on ``subjects`` (default: all events) after a sequence, and no more than ``upto``."""
+        """Everything stored by now on ``subjects`` (default: all events) after a sequence, not beyond ``upto``."""
         ...
 
     def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:

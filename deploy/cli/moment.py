@@ -1,10 +1,10 @@
-"""What a person writes for a moment of the log."""
+"""What a person writes for a moment of the log, and how a moment is told."""
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
-from callboard.actors.moments import seq_at
+from callboard.actors.moments import at_or_after, seq_at
 from callboard.bus.clock import now
 from callboard.bus.log import Log
 from callboard.deploy.units import duration_ns
@@ -14,36 +14,55 @@ _DAYS: Final = re.compile(r"([0-9]{1,5})d")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def sequence_of(log: Log, moment: str | None, option: str = "--until") -> int:
-    """The log sequence that a moment stands for: the log's end without one.
+class Moment(NamedTuple):
+    """The log up to and including the sequence ``seq``, stored at ``time``; ``end`` is its last one now."""
 
-    A moment is a sequence, an ISO time (in UTC, unless it names its zone), or so long ago, as ``2h ago``; what was
-    stored at that time or before counts.
+    seq: int
+    end: int
+    time: datetime | None
+
+    def __str__(self) -> str:
+        """Where that is, for a person."""
+        at = f", {self.time:%Y-%m-%d %H:%M:%S}.{self.time.microsecond // 1000:03}Z" if self.time else ""
+        return f"at {self.seq} of {self.end}{at}"
+
+
+async def moment_of(log: Log, text: str | None, option: str = "--until") -> Moment:
+    """The moment that is meant: the log's end without a text.
+
+    It is a sequence, an ISO time (in UTC, unless it names its zone), or so long ago, as ``2h ago``; what was stored at
+    that time or before counts.
 
     Raises:
         InvalidInput: it is none of these, or lies beyond the log's end or before its beginning. ``option`` is named.
     """
     end = await log.end()
-    if moment is None:
-        return end
-    text = moment.strip()
+    seq = end if text is None else await _sequence(log, text.strip(), end, option)
+    record = await at_or_after(log, seq) if seq else None
+    return Moment(seq, end, stored(record.time_ns) if record else None)
+
+
+def stored(time_ns: int) -> datetime:
+    """When a message was stored, in UTC."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+
+
+async def _sequence(log: Log, text: str, end: int, option: str) -> int:
     if text.isdecimal():
         if int(text) > end:
             raise InvalidInput(f"{option} {text} is beyond the log's end: its last sequence is {end}")
         return int(text)
-    at = time_of(text, option)
-    if (present := now()) < at:
-        raise InvalidInput(f"{option} {text} is yet to come: it is {present:%Y-%m-%d %H:%M:%SZ} now")
+    at, present = _time(text, option), now()
+    if at > present:
+        raise InvalidInput(f"{option} {text} is yet to come: it is {present:%Y-%m-%d %H:%M:%S}Z now")
     seq = await seq_at(log, (at - _EPOCH) // timedelta(microseconds=1) * 1000 + 999)
-    if not seq and end:
-        [first] = await log.pick([1])
-        began = datetime.fromtimestamp(first.time_ns / 1e9, UTC)
-        raise InvalidInput(f"{option} {text} is before the log's first event, of {began:%Y-%m-%d %H:%M:%SZ}")
+    if not seq and (first := await at_or_after(log, 1)):
+        began = stored(first.time_ns)
+        raise InvalidInput(f"{option} {text} is before the log's first event, of {began:%Y-%m-%d %H:%M:%S}Z")
     return seq
 
 
-def time_of(text: str, option: str) -> datetime:
-    """The time that is meant, in UTC. Raises InvalidInput."""
+def _time(text: str, option: str) -> datetime:
     if text.endswith("ago"):
         length = text.removesuffix("ago").strip()
         if days := _DAYS.fullmatch(length):
