@@ -13,24 +13,11 @@ LONGEST: Final = 20
 """So many entries of a map or a list are shown."""
 
 _WIDTH: Final = 160
-_MONEY: Final = frozenset(
-    [
-        "cost",
-        "limit",
-        "settled",
-        "held",
-        "left",
-        "amount",
-        "needed",
-        "realised",
-        "outstanding",
-        "max_cost",
-        "wasted",
-        "assumed",
-        "kept",
-    ]
-)
-_TIME: Final = frozenset(["duration", "latency", "first_token", "waited", "timeout", "service"])
+_MONEY: Final = {
+    *("cost", "max_cost", "wasted", "limit", "settled", "held", "left", "amount", "needed", "kept", "assumed"),
+    *("realised", "outstanding"),
+}
+_TIME: Final = {"duration", "latency", "first_token", "waited", "timeout", "service"}
 
 
 def lines(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:

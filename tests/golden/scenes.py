@@ -119,10 +119,8 @@ async def ends(node: Node) -> None:
 
 
 async def outcome(task: callboard.TaskHandle) -> None:
-    try:
+    with suppress(callboard.TaskFailed):
         await task.result(60)
-    except callboard.TaskFailed:
-        pass
 
 
 async def breaker(node: Node) -> None:
@@ -200,7 +198,7 @@ async def living(bus: Bus, *definitions) -> AsyncIterator[Host]:
 
 
 async def agents(folder: Path, server: EmbeddedServer) -> None:
-    """Agents with steps, tools, hand-offs that are answered, late or refused; approvals; contexts; what was set aside."""
+    """Agents with steps and hand-offs that are answered, late or refused; approvals; contexts; what was set aside."""
     activation.BACKOFF_S = (0.1, 0.1)  # given up after three tries, and soon
     tries: list[str] = []
 
