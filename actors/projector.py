@@ -7,8 +7,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 import structlog
 
 from callboard.actors.snapshots import ProjectionSnapshots
-from callboard.bus.log import Bus, Record
-from callboard.bus.subjects import entity_of
+from callboard.bus.log import Bus, Note, Record
+from callboard.bus.subjects import SNAPSHOT_NOW, entity_of
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import Undecodable
 from callboard.projections.projection import Projection, dump
@@ -88,6 +88,20 @@ class Projector:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append((seq, future))
             await future
+
+    async def save_when_asked(self) -> None:
+        """Save whenever somebody asks for it on `SNAPSHOT_NOW`, and answer with the sequence, until cancelled."""
+
+        async def asked(note: Note) -> None:
+            await self.save()
+            if note.reply:
+                await self._bus.signals.publish(note.reply, str(self._saved).encode())
+
+        stop = await self._bus.signals.subscribe(SNAPSHOT_NOW, asked)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await stop()
 
     def dump(self, projection: Projection[Any]) -> bytes:
         """A snapshot of one projection."""

@@ -15,7 +15,8 @@ import structlog
 from msgspec import Struct
 
 from callboard.bus.errors import NotFound
-from callboard.bus.log import Bus
+from callboard.bus.log import Bus, Note
+from callboard.bus.subjects import SNAPSHOT_NOW
 from callboard.events.envelope import message_hash
 from callboard.projections.projection import Projection, dump, load
 
@@ -36,6 +37,26 @@ class _Head(Struct, frozen=True):
 
     message: str
     parts: dict[str, int]
+
+
+async def saved_now(bus: Bus, wait_s: float = 1.0) -> bool:
+    """Have a running node save what is live now; whether one answered within ``wait_s``."""
+    answered, inbox = asyncio.Event(), bus.signals.inbox()
+
+    async def hear(_note: Note) -> None:
+        answered.set()
+
+    stop = await bus.signals.subscribe(inbox, hear)
+    try:
+        await bus.signals.publish(SNAPSHOT_NOW, b"", reply=inbox)
+        async with asyncio.timeout(wait_s):
+            await answered.wait()
+    except TimeoutError:
+        return False
+    else:
+        return True
+    finally:
+        await stop()
 
 
 class ProjectionSnapshots:

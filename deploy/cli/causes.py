@@ -88,7 +88,7 @@ class Causes:
         if isinstance(event, schedule.Fired | budget.BudgetEvent) and not isinstance(event, budget.Granted):
             return await self._newest(at.envelope.kind, at.envelope.entity, at, schedule.Planned, budget.Granted), ""
         if at.envelope.version > 1:
-            return (await self.history(at.envelope.kind, at.envelope.entity))[0], "nothing in the log caused it"
+            return (await self.history(at.envelope.kind, at.envelope.entity))[0], "of what caused it nothing is told"
         return None, "it came from outside"
 
     async def _submitted(self, at: Told, event: task.Submitted) -> tuple[Told | None, str]:

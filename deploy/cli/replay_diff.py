@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from callboard.actors.moments import GROUPS, Group, projector_of
-from callboard.actors.snapshots import ProjectionSnapshots
+from callboard.actors.snapshots import ProjectionSnapshots, saved_now
 from callboard.deploy.cli.differences import Difference, differences
 from callboard.deploy.cli.moment import Moment, moment_of
 from callboard.deploy.cli.options import Where
@@ -31,6 +31,9 @@ async def compare(
         compared: dict[str, int] = {}
         found: list[Difference] = []
         before = None if other == "live" else await moment_of(place.bus.log, other, "--diff")
+        if before is None and not place.alone and moment.seq == moment.end:
+            await saved_now(place.bus)
+            moment = await moment_of(place.bus.log, until)
         for group in groups:
             wanted = [each for each in group.projections if projection in {None, each.name}]
             states = await (_with_live(place, group, moment) if before is None else _with(place, group, before, moment))

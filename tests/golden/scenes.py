@@ -45,7 +45,7 @@ async def tasks(folder: Path, server: EmbeddedServer) -> None:
     backends = {
         "curt": model("curt", 1_000_000, capabilities=("chat", "work"), tier="small"),
         "chatty": model("chatty", 10_000_000, capabilities=("chat", "work"), tier="frontier"),
-        "judge": model("judges", 1, capabilities=("schema",)),
+        "judge": model("judges", 1, capabilities=("chat", "schema")),
         "slow": model("slow", 1, capabilities=("slow",)),
         "broken": model("broken", 1, capabilities=("broken",)),
         "steady": model("steady", 1, capabilities=("steady",)),
