@@ -28,6 +28,9 @@ class Group(NamedTuple):
 GROUPS: Final = (Group(SNAPSHOT, LIVE), Group("agents", (AGENTS,), FOLLOWED), Group(SPANS.name, (SPANS,)))
 """All projections whose past can be asked for."""
 
+EVERY: Final = 20_000
+"""Whoever looks back keeps a snapshot after so many messages: denser than those who follow, who have more to do."""
+
 
 class Past(NamedTuple, Generic[S]):
     """An entity as it was at a moment, the message that made it so, and the one that came next."""
@@ -40,7 +43,7 @@ class Past(NamedTuple, Generic[S]):
 def projector_of(bus: Bus, group: Group, *, snapshots: bool = True) -> Projector:
     """Folds a group; without ``snapshots`` from nothing but the log's first event."""
     name = group.snapshot if snapshots else None
-    return Projector(bus, *group.projections, subjects=group.subjects, snapshot=name)
+    return Projector(bus, *group.projections, subjects=group.subjects, snapshot=name, every=EVERY)
 
 
 async def entity_at(bus: Bus, aggregate: Aggregate[S], entity_id: str, upto: int) -> Past[S]:

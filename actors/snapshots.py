@@ -41,20 +41,19 @@ class _Head(Struct, frozen=True):
 
 async def saved_now(bus: Bus, wait_s: float = 1.0) -> bool:
     """Have a running node save what is live now; whether one answered within ``wait_s``."""
-    answered, inbox = asyncio.Event(), bus.signals.inbox()
+    saved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    inbox = bus.signals.inbox()
 
-    async def hear(_note: Note) -> None:
-        answered.set()
+    async def hear(note: Note) -> None:
+        if not saved.done():
+            saved.set_result(bool(note.data))  # without any, it is the server that says that nobody listens
 
     stop = await bus.signals.subscribe(inbox, hear)
     try:
         await bus.signals.publish(SNAPSHOT_NOW, b"", reply=inbox)
-        async with asyncio.timeout(wait_s):
-            await answered.wait()
+        return await asyncio.wait_for(saved, wait_s)
     except TimeoutError:
         return False
-    else:
-        return True
     finally:
         await stop()
 

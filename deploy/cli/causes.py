@@ -119,13 +119,14 @@ class Causes:
 
     async def _of_work(self, at: Told) -> Told | None:
         """For the end of a message its newest step, for whatever else of it, or if it has none, the message itself."""
-        agent_id = at.envelope.entity
-        message = await self._worked_at(agent_id, at)
-        if isinstance(at.envelope.event, agent_events.Finished | agent_events.DeadLettered | agent_events.Stumbled):
-            step = await self._newest("agent", agent_id, at, agent_events.Stepped, agent_events.Answered)
-            if step and message and _is_before(message, step):
-                return step
-        return message
+        agent_id, event = at.envelope.entity, at.envelope.event
+        if isinstance(event, agent_events.Taken | agent_events.Requeued):
+            return await self._received(agent_id, event.message)
+        if not isinstance(event, agent_events.Finished | agent_events.DeadLettered | agent_events.Stumbled):
+            return await self._worked_at(agent_id, at)
+        message = await self._received(agent_id, event.message)
+        step = await self._newest("agent", agent_id, at, agent_events.Stepped, agent_events.Answered)
+        return step if step and message and _is_before(message, step) else message
 
     async def _worked_at(self, agent_id: str, at: Told) -> Told | None:
         """The message that an agent had taken up last."""

@@ -26,12 +26,12 @@ def lines(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:
     head = f"{indent}{name}:" if name else ""
     parts = _parts(value)
     if parts is None:
-        yield f"{head} {_plain(value, name)}".lstrip() if not indent else f"{head} {_plain(value, name)}"
+        yield f"{head} {_plain(value, name)}"
         return
     if not parts:
-        yield f"{head} -"
+        yield f"{head} -" if head else "-"
         return
-    if (flat := _flat(parts)) is not None:
+    if head and (flat := _flat(parts)) is not None:
         yield f"{head} {flat}"
         return
     if head:
