@@ -20,6 +20,9 @@ from callboard.bus.subjects import SNAPSHOT_NOW
 from callboard.events.envelope import message_hash
 from callboard.projections.projection import Projection, dump, load
 
+TRIES: Final = 4
+"""So many are looked at: when the newest are of other code or of another log, older ones are, too."""
+
 _DIGEST: Final = 32
 
 _log = structlog.get_logger(__name__)
@@ -79,8 +82,9 @@ class ProjectionSnapshots:
 
     async def load(self, projections: Sequence[Projection[Any]], upto: int) -> Restored | None:
         """The newest states at or before the sequence ``upto`` that can be believed; None if there are none."""
-        for moment in reversed(await self._bus.snapshots.moments(self._name)):
-            if moment.seq <= upto and (found := await self._load(projections, moment.seq)):
+        before = [each for each in await self._bus.snapshots.moments(self._name) if each.seq <= upto]
+        for moment in before[: -TRIES - 1 : -1]:
+            if found := await self._load(projections, moment.seq):
                 return found
         return None
 
