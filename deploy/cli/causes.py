@@ -101,13 +101,16 @@ class Causes:
 
     async def _asked(self, agent_id: str, on: str, at: Told) -> tuple[Told | None, str]:
         """The message that an agent worked at when it asked for something, and for what step, if that is told."""
+        message = await self._worked_at(agent_id, at)
+        if message is None:
+            return None, "it came from outside"
         waited = (
             told.envelope.event.step
             for told in await self.history("agent", agent_id)
             if isinstance(told.envelope.event, agent_events.Stepped) and told.envelope.event.on == on
         )
         step = next(waited, "")
-        return await self._worked_at(agent_id, at), f"step {step} asks for it" if step else "the agent asks for it"
+        return message, f"step {step} asks for it" if step else "the agent asks for it"
 
     async def _fired(self, key: str | None, at: Told) -> tuple[Told | None, str]:
         """The time of a schedule that a task or message is for, if it is for one."""
