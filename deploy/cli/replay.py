@@ -95,4 +95,4 @@ async def _what_if(until: str | None, changes: tuple[str, ...], where: Where, *,
 
     async with board_at(where) as place:
         moment = await moment_of(place.bus.log, until)
-        await what_if(place, changes, until=moment.seq, as_json=as_json)
+        await what_if(place, changes, where, until=moment.seq, as_json=as_json)
