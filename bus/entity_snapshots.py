@@ -177,11 +177,11 @@ class EntitySnapshots(Generic[S]):
         return True
 
     async def _save(self, loaded: Loaded[S]) -> None:
-        name, sparse = self._name(loaded.id), self._every * SPARSE
+        name, sparse, before = self._name(loaded.id), self._every * SPARSE, self._saved.get(loaded.id, 0)
         try:
             data = await self._dump(loaded)
             await self._bus.snapshots.save(name, data)
-            if loaded.version // sparse > self._saved.get(loaded.id, 0) // sparse:
+            if loaded.version // sparse > before // sparse:
                 await self._bus.snapshots.keep(name, loaded.seq, data, OF_ONE)
         except Exception as error:  # it is only a cache: the next one is tried as many events later
             trouble = {"error": str(error)} if isinstance(error, BusError) else {"exc_info": True}

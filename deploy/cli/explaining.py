@@ -5,11 +5,13 @@ from typing import Any
 
 import click
 
+from callboard.actors.moments import entity_at
+from callboard.bus.aggregates import BUDGET
 from callboard.deploy.cli import decisions
 from callboard.deploy.cli.causes import Causes, Link, Told
 from callboard.deploy.cli.entities import the_entity
 from callboard.deploy.cli.history import Choice, Refusal, choices, reading
-from callboard.deploy.cli.printing import clock, one_line, print_json
+from callboard.deploy.cli.printing import clock, one_line, print_json, usd
 from callboard.deploy.cli.telling import entity_name, told
 from callboard.deploy.connect import Place
 from callboard.events import agent_events, task_events
@@ -65,7 +67,9 @@ async def entity(place: Place, meant: str, *, as_json: bool) -> None:
 
 
 async def event(place: Place, last: Told, *, as_json: bool) -> None:
-    """Explain what led to an event, with the decisions on the way. Raises InvalidInput."""
+    """Explain what led to an event, with the decisions on the way, and of a budget what it had then."""
+    kind, entity_id = last.envelope.kind, last.envelope.entity
+    budget = (await entity_at(place.bus, BUDGET, entity_id, last.seq)).entity.state if kind == "budget" else None
     causes = Causes(place.bus)
     chain = await causes.chain(last)
     made = {link.told.envelope.id: await _decision(place, causes, link.told) for link in chain}
@@ -74,13 +78,16 @@ async def event(place: Place, last: Told, *, as_json: bool) -> None:
             _link(link, decisions.document(*found) if (found := made[link.told.envelope.id]) else None)
             for link in chain
         ]
-        print_json({"entity": entity_name(last.envelope), "seq": last.seq, "chain": links})
+        print_json({"entity": entity_name(last.envelope), "seq": last.seq, "chain": links, "budget": budget})
         return
     for place_of, link in enumerate(chain):
         _print_chain([link], first=not place_of)
         if found := made[link.told.envelope.id]:
             click.echo()
             decisions.show(*found)
+    if budget:
+        amounts = f"limit {usd(budget.limit)}, spent {usd(budget.settled)}, held {usd(budget.held)}"
+        click.echo(f"budget {entity_id} then: {amounts}, left {usd(budget.left)}; on breach: {budget.on_breach}")
 
 
 async def _decision(place: Place, causes: Causes, at: Told) -> tuple[Choice, Any] | None:

@@ -22,8 +22,9 @@ def why(what: str, where: Where, as_json: bool) -> None:
     {input, output, cached, steps}}, predicted {cost, latency, tokens}, actual {cost, latency, calls [state]}, hold
     {budget, amount, input, output, lease}}], refusals [{time, version, event, reason}], chain}; hedges is the late call
     beside which another backend was asked, or null; seen is the log position, propensity in parts per million. Of an
-    event it prints {entity, seq, chain [{seq, time, entity, event, id, source, how, told, decision}]}, from the first
-    event on; how is how it followed from the one before, decision is as one of the assignments, or null.
+    event it prints {entity, seq, chain [{seq, time, entity, event, id, source, how, told, decision}], budget}, from the
+    first event on; how is how it followed from the one before, decision is as one of the assignments, or null, budget
+    the state of the budget then that the event is of, or null.
     """
     from callboard.deploy.cli.session import run
 

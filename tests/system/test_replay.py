@@ -170,7 +170,9 @@ def test_why_a_task_or_another_entity(folder):
     assert [link["event"] for link in why["chain"]] == ["submitted"]
     assert "$1.00 / $2.00" in folder.call("why", folder.first).stdout
     assert folder.json("why", f"task/{folder.first}") == why
-    assert folder.json("why", "budget/team")["entity"] == "budget/team"
+    budget = folder.json("why", "budget/team")
+    assert (budget["entity"], budget["budget"]["limit"]) == ("budget/team", 1_000_000)
+    assert "budget team then: limit $1.00, spent" in folder.call("why", "budget/team").stdout
     assert folder.json("why", "context/plan")["chain"][-1]["event"] == "changed"
 
 
