@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
-import msgspec
 import structlog
-from msgspec import Raw
 
-from callboard.bus.log import Bus, Record
-from callboard.bus.subjects import entity_of
+from callboard.actors.snapshots import ProjectionSnapshots
+from callboard.bus.log import Bus, Note, Record
+from callboard.bus.subjects import SNAPSHOT_NOW, entity_of
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import Undecodable
-from callboard.projections.projection import Projection, dump, load
+from callboard.projections.projection import Projection, dump
 
 S = TypeVar("S")
 Watcher: TypeAlias = Callable[[int, Envelope], None]
@@ -28,8 +27,9 @@ _log = structlog.get_logger(__name__)
 class Projector:
     """Live projections over the log's ``subjects`` (default: all events).
 
-    Snapshots are kept under the name ``snapshot``, which stands for these subjects; without a name there are none, and
-    a start begins at the log's first event. What comes within ``gather_s`` is folded together.
+    Snapshots are kept under the name ``snapshot``, which stands for these subjects, one for about ``every`` so many
+    messages; without a name there are none, and a start begins at the log's first event. What comes within ``gather_s``
+    is folded together.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Projector:
         subjects: Sequence[str] = (),
         snapshot: str | None = SNAPSHOT,
         gather_s: float = GATHER_S,
+        every: int = SNAPSHOT_EVERY,
     ) -> None:
         self._bus = bus
         self._projections = projections
@@ -47,8 +48,9 @@ class Projector:
         self._watchers: list[Watcher] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._saved = 0
-        self._snapshot = snapshot
+        self._snapshots = ProjectionSnapshots(bus, snapshot) if snapshot else None
         self._gather_s = gather_s
+        self._every = every
         self.seq = 0
         self.broken: dict[str, str] = {}
         """Entities with a message that cannot be read, and why."""
@@ -66,12 +68,12 @@ class Projector:
         """No longer call ``watcher``."""
         self._watchers.remove(watcher)
 
-    async def catch_up(self) -> None:
-        """Fold everything stored by now, beginning at the newest snapshots."""
-        await self._restore()
-        async for batch in self._bus.log.read_all(*self._subjects, after=self.seq):
+    async def catch_up(self, upto: int | None = None) -> None:
+        """Fold everything stored by now, or up to the sequence ``upto``, beginning at the newest snapshot before."""
+        await self._restore(upto)
+        async for batch in self._bus.log.read_all(*self._subjects, after=self.seq, upto=upto):
             self._fold(batch)
-        await self._snapshot_if_due()
+            await self._snapshot_if_due()
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
@@ -87,42 +89,44 @@ class Projector:
             self._waiters.append((seq, future))
             await future
 
+    async def save_when_asked(self) -> None:
+        """Save whenever somebody asks for it on `SNAPSHOT_NOW`, and answer with the sequence, until cancelled."""
+
+        async def asked(note: Note) -> None:
+            await self.save()
+            if note.reply:
+                await self._bus.signals.publish(note.reply, str(self._saved).encode())
+
+        stop = await self._bus.signals.subscribe(SNAPSHOT_NOW, asked)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await stop()
+
     def dump(self, projection: Projection[Any]) -> bytes:
         """A snapshot of one projection."""
         return dump(projection, self._states[projection.name], self.seq)
 
     async def save(self) -> None:
-        """Store a snapshot of all projections together, so that the next start has less to fold.
+        """Store a snapshot of all projections together, so that this moment is reached soon from now on.
 
         With a broken entity there is none: every start finds it again.
         """
-        if self._snapshot and not self.broken:
-            states, seq, parts = self._states, self.seq, {}
-            for projection in self._projections:
-                parts[projection.name] = Raw(dump(projection, states[projection.name], seq))
-                await asyncio.sleep(0)  # a large state takes long: let the others have a turn
-            await self._bus.snapshots.save(self._snapshot, msgspec.json.encode(parts))
+        states, seq = self._states, self.seq
+        if self._snapshots and seq > self._saved and not self.broken:
             self._saved = seq
+            await self._snapshots.save(self._projections, states, seq)
 
-    async def _restore(self) -> None:
-        if not self._snapshot or self.seq:
-            return
-        data = await self._bus.snapshots.load(self._snapshot)
-        parts = msgspec.json.decode(data, type=dict[str, Raw]) if data else {}
-        found: dict[str, tuple[Any, int]] = {}
-        for projection in self._projections:
-            part = parts.get(projection.name)
-            restored = load(projection, bytes(part)) if part is not None else None
-            if restored is None:
-                return
-            found[projection.name] = restored
-        seq = max((seq for _, seq in found.values()), default=0)
-        if seq <= await self._bus.log.end():
-            self._states = {name: state for name, (state, _) in found.items()}
-            self.seq = self._saved = seq
+    async def _restore(self, upto: int | None) -> None:
+        if self._snapshots and not self.seq:
+            end = await self._bus.log.end()
+            found = await self._snapshots.load(self._projections, end if upto is None else min(upto, end))
+            if found:
+                self._states, self.seq = found
+                self._saved = self.seq
 
     async def _snapshot_if_due(self) -> None:
-        if self.seq - self._saved >= SNAPSHOT_EVERY:
+        if self.seq - self._saved >= self._every:
             await self.save()
 
     def _fold(self, batch: Sequence[Record]) -> None:

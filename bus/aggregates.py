@@ -1,7 +1,7 @@
 """Aggregates: the kinds of entities, each with its rules, and how one is folded from its messages."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from callboard.bus.log import Record
 from callboard.events import (
@@ -67,6 +67,11 @@ AGENT = Aggregate(
     Kept(agent_snapshot.VERSION, agent_snapshot.pieces, agent_snapshot.read, agent.evolve),
 )
 CONTEXT = Aggregate("context", context.Context, context.decide, context.evolve)
+
+AGGREGATES: Final[dict[str, Aggregate[Any]]] = {
+    each.kind: each for each in (TASK, AGENT, CONTEXT, BACKEND, BUDGET, APPROVAL, SCHEDULE)
+}
+"""All kinds of entities."""
 
 
 class Loaded(NamedTuple, Generic[S]):

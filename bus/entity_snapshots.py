@@ -18,6 +18,7 @@ from callboard.bus import subjects
 from callboard.bus.aggregates import Aggregate, Kept, Loaded, folded, unborn
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Record
+from callboard.bus.thinning import Bounds
 from callboard.events import trace
 from callboard.events.envelope import decode, message_hash
 from callboard.events.errors import CallboardError
@@ -26,6 +27,11 @@ S = TypeVar("S")
 
 EVERY: Final = 500
 """Events after which an entity gets its next snapshot: reading so many takes about 15 ms."""
+
+SPARSE: Final = 8
+"""One snapshot of so many stays when the next one is made: it makes the entity's past open fast, too."""
+
+OF_ONE: Final = Bounds(16, 16 * 2**20)
 
 PAUSE_S: Final = 0.002
 """For so long a snapshot is written before the others have their turn."""
@@ -78,6 +84,19 @@ class EntitySnapshots(Generic[S]):
             start = folded(self._aggregate, start, record)
         return start
 
+    async def nearest(self, entity_id: str, upto: int) -> Loaded[S]:
+        """The entity by the newest snapshot that was made at or before the sequence ``upto``; unborn without one."""
+        newest = await self._load(entity_id)
+        if newest and newest.seq <= upto and await self._fits(newest):
+            return newest
+        for moment in reversed(await self._bus.snapshots.moments(self._name(entity_id))):
+            if moment.seq <= upto:
+                data = await self._bus.snapshots.load_at(self._name(entity_id), moment.seq)
+                loaded = self._read(entity_id, data)
+                if loaded and loaded.seq == moment.seq and await self._fits(loaded):
+                    return loaded
+        return unborn(self._aggregate, entity_id)
+
     def note(self, loaded: Loaded[S]) -> None:
         """An entity was read or changed: it gets a snapshot if that is due, and none is just being written."""
         if not self._saves or loaded.id in self._saving or loaded.newer:
@@ -122,6 +141,9 @@ class EntitySnapshots(Generic[S]):
         except BusError as error:
             _log.warning("no snapshot can be read, so all is", entity=self._name(entity_id), error=str(error))
             return None
+        return self._read(entity_id, data)
+
+    def _read(self, entity_id: str, data: bytes | None) -> Loaded[S] | None:
         if data is None:
             return None
         digest, packed = data[:_DIGEST], data[_DIGEST:]
@@ -146,9 +168,21 @@ class EntitySnapshots(Generic[S]):
         except (msgspec.MsgspecError, zlib.error):
             return None  # made by other code
 
-    async def _save(self, loaded: Loaded[S]) -> None:
+    async def _fits(self, loaded: Loaded[S]) -> bool:
         try:
-            await self._bus.snapshots.save(self._name(loaded.id), await self._dump(loaded))
+            _check_fits(loaded, await self._bus.log.pick([loaded.seq]))
+        except CallboardError as error:
+            _log.warning("a snapshot does not fit the log", entity=self._name(loaded.id), reason=str(error))
+            return False
+        return True
+
+    async def _save(self, loaded: Loaded[S]) -> None:
+        name, sparse, before = self._name(loaded.id), self._every * SPARSE, self._saved.get(loaded.id, 0)
+        try:
+            data = await self._dump(loaded)
+            await self._bus.snapshots.save(name, data)
+            if loaded.version // sparse > before // sparse:
+                await self._bus.snapshots.keep(name, loaded.seq, data, OF_ONE)
         except Exception as error:  # it is only a cache: the next one is tried as many events later
             trouble = {"error": str(error)} if isinstance(error, BusError) else {"exc_info": True}
             _log.warning("a snapshot can't be written", entity=self._name(loaded.id), **trouble)

@@ -58,11 +58,12 @@ class JetStreamLog:
         """The messages at these sequences. Raises NotFound if one of them is not there."""
         return await asyncio.gather(*(self._api.at(streams.EVENTS, seq) for seq in seqs))
 
-    async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
-        """Everything stored by now on ``subjects`` after a sequence."""
-        upto = await self.end()
-        if upto > after:
-            async for records in self._follow(subjects, after, upto):
+    async def read_all(self, *subjects: str, after: int = 0, upto: int | None = None) -> AsyncIterator[list[Record]]:
+        """Everything stored by now on ``subjects`` after a sequence; ends there, or at ``upto``."""
+        end = await self.end()
+        end = end if upto is None else min(upto, end)
+        if end > after:
+            async for records in self._follow(subjects, after, end):
                 yield records
 
     async def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:

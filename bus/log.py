@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from callboard.bus.subjects import SUBMIT
+from callboard.bus.thinning import BOUNDS, Bounds, Moment
 
 
 class Write(NamedTuple):
@@ -73,8 +74,8 @@ class Log(Protocol):
         """The messages at these sequences. Raises NotFound if one of them is not there."""
         ...
 
-    def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
-        """Everything stored by now on ``subjects`` (default: all events) after a sequence; ends there."""
+    def read_all(self, *subjects: str, after: int = 0, upto: int | None = None) -> AsyncIterator[list[Record]]:
+        """Everything stored by now on ``subjects`` (default: all events) after a sequence, not beyond ``upto``."""
         ...
 
     def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
@@ -144,7 +145,7 @@ class Blobs(Protocol):
 
 
 class Snapshots(Protocol):
-    """The newest snapshot of each projection; a cache, never the truth."""
+    """The newest snapshot of each projection, and older ones by sequence; a cache, never the truth."""
 
     async def save(self, name: str, data: bytes) -> None:
         """Replace the snapshot called ``name``."""
@@ -152,6 +153,21 @@ class Snapshots(Protocol):
 
     async def load(self, name: str) -> bytes | None:
         """The newest snapshot called ``name``, if any."""
+        ...
+
+    async def keep(self, name: str, seq: int, data: bytes, bounds: Bounds = BOUNDS) -> None:
+        """Store what ``name`` was at the sequence ``seq`` beside what it was at others.
+
+        Those that are over ``bounds`` then are dropped, where there are most of them for their age.
+        """
+        ...
+
+    async def moments(self, name: str) -> list[Moment]:
+        """At which sequences there is a snapshot of ``name``, in order."""
+        ...
+
+    async def load_at(self, name: str, seq: int) -> bytes | None:
+        """What ``name`` was at exactly this sequence, if that is kept."""
         ...
 
 

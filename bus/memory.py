@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from hashlib import sha256
 from itertools import count
@@ -15,6 +16,7 @@ from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
 from callboard.bus.memory_stream import Filter, Stream
 from callboard.bus.memory_timers import MemoryTimers
+from callboard.bus.thinning import BOUNDS, Bounds, Moment, superfluous
 
 _CHUNK: Final = 500
 """Records looked at for one list of `read_all` and `follow`."""
@@ -57,10 +59,11 @@ class MemoryLog:
                 raise NotFound(f"the log has no message at {seq}")
         return [record for seq in seqs for record in self._stream.between(seq - 1, seq)]
 
-    async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
-        """Everything stored by now on ``subjects`` after a sequence; ends there."""
+    async def read_all(self, *subjects: str, after: int = 0, upto: int | None = None) -> AsyncIterator[list[Record]]:
+        """Everything stored by now on ``subjects`` after a sequence; ends there, or at ``upto``."""
         self._check_open()
-        for found in self._found(Filter(subjects or [names.ALL_EVENTS]), after, self._stream.end):
+        end = self._stream.end if upto is None else min(upto, self._stream.end)
+        for found in self._found(Filter(subjects or [names.ALL_EVENTS]), after, end):
             yield found
 
     async def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
@@ -118,10 +121,11 @@ class MemoryBlobs:
 
 
 class MemorySnapshots:
-    """The newest snapshot of each projection."""
+    """The newest snapshot of each projection, and older ones by sequence."""
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
+        self._moments: defaultdict[str, dict[int, bytes]] = defaultdict(dict)
 
     async def save(self, name: str, data: bytes) -> None:
         """Replace the snapshot called ``name``."""
@@ -130,6 +134,20 @@ class MemorySnapshots:
     async def load(self, name: str) -> bytes | None:
         """The newest snapshot called ``name``, if any."""
         return self._values.get(name)
+
+    async def keep(self, name: str, seq: int, data: bytes, bounds: Bounds = BOUNDS) -> None:
+        """Store what ``name`` was at the sequence ``seq`` beside what it was at others, within ``bounds``."""
+        self._moments[name][seq] = bytes(data)
+        for each in superfluous(await self.moments(name), bounds):
+            del self._moments[name][each.seq]
+
+    async def moments(self, name: str) -> list[Moment]:
+        """At which sequences there is a snapshot of ``name``, in order."""
+        return [Moment(seq, len(data)) for seq, data in sorted(self._moments[name].items())]
+
+    async def load_at(self, name: str, seq: int) -> bytes | None:
+        """What ``name`` was at exactly this sequence, if that is kept."""
+        return self._moments[name].get(seq)
 
 
 class _Server:

@@ -64,9 +64,14 @@ async def read_entity(
     return records
 
 
+async def subjects(api: Api, stream: str, pattern: str) -> dict[str, int]:
+    """The subjects like ``pattern`` that the stream has messages on (100,000 at most), with how many."""
+    info = await api.call(f"STREAM.INFO.{stream}", {"subjects_filter": pattern}, _Info)
+    return info.state.subjects if info.state else {}
+
+
 async def _count(api: Api, stream: str, subject: str) -> int:
-    info = await api.call(f"STREAM.INFO.{stream}", {"subjects_filter": subject}, _Info)
-    return sum(info.state.subjects.values()) if info.state else 0
+    return sum((await subjects(api, stream, subject)).values())
 
 
 async def _next(api: Api, stream: str, subject: str, after: int, batch: int) -> list[Record]:

@@ -21,6 +21,8 @@ TAKERS: Final = {
 TIMER_FIRED: Final = "timer.fired"
 ALL_HEARTBEATS: Final = "hb.>"
 ALL_HOSTS: Final = "host.*"
+SNAPSHOT_NOW: Final = "ask.snapshot"
+"""Where a snapshot of what is live is asked for."""
 
 
 class Address(NamedTuple):

@@ -137,6 +137,7 @@ class Node:
         self.projector = Projector(self.bus, *LIVE)
         await self.projector.catch_up()
         self._run("projector", self.projector.run)
+        self._run("snapshots", self.projector.save_when_asked)
         if self._server:
             guard = DiskGuard(self._server, self.bus, self._settings.data_folder, self._settings.nats.max_bytes)
             self._run("disk guard", guard.run)

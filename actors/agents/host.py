@@ -78,6 +78,7 @@ class Host:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._projector.run())
+                group.create_task(self._projector.save_when_asked())
                 group.create_task(self._postman.run())
                 group.create_task(self._hosts.run())
                 group.create_task(self._sweep_often())

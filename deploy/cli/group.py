@@ -45,6 +45,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "costs": "What was spent, by backend, tag or day.",
         "budget": "Set and show budgets.",
     },
+    "Look back": {
+        "replay": "Rebuild what was true at any moment, or watch it happen again.",
+    },
     "Plan": {
         "simulate": "Replay a trace on simulated backends, and compare policies.",
     },

@@ -85,7 +85,7 @@ def steps(envelopes: Sequence[Envelope]) -> list[Step]:
             version=envelope.version,
             event=short_type(envelope.event),
             actor=envelope.source,
-            told=_told(envelope.event),
+            told=told(envelope.event),
             cost=0 if getattr(envelope.event, "booked", False) else getattr(envelope.event, "cost", 0),
         )
         for envelope in envelopes
@@ -154,7 +154,8 @@ def _follow(choice: Choice, envelope: Envelope, *, newest: bool) -> None:
             choice.latency = (call.ended - choice.time) // timedelta(microseconds=1) * 1000
 
 
-def _told(event: task.TaskEvent | object) -> str:
+def told(event: task.TaskEvent | object) -> str:
+    """What an event of a task says, in one short line."""
     match event:
         case task.Submitted():
             return _asked(event.spec)
