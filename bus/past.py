@@ -24,6 +24,7 @@ from callboard.bus.log import (
     Write,
 )
 from callboard.bus.subjects import SUBMIT
+from callboard.bus.thinning import BOUNDS, Bounds, Moment
 
 
 class PastLog:
@@ -66,13 +67,10 @@ class PastLog:
             raise NotFound(f"the message at {later[0]} came after {self._upto}")
         return await self._log.pick(seqs)
 
-    async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+    def read_all(self, *subjects: str, after: int = 0, upto: int | None = None) -> AsyncIterator[list[Record]]:
         """As `Log.read_all`, of what there was."""
-        async for batch in self._log.read_all(*subjects, after=after):
-            if records := self._then(batch):
-                yield records
-            if len(records) < len(batch):
-                return
+        last = self._upto if upto is None else min(upto, self._upto)
+        return self._log.read_all(*subjects, after=after, upto=last)
 
     async def follow(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
         """As `Log.follow`: what there was, after which nothing comes any more."""
@@ -111,6 +109,18 @@ class _NoSnapshots:
         _refuse(f"save the snapshot {name}")
 
     async def load(self, name: str) -> bytes | None:
+        """There is none."""
+        return None
+
+    async def keep(self, name: str, seq: int, data: bytes, bounds: Bounds = BOUNDS) -> None:
+        """Raises ReadOnly."""
+        _refuse(f"keep the snapshot {name}")
+
+    async def moments(self, name: str) -> list[Moment]:
+        """There are none."""
+        return []
+
+    async def load_at(self, name: str, seq: int) -> bytes | None:
         """There is none."""
         return None
 
