@@ -45,6 +45,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "costs": "What was spent, by backend, tag or day.",
         "budget": "Set and show budgets.",
     },
+    "History": {
+        "archive": "Archive the log as Parquet files, and purge what is closed.",
+    },
     "Plan": {
         "simulate": "Replay a trace on simulated backends, and compare policies.",
     },

@@ -22,6 +22,7 @@ class PurgingLog(ArchivedLog):
 
     def __init__(self, hot: HotLog, folder: Path) -> None:
         super().__init__(hot, Archive(folder))
+        self.purged = 0
         self._appends = 0
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
@@ -69,6 +70,7 @@ class PurgingLog(ArchivedLog):
             batches = [records async for records in self.hot.read_all(after=start)]
             await asyncio.to_thread(segment.write, folder, start + 1, batches)
             upto = min(self.archive.refresh(), (await self.hot.done())[0])
-            for entity in {entity_of(record.subject) for records in batches for record in records}:
-                if crc32(entity.encode()) % 3:
-                    await self.hot.purge(entity, upto=upto)
+            last = {record.subject: record.seq for records in batches for record in records}
+            for subject in sorted(last, key=last.__getitem__):
+                if crc32(entity_of(subject).encode()) % 3:
+                    self.purged += await self.hot.purge(subject, upto=upto)
