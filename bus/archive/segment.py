@@ -80,6 +80,17 @@ def check_bytes(path: Path, stated: Manifest) -> None:
         )
 
 
+def check_totals(path: Path, stated: Manifest) -> None:
+    """Raise Damaged unless the manifest says what the file's own statistics say."""
+    file = File(path)
+    try:
+        for name, value in file.totals()._asdict().items():
+            if getattr(stated, name) != value:
+                raise Damaged(f"{stated.stem}: its manifest says {name} {getattr(stated, name)}, its file {value}")
+    finally:
+        file.close()
+
+
 def read_index(path: Path, stated: Manifest) -> Index:
     """The index of a segment, read from the segment itself."""
     file = File(path)
