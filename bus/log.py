@@ -105,7 +105,7 @@ class HotLog(Log, Protocol):
         """Remove the messages on one subject up to and with the sequence ``upto``, and return how many there were.
 
         An entity's last message must go last, since the expectation for the entity is that of what is left: in the end
-        it is 0. (A whole entity at once, by a wildcard, takes nats-server a hundred times as long, and appends wait.)
+        it is 0. (A whole entity at once, by a wildcard, can take nats-server thirty times as long, and appends wait.)
         """
         ...
 

@@ -67,8 +67,11 @@ def test_nobody_notices_a_purge(folder):
     finally:
         end(node)
     assert folder.json("show", tasks[1])["output"] == "NUMBER 1"
-    node, _ = folder.up()
+    node, started = folder.up()
     try:
+        there = ("--url", started["url"])
+        assert "messages of the log lie in an archive that is not known here" in folder.call("tasks", *there).stderr
+        assert "name it under [archive]" in folder.call("up", *there, code=1).stderr
         assert folder.json("submit", "again", "--backend", "echo", "--wait")["output"] == "AGAIN"
         assert folder.json("show", tasks[2])["output"] == "NUMBER 2"
     finally:
