@@ -10,17 +10,21 @@ from contextlib import aclosing
 
 from callboard.bus.archive.folder import Archive
 from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, Damaged, NotFound
-from callboard.bus.filters import Filter
+from callboard.bus.filters import Filter, kinds_of
 from callboard.bus.log import HotLog, Record, Write
 from callboard.bus.subjects import entity_of
 
 
 class ArchivedLog:
-    """The log ``hot``, of which ``archive`` has the first part; see `Log` for what it does."""
+    """The log ``hot``, of which ``archive`` has the first part; see `Log` for what it does.
 
-    def __init__(self, hot: HotLog, archive: Archive) -> None:
+    Entities of other kinds than ``purged`` never are, so that the hot log is enough for them; None: any may be.
+    """
+
+    def __init__(self, hot: HotLog, archive: Archive, *, purged: frozenset[str] | None = None) -> None:
         self.hot = hot
         self.archive = archive
+        self._purged = purged
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence; the expectation may be a message that was purged."""
@@ -131,12 +135,18 @@ class ArchivedLog:
         ``rest`` reads the hot log from a sequence on.
         """
         wanted = Filter(subjects).__contains__ if subjects else None
+        kinds = kinds_of(subjects)
+        if not self._may_be_purged(kinds):
+            async with aclosing(rest(after)) as whole:  # type: ignore[type-var]
+                async for batch in whole:
+                    yield batch
+            return
         again = True
         while again:
             again = False
             if (end := await self._purged_upto(after)) and (upto is None or after < upto):
                 end = end if upto is None else min(end, upto)
-                batches = self.archive.records(after, end, wanted)
+                batches = self.archive.records(after, end, wanted, kinds)
                 while records := await asyncio.to_thread(next, batches, None):
                     yield records
                 after = end
@@ -162,11 +172,14 @@ class ArchivedLog:
 
     async def _seqs(self, entity: str, after: int = 0) -> list[int]:
         """The sequences over ``after`` of what the archive has of an entity."""
-        if await self._refreshed() <= after:
+        if not self._may_be_purged(frozenset(entity.split(".")[2:3])) or await self._refreshed() <= after:
             return []
         if not self.archive.ready:
             await asyncio.to_thread(self.archive.prepare)
         return self.archive.seqs(entity, after)
+
+    def _may_be_purged(self, kinds: frozenset[str] | None) -> bool:
+        return kinds is None or self._purged is None or bool(kinds & self._purged)
 
     async def _check_new(self, writes: Sequence[Write]) -> None:
         """Raise Conflict for a write that takes an entity for new that was purged: the hot log would."""

@@ -132,11 +132,16 @@ class Archive:
             self._ready = True
 
     def records(
-        self, after: int = 0, upto: int | None = None, wanted: Callable[[str], bool] | None = None
+        self,
+        after: int = 0,
+        upto: int | None = None,
+        wanted: Callable[[str], bool] | None = None,
+        kinds: frozenset[str] | None = None,
     ) -> Iterator[list[Record]]:
         """Everything with a sequence over ``after``, up to and with ``upto``, on subjects that are ``wanted``.
 
-        In order, in lists that are not empty, each from one row group. Raises Damaged and NotInstalled.
+        In order, in lists that are not empty, each from one row group. It is faster for who can say of what ``kinds``
+        the entities are that are wanted. Raises Damaged and NotInstalled.
         """
         last = self.end if upto is None else upto
         for each in self._from(after + 1):
@@ -145,11 +150,8 @@ class Archive:
             file = each.open()
             try:
                 for group in file.groups:
-                    if (
-                        group.last > after
-                        and group.first <= last
-                        and (found := _read(file, group, after, last, wanted))
-                    ):
+                    outside = group.last <= after or group.first > last or not group.may_hold(kinds)
+                    if not outside and (found := _read(file, group, after, last, wanted)):
                         yield found
             finally:
                 file.close()
