@@ -121,7 +121,9 @@ def _pulled(batches: AsyncIterator[list[Record]], loop: asyncio.AbstractEventLoo
     def ask(coroutine: Coroutine[Any, Any, list[Record] | None]) -> list[Record] | None:
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-        except (CancelledError, RuntimeError) as error:
+        except CancelledError as error:
+            raise Unavailable("archiving was stopped") from error
+        except RuntimeError as error:  # the loop is closed
             coroutine.close()
             raise Unavailable("archiving was stopped") from error
 

@@ -20,6 +20,13 @@ def kinds_of(patterns: Sequence[str]) -> frozenset[str] | None:
     return None if not kinds or kinds & {"*", ">"} else kinds
 
 
+def entities_of(patterns: Sequence[str]) -> frozenset[str] | None:
+    """The entities that are wanted, where patterns name them, as ``evt.7.task.07-A.>``; None if it may be others."""
+    parts = [pattern.split(".") for pattern in patterns]
+    named = all(len(each) > 4 and not {"*", ">"} & {*each[:4]} for each in parts)
+    return frozenset(".".join(each[:4]) for each in parts) if parts and named else None
+
+
 def _expression(pattern: str) -> str:
     front, tail = (pattern[:-1], ".+") if pattern == ">" or pattern.endswith(".>") else (pattern, "")
     return r"\.".join(r"[^.]+" if part == "*" else re.escape(part) for part in front.split(".")) + tail

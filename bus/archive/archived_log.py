@@ -5,12 +5,12 @@ the hot log held, and what the archive held after that, are together all there w
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from callboard.bus.archive.folder import Archive
 from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, Damaged, NotFound
-from callboard.bus.filters import Filter, kinds_of
+from callboard.bus.filters import Filter, entities_of, kinds_of
 from callboard.bus.log import HotLog, Record, Write
 from callboard.bus.subjects import entity_of
 
@@ -134,9 +134,7 @@ class ArchivedLog:
 
         ``rest`` reads the hot log from a sequence on.
         """
-        wanted = Filter(subjects).__contains__ if subjects else None
-        kinds = kinds_of(subjects)
-        if not self._may_be_purged(kinds):
+        if not self._may_be_purged(kinds_of(subjects)):
             async with aclosing(rest(after)) as whole:  # type: ignore[type-var]
                 async for batch in whole:
                     yield batch
@@ -146,9 +144,9 @@ class ArchivedLog:
             again = False
             if (end := await self._purged_upto(after)) and (upto is None or after < upto):
                 end = end if upto is None else min(end, upto)
-                batches = self.archive.records(after, end, wanted, kinds)
-                while records := await asyncio.to_thread(next, batches, None):
-                    yield records
+                batches = self._archived(subjects, after, end)
+                while archived := await asyncio.to_thread(next, batches, None):
+                    yield archived
                 after = end
             async with aclosing(rest(after)) as hot:  # type: ignore[type-var]
                 async for records in hot:
@@ -158,6 +156,17 @@ class ArchivedLog:
                     after = records[-1].seq
             if upto is not None and not again:
                 again = after < upto and bool(await self._purged_upto(after))
+
+    def _archived(self, subjects: Sequence[str], after: int, end: int) -> Iterator[list[Record]]:
+        """What the archive has on some subjects, after a sequence and up to another; reads files."""
+        wanted = Filter(subjects).__contains__ if subjects else None
+        entities = entities_of(subjects)
+        if wanted is None or entities is None:
+            yield from self.archive.records(after, end, wanted, kinds_of(subjects))
+            return
+        found = sorted(record for entity in entities for record in self.archive.read(entity, after))
+        if inside := [record for record in found if record.seq <= end and wanted(record.subject)]:
+            yield inside
 
     async def _purged_upto(self, after: int) -> int:
         """The end of the archive, if something after a sequence may have been purged; else 0."""

@@ -328,3 +328,21 @@ async def test_a_folder_that_can_not_be_written(world):
     world.folder.write_text("a file")
     with pytest.raises(BusError, match=r"archive: can't be written: "):
         await world.archive()
+
+
+async def test_who_follows_one_entity_reads_no_other(world, monkeypatch):
+    """Waiting for one task does not read the archive of all."""
+    for number in range(5):
+        await world.done(f"t{number}")
+    await world.archive()
+    world.clock.now += 2 * DAY
+    assert (await world.purger.purge()).entities == 5
+    monkeypatch.setattr(Archive, "records", None)
+    one, other = entity("task", "t1"), entity("task", "t3")
+    found = [r.seq async for rs in world.log.read_all(f"{one}.>", f"{other}.completed", after=5) for r in rs]
+    assert found == [6, 7, 8, 16]
+    follower = world.log.follow(f"{one}.>", after=6)
+    assert [record.seq for record in await anext(follower)] == [7, 8]
+    await world.tell("t1", task.Evaluated("b", 1, 1))
+    assert [record.seq for record in await anext(follower)] == [21]
+    await follower.aclose()
