@@ -52,7 +52,7 @@ subjects = st.sampled_from(
     ]
 )
 stored = st.lists(st.tuples(subjects, messages, st.integers(0, 2**63 - 1)), min_size=1, max_size=12)
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def records_of(parts, first: int = 1) -> list[Record]:
@@ -359,3 +359,25 @@ def test_row_groups_of_other_kinds_are_not_read(folder, small_groups, monkeypatc
 def test_the_kinds_that_patterns_want(patterns, kinds):
     """None where it may be any."""
     assert kinds_of(patterns) == kinds
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(1, 0, 2, b"a", None)],
+        [(1, 1, 2, b"a", None)],
+        [(1, 0, 2, b"a", None), (1, 0, 2, b"b", None)],
+        [(1, 0, 2, b"a", None), (2, 0, 1, b"b", None)],
+        [(1, 0, 2, b"a", None), (2, 1, 2, b"b", None)],
+        [(1, 0, 2, b"a", None), (1, 1, 1, b"b", None)],
+        [(1, 0, 2, b"a", None), (1, 1, 2, None, None)],
+        [(1, 0, 0, b"a", None)],
+        [(1, 0, 1, None, None)],
+    ],
+)
+def test_rows_that_are_no_message(rows):
+    """A message that is not whole is told of, with its sequence."""
+    seqs, places, ofs, raws, exact = zip(*rows, strict=True)
+    columns = [seqs, places, ofs, [5] * len(rows), ["evt.1.task.t.x"] * len(rows), raws, exact]
+    with pytest.raises(Damaged, match=r"here: the message at \d is not whole"):
+        list(records(columns, "here"))
