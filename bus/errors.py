@@ -7,6 +7,8 @@ BusError
 ├── NotFound      no such blob
 ├── Unavailable   not reached in time: whether it was stored is not known
 ├── ReadOnly      it was tried to change the past
+├── Damaged       the archive is not what was written
+├── NotInstalled  what reads the archive is not installed
 └── ServerError   the embedded server can't start
 """
 
@@ -52,3 +54,11 @@ class ReadOnly(BusError):
 
 class ServerError(BusError):
     """The embedded nats-server can't start, or its data folder is taken."""
+
+
+class Damaged(BusError):
+    """The archive is not what was written; the message names the segment and, where it is known, the sequence."""
+
+
+class NotInstalled(BusError):
+    """A package that is optional is needed now; the message says how to install it."""

@@ -9,12 +9,17 @@ from callboard.bus.streams import BLOBS, EVENTS, SNAPSHOTS, SUBMISSIONS, TIMERS
 
 
 class ConsumerReport(NamedTuple):
-    """A durable consumer: messages not delivered yet, delivered but not acknowledged, and how many pulls wait."""
+    """A durable consumer: messages not delivered yet, delivered but not acknowledged, and how many pulls wait.
+
+    Up to the sequence ``done`` all is acknowledged; ``subjects`` are what it is about, none stands for all.
+    """
 
     name: str
     pending: int
     unacknowledged: int
     waiting: int
+    done: int = 0
+    subjects: tuple[str, ...] = ()
 
 
 class StreamReport(NamedTuple):
@@ -52,6 +57,12 @@ class _Stream(Answer):
 
 class _ConsumerConfig(msgspec.Struct):
     durable_name: str = ""
+    filter_subject: str = ""
+    filter_subjects: tuple[str, ...] = ()
+
+
+class _Floor(msgspec.Struct):
+    stream_seq: int = 0
 
 
 class _Consumer(msgspec.Struct):
@@ -60,6 +71,7 @@ class _Consumer(msgspec.Struct):
     num_pending: int = 0
     num_ack_pending: int = 0
     num_waiting: int = 0
+    ack_floor: _Floor = msgspec.field(default_factory=_Floor)
 
 
 class _Consumers(Answer):
@@ -76,17 +88,25 @@ async def report(api: Api) -> Report:
 async def _stream(api: Api, name: str) -> StreamReport:
     found = await _ask(api, f"STREAM.INFO.{name}", None, _Stream)
     state = found.state
-    consumers = await _consumers(api, name)
+    consumers = await durables(api, name)
     return StreamReport(name, state.messages, state.bytes, found.config.max_bytes, state.last_seq, consumers)
 
 
-async def _consumers(api: Api, stream: str) -> tuple[ConsumerReport, ...]:
+async def durables(api: Api, stream: str) -> tuple[ConsumerReport, ...]:
+    """The durable consumers of a stream, by name."""
     durable: list[ConsumerReport] = []
     offset, total = 0, 1
     while offset < total:
         page = await _ask(api, f"CONSUMER.LIST.{stream}", {"offset": offset}, _Consumers)
         durable += [
-            ConsumerReport(each.name, each.num_pending, each.num_ack_pending, each.num_waiting)
+            ConsumerReport(
+                each.name,
+                each.num_pending,
+                each.num_ack_pending,
+                each.num_waiting,
+                each.ack_floor.stream_seq,
+                each.config.filter_subjects or tuple(filter(None, (each.config.filter_subject,))),
+            )
             for each in page.consumers
             if each.config.durable_name
         ]

@@ -47,6 +47,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Look back": {
         "replay": "Rebuild what was true at any moment, or watch it happen again.",
+        "archive": "Archive the log as Parquet files, and purge what is closed.",
     },
     "Plan": {
         "simulate": "Replay a trace on simulated backends, and compare policies.",

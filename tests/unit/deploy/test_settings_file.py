@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from callboard.deploy import settings_values
-from callboard.deploy.settings import Backend, Check, Nats, Router, Settings, Telemetry
+from callboard.deploy.settings import Archive, Backend, Check, Nats, Router, Settings, Telemetry
 from callboard.deploy.settings_file import InvalidSettings, load, parse
 from callboard.events.money import Price, Step
 
@@ -46,7 +46,8 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     settings = load(EXAMPLE)
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
-    document = tomllib.loads(text.replace("# backend = ", "backend = "))
+    document = tomllib.loads(text.replace("# backend = ", "backend = ").replace("# folder = ", "folder = "))
+    assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
     assert document["router"]["agent"].keys() == settings_values.AGENT.keys()
     assert document["checks"]["judge"].keys() == settings_values.JUDGE.keys()
@@ -78,6 +79,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         (settings_values.NATS, Nats),
         (settings_values.ROUTER, Router),
         (settings_values.TELEMETRY, Telemetry),
+        (settings_values.ARCHIVE, Archive),
         (settings_values.BACKEND, Backend),
         (settings_values.PRICE, Price),
     ],
