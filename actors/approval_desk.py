@@ -49,7 +49,7 @@ class ApprovalDesk:
 
     def __init__(self, bus: Bus, source: str) -> None:
         self._bus = bus
-        self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
+        self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, source, privacy=bus.privacy))
         self._desk = Desk(bus, SUBMIT_APPROVAL, self)
 
     @property
@@ -88,7 +88,7 @@ class ApprovalDesk:
         return msgspec.json.encode(Receipt("", Status.WAITING if delivery else "refused", why))
 
     async def _requested(self, delivery: Delivery) -> None:
-        for envelope in decode(delivery.record.data):
+        for envelope in decode(delivery.record.data):  # what everybody may know of it is enough
             if isinstance(envelope.event, Requested):
                 await set_expiry(self._bus, envelope.entity, envelope.event.expires)
                 if envelope.event.replaces:

@@ -24,7 +24,7 @@ class Intake:
     def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
         self._bus = bus
         self._tasks = tasks
-        self._acceptance = Acceptance(contexts_on(bus, tasks.source))
+        self._acceptance = Acceptance(contexts_on(bus, tasks.source), tasks)
         self._desk = Desk(bus, SUBMIT, self)
 
     @property

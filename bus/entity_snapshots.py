@@ -1,7 +1,8 @@
 """Snapshots of single entities, so that one with a long history opens fast: a cache, never the truth.
 
 A snapshot counts only if the log still holds the message that it was made after, byte for byte, and what comes then
-follows on it. Whatever is wrong with one, the whole history is read instead.
+follows on it. Whatever is wrong with one, the whole history is read instead. One that knows of a person is encrypted
+under that person's key; of one that knows of several there is none, since it could not forget one of them.
 """
 
 import asyncio
@@ -15,12 +16,13 @@ import structlog
 from msgspec import Struct
 
 from callboard.bus import subjects
-from callboard.bus.aggregates import Aggregate, Kept, Loaded, folded, unborn
+from callboard.bus.aggregates import Aggregate, Kept, Loaded, after, unborn
+from callboard.bus.cipher import Damaged, generation_of
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Record
 from callboard.events import trace
 from callboard.events.envelope import decode, message_hash
-from callboard.events.errors import CallboardError
+from callboard.events.errors import CallboardError, Forgotten, Undecodable
 
 S = TypeVar("S")
 
@@ -31,6 +33,8 @@ PAUSE_S: Final = 0.002
 """For so long a snapshot is written before the others have their turn."""
 
 _DIGEST: Final = 32
+_PRIVATE: Final = b"private "
+"""What one begins with that is encrypted; then comes the person, and a line's end. Nothing that zlib packs does."""
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +79,7 @@ class EntitySnapshots(Generic[S]):
         if _version(last) >= self._every and (found := await self._by_snapshot(entity_id, prefix, last)):
             return found
         for record in await self._bus.log.read(prefix, last=last):
-            start = folded(self._aggregate, start, record)
+            start = await self._folded(start, record)
         return start
 
     def note(self, loaded: Loaded[S]) -> None:
@@ -107,7 +111,7 @@ class EntitySnapshots(Generic[S]):
             _check_fits(loaded, tail)
             saved = loaded.version
             for record in tail[1:]:
-                loaded = folded(self._aggregate, loaded, record)
+                loaded = await self._folded(loaded, record)
         except CallboardError as error:
             _log.warning(
                 "a snapshot does not fit the log, all is read", entity=self._name(entity_id), reason=str(error)
@@ -115,6 +119,9 @@ class EntitySnapshots(Generic[S]):
             return None
         self._saved[entity_id] = saved
         return loaded
+
+    async def _folded(self, loaded: Loaded[S], record: Record) -> Loaded[S]:
+        return after(self._aggregate, loaded, record.seq, record.data, await self._bus.privacy.read(record.data))
 
     async def _load(self, entity_id: str) -> Loaded[S] | None:
         try:
@@ -128,7 +135,12 @@ class EntitySnapshots(Generic[S]):
         if sha256(packed).digest() != digest:
             _log.warning("a snapshot is damaged, all is read", entity=self._name(entity_id))
             return None
+        keys: frozenset[tuple[str, int]] = frozenset()
         try:
+            if packed.startswith(_PRIVATE):
+                person, _, sealed = packed.removeprefix(_PRIVATE).partition(b"\n")
+                keys = frozenset({(person.decode(), generation_of(sealed))})
+                packed = await self._bus.privacy.open(person.decode(), self._name(entity_id), sealed)
             line, _, state = zlib.decompress(packed).partition(b"\n")
             head = msgspec.json.decode(line, type=_Head)
             if (head.fold, head.id) != (self._kept.version, entity_id):
@@ -142,17 +154,20 @@ class EntitySnapshots(Generic[S]):
                 correlation=head.correlation,
                 context=trace.parse(head.traceparent),
                 messages=head.messages,
+                keys=keys,
             )
-        except (msgspec.MsgspecError, zlib.error):
-            return None  # made by other code
+        except (msgspec.MsgspecError, zlib.error, Forgotten, Undecodable, Damaged):
+            return None  # made by other code, or about somebody who has been forgotten
 
     async def _save(self, loaded: Loaded[S]) -> None:
+        self._saved[loaded.id] = loaded.version
+        if len({person for person, _ in loaded.keys}) > 1:
+            return
         try:
             await self._bus.snapshots.save(self._name(loaded.id), await self._dump(loaded))
         except Exception as error:  # it is only a cache: the next one is tried as many events later
             trouble = {"error": str(error)} if isinstance(error, BusError) else {"exc_info": True}
             _log.warning("a snapshot can't be written", entity=self._name(loaded.id), **trouble)
-        self._saved[loaded.id] = loaded.version
 
     async def _dump(self, loaded: Loaded[S]) -> bytes:
         head = _Head(
@@ -175,6 +190,9 @@ class EntitySnapshots(Generic[S]):
                 await asyncio.sleep(0)
                 until = now() + PAUSE_S
         packed = b"".join([*parts, packer.flush()])
+        for person in {person for person, _ in loaded.keys}:  # of one at most
+            sealed = await self._bus.privacy.seal(person, self._name(loaded.id), packed)
+            packed = _PRIVATE + person.encode() + b"\n" + sealed
         return sha256(packed).digest() + packed
 
     def _name(self, entity_id: str) -> str:

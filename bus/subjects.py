@@ -21,6 +21,7 @@ TAKERS: Final = {
 TIMER_FIRED: Final = "timer.fired"
 ALL_HEARTBEATS: Final = "hb.>"
 ALL_HOSTS: Final = "host.*"
+FORGET: Final = "forget.*"
 
 
 class Address(NamedTuple):
@@ -74,3 +75,8 @@ def tokens(task_id: str) -> str:
 def host(host_id: str) -> str:
     """Where a host of agents tells that it is there; not stored."""
     return f"host.{host_id}"
+
+
+def forgets(person: str) -> str:
+    """Where it is told that a person's key is destroyed; not stored."""
+    return f"forget.{person}"

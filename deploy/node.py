@@ -131,7 +131,7 @@ class Node:
         await self.stop()
 
     async def _start_actors(self) -> None:
-        tasks: Entities[Task] = Entities(self.bus.log, TASK, self._source("node"))
+        tasks: Entities[Task] = Entities(self.bus.log, TASK, self._source("node"), privacy=self.bus.privacy)
         backends: Entities[Backend] = Entities(self.bus.log, BACKEND, self._source("node"))
         self.board = Board(self.bus, self._source("node"))
         self.projector = Projector(self.bus, *LIVE)

@@ -12,6 +12,7 @@ from callboard.bus.clock import now
 from callboard.events.agent_events import Defined
 from callboard.events.agent_names import checked_definition
 from callboard.events.errors import InvalidInput
+from callboard.events.ids import checked_id
 
 Handle: TypeAlias = Callable[[Turn, Any], Awaitable[Any]]
 
@@ -64,11 +65,20 @@ class Handler:
     refused.
     """
 
-    def __init__(self, name: str, handle: Handle, *, description: str = "", every: Every | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        handle: Handle,
+        *,
+        description: str = "",
+        every: Every | None = None,
+        private: bool | str = False,
+    ) -> None:
         if not inspect.iscoroutinefunction(handle):
             raise InvalidInput(f"agent {name!r}: its handler is no `async def` of a turn and a message")
         self.name = checked_definition(name)
-        self.defined = Defined(description or (inspect.getdoc(handle) or "").partition("\n")[0])
+        described = description or (inspect.getdoc(handle) or "").partition("\n")[0]
+        self.defined = Defined(described, private=checked_private(private))
         self.every = every
         self._handle = handle
         self._shape = _message_type(name, handle)
@@ -91,14 +101,22 @@ class Handler:
         """Nothing is held open."""
 
 
-def agent(name: str, *, description: str = "", cron: str = "", zone: str = "UTC") -> Callable[[Handle], Handler]:
+def checked_private(private: bool | str) -> bool | str:
+    """Whom agents of a definition are about, if that can be said so. Raises InvalidId."""
+    return checked_id(private, "private") if isinstance(private, str) else private
+
+
+def agent(
+    name: str, *, description: str = "", cron: str = "", zone: str = "UTC", private: bool | str = False
+) -> Callable[[Handle], Handler]:
     """Makes agents of an ``async def`` that handles a message; without a description it is its docstring's.
 
     With ``cron`` the agent ``name`` is sent ``{"schedule", "due", "missed"}`` whenever that is due, as by
-    `Board.schedule`.
+    `Board.schedule`. With ``private``, all that an agent works at is about the person that its instance is named after
+    (``customer-42`` of ``writer/customer-42``), or the one that this names, and is kept encrypted.
     """
     every = every_of(cron, zone)
-    return lambda handle: Handler(name, handle, description=description, every=every)
+    return lambda handle: Handler(name, handle, description=description, every=every, private=private)
 
 
 def _message_type(name: str, handle: Handle) -> Any:

@@ -46,7 +46,9 @@ class Host:
         self._definitions = _by_name(definitions)
         self._rest_s = rest_s
         snapshots = EntitySnapshots(bus, AGENT, saves=True)
-        self._entities: Entities[AgentState] = Entities(bus.log, AGENT, f"host#{host_id}", snapshots=snapshots)
+        self._entities: Entities[AgentState] = Entities(
+            bus.log, AGENT, f"host#{host_id}", snapshots=snapshots, privacy=bus.privacy
+        )
         self._commits = Commits(self._entities, Turns(bus.signals, "agent"))
         self._projector = Projector(bus, AGENTS, subjects=FOLLOWED, snapshot="agents", gather_s=0.0)
         self._projector.watch(self._seen)

@@ -30,7 +30,7 @@ from callboard.events import trace
 from callboard.events.backend import Backend
 from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
-from callboard.events.envelope import Envelope, decode
+from callboard.events.envelope import Envelope
 from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
 from callboard.events.placement import Hedged
@@ -154,7 +154,7 @@ class Worker:
         return self._projector.state(BACKENDS).by_id.get(self._name) or Backend(self._name)
 
     async def _handle(self, delivery: Delivery) -> None:
-        envelopes = decode(delivery.record.data)
+        envelopes = await self._bus.privacy.read(delivery.record.data)
         cause = envelopes[-1]
         if held := self._held.get(cause.id):
             # delivered again although we are still at it: this one may be acknowledged only if the work was done
@@ -250,7 +250,7 @@ class Worker:
         completed = Completed(
             backend=self._name,
             call=number,
-            output=await text_aside(self._bus, result.text),
+            output=await text_aside(self._bus, result.text, (task.spec and task.spec.private) or ""),
             usage=result.usage,
             cost=call.cost(result.usage),
             model=result.model,

@@ -26,7 +26,7 @@ from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.cascade import Answered, Declined
-from callboard.events.envelope import Envelope, decode
+from callboard.events.envelope import Envelope
 from callboard.events.errors import CallboardError
 from callboard.events.task import (
     ENDED,
@@ -85,7 +85,7 @@ class Router:
         await self._money.close()
 
     async def _handle(self, delivery: Delivery) -> None:
-        envelopes = decode(delivery.record.data)
+        envelopes = await self._bus.privacy.read(delivery.record.data)
         self._tasks.see(delivery.record, envelopes)
         loaded = await self._tasks.load(envelopes[-1].entity, at_least=delivery.record.seq)
         if isinstance(envelopes[-1].event, Submitted):

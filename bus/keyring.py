@@ -1,0 +1,205 @@
+"""The keys of persons, as one process has them: made, unwrapped, held for a minute at most, destroyed.
+
+What becomes of a key is in the log, as events of the person; the key itself is in the stream KEYS alone, encrypted under
+the master key. ``forgotten`` is in the log before the key is erased, so nobody destroys one without a trace; if a crash
+comes in between, forgetting the person again does the rest.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from callboard.bus import cipher
+from callboard.bus.cipher import Cipher, Damaged
+from callboard.bus.entities import NEWEST, PERSON, Entities
+from callboard.bus.errors import Locked
+from callboard.bus.log import Keys, Log, Note, Signals
+from callboard.bus.subjects import FORGET, forgets
+from callboard.events import errors
+from callboard.events.errors import InvalidInput
+from callboard.events.ids import checked_id
+from callboard.events.person import Forgotten, Keyed, Person, PersonEvent
+
+HELD_S: Final = 60.0
+"""So long a key is used without looking whether it is still there."""
+
+MOST_HELD: Final = 10_000
+
+Master: TypeAlias = Callable[[], bytes]
+"""Gives the master key. Raises Locked that says how to set it."""
+
+
+class Kept(Struct, frozen=True):
+    """What the stream KEYS holds of a person: the ``key`` of a generation, wrapped under the master key named so."""
+
+    generation: int
+    key: bytes
+    master: bytes
+
+
+class _Held(NamedTuple):
+    cipher: Cipher
+    until: float
+
+
+class Keyring:
+    """The keys that one connection uses."""
+
+    def __init__(
+        self, keys: Keys, log: Log, signals: Signals, master: Master, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keys = keys
+        self._signals = signals
+        self._master = master
+        self._clock = clock
+        self._persons: Entities[Person] = Entities(log, PERSON, "keyring")
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._gone: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._listening: asyncio.Task[object] | None = None
+
+    async def known(self, person: str) -> Cipher | None:
+        """The person's key, None if there is none.
+
+        Raises:
+            Locked: there is one, and it can't be unwrapped here.
+            BusError: it can't be looked up.
+        """
+        held = self._held.get(person)
+        if held and held.until > self._clock():
+            self._held.move_to_end(person)
+            return held.cipher
+        self._held.pop(person, None)
+        await self._listen()
+        data = await self._keys.get(person)
+        return self._hold(person, data) if data is not None else None
+
+    async def welcome(self, person: str) -> Cipher:
+        """The key for something new to be said of a person, who may have been forgotten before; made if need be.
+
+        Raises as `known`, Locked when the key is gone though nobody destroyed it, and InvalidId.
+        """
+        checked_id(person, "private")
+        held = self._held.get(person)
+        if held and held.until > self._clock():
+            return held.cipher
+        while True:
+            found, state = await self.known(person), await self.state(person)
+            if found and state.forgotten and found.generation <= state.generation:
+                await self._erase(person, state.generation)  # whoever forgot the person did not come to it
+                continue
+            if found is None:
+                if state.generation and not state.forgotten:
+                    raise _lost(person)
+                found = await self._make(person, state.generation + 1)
+            if found is not None:
+                await self._persons.tell(person, partial(_saying, Keyed(found.generation)))
+                return found
+
+    async def given(self, person: str) -> Cipher | None:
+        """The key for something more to be said of a person; None if the person has been forgotten meanwhile.
+
+        Raises as `welcome`.
+        """
+        if (found := await self.known(person)) is not None:
+            return found
+        return None if (await self.state(person)).forgotten else await self.welcome(person)
+
+    async def of(self, person: str, generation: int) -> Cipher:
+        """The key of one generation. Raises Forgotten, and as `known`."""
+        if generation == 0 or (person, generation) in self._gone:
+            raise errors.Forgotten(person)
+        found = await self.known(person)
+        if found is not None and found.generation < generation:  # held from before the person was forgotten
+            self._held.pop(person, None)
+            found = await self.known(person)
+        if found is not None and found.generation == generation:
+            return found
+        state = await self.state(person)
+        if state.generation == generation and not state.forgotten:
+            raise _lost(person)
+        self._gone[person, generation] = None  # and will never come back
+        if len(self._gone) > MOST_HELD:
+            self._gone.popitem(last=False)
+        raise errors.Forgotten(person)
+
+    async def destroy(self, person: str, by: str, reason: str) -> Person:
+        """Destroy a person's key, for everybody and for good; done already, it does what is left to do of that.
+
+        Raises InvalidInput when there never was a key.
+        """
+        state = await self.state(person)
+        if not state.generation:
+            raise InvalidInput(f"nothing private was ever said of {person!r}: there is no key of that name")
+        said = Forgotten(state.generation, by, reason)
+        state = (await self._persons.tell(person, partial(_saying, said))).entity.state
+        await self._erase(person, state.generation)
+        await self._signals.publish(forgets(person), b"")
+        return state
+
+    async def state(self, person: str) -> Person:
+        """The person as the log has it now."""
+        return (await self._persons.load(checked_id(person, "person"), at_least=NEWEST)).state
+
+    async def all(self) -> list[Person]:
+        """All persons that there are or were keys of, by name."""
+        return sorted((loaded.state for loaded in await self._persons.all()), key=lambda person: person.id)
+
+    async def names(self) -> list[str]:
+        """The persons that there is a key of."""
+        return await self._keys.names()
+
+    async def _make(self, person: str, generation: int) -> Cipher | None:
+        """A new key; None if another was faster."""
+        master = self._master()
+        wrapped = cipher.wrap(master, person, cipher.new_key())
+        data = msgspec.json.encode(Kept(generation, wrapped, cipher.name_of(master)))
+        return self._hold(person, data) if await self._keys.add(person, data) else None
+
+    async def _erase(self, person: str, generation: int) -> None:
+        """Erase a key, unless it is a newer one than that."""
+        self._held.pop(person, None)
+        data = await self._keys.get(person)
+        if data is not None and msgspec.json.decode(data, type=Kept).generation <= generation:
+            await self._keys.erase(person, data)
+
+    def _hold(self, person: str, data: bytes) -> Cipher:
+        kept, master = msgspec.json.decode(data, type=Kept), self._master()
+        if kept.master != cipher.name_of(master):
+            raise Locked(
+                f"the key of {person} is locked with another master key ({kept.master.hex()}) than the one set here "
+                f"({cipher.name_of(master).hex()}): set the one that it was made with"
+            )
+        try:
+            found = Cipher(person, kept.generation, cipher.unwrap(master, person, kept.key))
+        except Damaged:
+            raise Locked(f"the key of {person} is damaged: restore the stream KEYS from a backup") from None
+        self._held[person] = _Held(found, self._clock() + HELD_S)
+        if len(self._held) > MOST_HELD:
+            self._held.popitem(last=False)
+        return found
+
+    async def _listen(self) -> None:
+        """Hear of keys that others destroy, from the first one on that is used here."""
+        if self._listening is None:
+            self._listening = asyncio.ensure_future(self._signals.subscribe(FORGET, self._hear))
+        await asyncio.shield(self._listening)
+
+    async def _hear(self, note: Note) -> None:
+        self._held.pop(note.subject.rpartition(".")[2], None)
+
+
+def _saying(event: PersonEvent, _person: Person) -> list[PersonEvent]:
+    return [event]
+
+
+def _lost(person: str) -> Locked:
+    return Locked(
+        f"the key of {person} is gone, and nobody has destroyed it: restore the stream KEYS from a backup, "
+        f"or let `callboard forget {person}` say that it is lost"
+    )
