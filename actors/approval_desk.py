@@ -74,6 +74,8 @@ class ApprovalDesk:
             approval_id = given.approval
             answer = (Approved if given.decision == "approve" else Denied)(given.hash, given.by, given.note)
             after = await self._approvals.answer(approval_id, answer)
+            if after.requested and after.requested.private:
+                await self._bus.wipe(delivery)
         except (InvalidInput, IllegalTransition) as error:
             await self._refused(approval_id, error, reply)
         else:

@@ -14,6 +14,7 @@ from callboard.actors.approvals import Approvals
 from callboard.actors.budgets import grant
 from callboard.actors.context_handle import ContextHandle
 from callboard.actors.contexts import contexts_on
+from callboard.actors.forgetting import Said, forget
 from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.schedules import Schedules
 from callboard.actors.scores import judgement
@@ -187,6 +188,23 @@ class Board:
         With ``private`` it is about that person, and kept encrypted; it must have begun so.
         """
         return ContextHandle(self.contexts, checked_id(context_id, "context"), private)
+
+    async def forget(self, person: str, *, by: str = "", reason: str = "") -> Said:
+        """Destroy the key of a person: nothing private that was said of that person can be read any more, by anybody.
+
+        The log, and all that was counted, stays as it is. Tasks that were not done become dead letters. What is said of
+        the same person later has a new key.
+
+        Args:
+            person: what was named as ``private``.
+            by: who wants that; kept in the log.
+            reason: why; kept in the log.
+
+        Raises:
+            InvalidInput: nothing private was ever said of that person.
+            BusError: the log can't be reached; do it again.
+        """
+        return await forget(self.bus, self.tasks, person, by=by, reason=reason)
 
     async def change(self, backend: str, *events: BackendEvent) -> Backend:
         """Say something of a backend (scaled, drained, …) in the log. Raises IllegalTransition if it can't be."""

@@ -65,9 +65,7 @@ class ContextHandle:
 
     async def change(self, *operations: Operation, base: int | None = None, by: str = "", cause: str = "") -> int:
         """Several changes at once, all or nothing; see `Contexts.change`."""
-        return await self._contexts.change(
-            self.id, *operations, base=base, by=by, cause=cause, private=self._private
-        )
+        return await self._contexts.change(self.id, *operations, base=base, by=by, cause=cause, private=self._private)
 
     async def read(self, at: int | None = None) -> Content:
         """All that it holds, now or as it was at a version. Raises InvalidInput when there is no such."""

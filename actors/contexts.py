@@ -127,7 +127,9 @@ class Contexts:
             )
 
         def wish(context: Context) -> list[Changed]:
-            if context.private not in {"", person} and aside != known:  # what lies aside is not as the context is by now
+            if (
+                context.private not in {"", person} and aside != known
+            ):  # what lies aside is not as the context is by now
                 raise InvalidInput(f"context {context_id} is about {context.private} since just now: change it again")
             return [Changed(context.version if base is None else base, aside, by, cause, private)]
 
@@ -187,7 +189,7 @@ class Contexts:
             ours, theirs = content_of(our_line), content_of(their_line)
             if theirs.private not in {"", ours.private}:
                 raise InvalidInput(
-                    f"context {source} is about {theirs.private}, and {context_id} is not: what is said there stays there"
+                    f"context {source} is about {theirs.private}, and {context_id} is not: that stays there"
                 )
             since, seen = _known(our_line[-1], their_line[-1]), _known(their_line[-1], our_line[-1])
             before, then = await self.content(source, since), await self.content(context_id, seen)
@@ -243,6 +245,8 @@ class Contexts:
             known = await self._entities.as_of(context_id, at)
             if known.version != at:
                 return None
+            if known.private:
+                return known  # not held: it may be forgotten
             self._past[context_id, at] = known
             if len(self._past) > KEPT:
                 self._past.popitem(last=False)

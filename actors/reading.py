@@ -18,7 +18,6 @@ from callboard.events.errors import Forgotten, InvalidInput
 from callboard.events.prompt import conversation, measured, message_of, prompt, text_of_turn
 from callboard.events.task_spec import TaskSpec, Text
 
-
 FORGOTTEN: Final = "(forgotten)"
 """What a model is told in place of a message that nobody can read any more."""
 

@@ -22,10 +22,10 @@ from callboard.bus.subjects import parse
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import Received, Value
 from callboard.events.errors import InvalidInput
-from callboard.events.private import is_hidden
+from callboard.events.private import forgotten_reason, is_hidden
 from callboard.events.schedule import Fired, Planned, Removed, Schedule
 from callboard.events.task import Rejected, Status, Task
-from callboard.events.task_spec import TaskSpec
+from callboard.events.task_spec import Blob, TaskSpec
 
 ACK_WAIT_S: Final = 2.0
 
@@ -52,8 +52,8 @@ class Scheduler:
     async def fire(self, alarm: Alarm) -> None:
         """Submit the task for the time that has come, and set the timer for the next."""
         schedule = (await self._schedules.load(alarm.id, at_least=NEWEST)).state
-        if schedule.planned and _is_forgotten(schedule.planned):
-            removed = Removed("whom it is about has been forgotten")
+        if schedule.planned and (hidden := _hidden(schedule.planned)):
+            removed = Removed(forgotten_reason(hidden.private))
             schedule = (await self._schedules.tell(alarm.id, lambda _: [removed])).entity.state
         if alarm.due is not None and alarm.due == due_next(schedule):
             planned, due = schedule.planned, alarm.due
@@ -92,7 +92,8 @@ class Scheduler:
         await set_due(self._bus, name, due_next(schedule))
 
 
-def _is_forgotten(planned: Planned) -> bool:
-    """Whether nobody can read any more what is to be asked or sent."""
+def _hidden(planned: Planned) -> Blob | None:
+    """What is to be asked or sent, if nobody can read it any more."""
     body = planned.letter.body if planned.letter else None
-    return is_hidden(planned.spec.input if planned.spec else body.aside if body else None)
+    given = planned.spec.input if planned.spec else body.aside if body else None
+    return given if is_hidden(given) else None

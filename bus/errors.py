@@ -43,7 +43,7 @@ class NotFound(BusError):
 
 
 class Locked(BusError):
-    """A person's key can't be had here. Nothing is lost: it goes on with the right master key, or the stream restored."""
+    """A person's key can't be had here. Nothing is lost: it goes on with the right master key, or the stream KEYS."""
 
 
 class Unavailable(BusError):

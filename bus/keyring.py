@@ -1,8 +1,8 @@
 """The keys of persons, as one process has them: made, unwrapped, held for a minute at most, destroyed.
 
-What becomes of a key is in the log, as events of the person; the key itself is in the stream KEYS alone, encrypted under
-the master key. ``forgotten`` is in the log before the key is erased, so nobody destroys one without a trace; if a crash
-comes in between, forgetting the person again does the rest.
+What becomes of a key is in the log, as events of the person; the key itself is in the stream KEYS alone, encrypted
+under the master key. ``forgotten`` is in the log before the key is erased, so nobody destroys one without a trace; if a
+crash comes in between, forgetting the person again does the rest.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -31,8 +31,13 @@ HELD_S: Final = 60.0
 
 MOST_HELD: Final = 10_000
 
-Master: TypeAlias = Callable[[], bytes]
-"""Gives the master key. Raises Locked that says how to set it."""
+
+class Master(Protocol):
+    """Gives the master key, which may be made for the first, ``new``, key. Raises Locked that says how to set it."""
+
+    def __call__(self, *, new: bool = False) -> bytes:
+        """The key, of `KEY` bytes."""
+        ...
 
 
 class Kept(Struct, frozen=True):
@@ -156,7 +161,7 @@ class Keyring:
 
     async def _make(self, person: str, generation: int) -> Cipher | None:
         """A new key; None if another was faster."""
-        master = self._master()
+        master = self._master(new=True)
         wrapped = cipher.wrap(master, person, cipher.new_key())
         data = msgspec.json.encode(Kept(generation, wrapped, cipher.name_of(master)))
         return self._hold(person, data) if await self._keys.add(person, data) else None

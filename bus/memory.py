@@ -11,8 +11,8 @@ from typing import Final
 from callboard.bus import subjects as names
 from callboard.bus.cipher import new_key
 from callboard.bus.errors import NotFound, Unavailable
-from callboard.bus.log import Blobs, Delivery, Keys, Log, Note, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.keyring import Keyring
+from callboard.bus.log import Blobs, Delivery, Keys, Log, Note, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.memory_keys import MemoryKeys
 from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
@@ -211,7 +211,7 @@ class MemoryBus:
         self.timers: Timers = server.timers
         self.signals: Signals = self._signals
         self.keys: Keys = server.keys
-        self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, lambda: server.master))
+        self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, lambda **_: server.master))
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""

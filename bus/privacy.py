@@ -21,7 +21,7 @@ KeyOf: TypeAlias = tuple[str, int]
 """A person, and the generation of the key."""
 
 
-def no_master() -> NoReturn:
+def no_master(*, new: bool = False) -> NoReturn:  # noqa: ARG001  as any `Master`
     """The master key of who has none. Raises Locked."""
     raise Locked("no master key is set here, and private data can't be read or written without: see [privacy]")
 

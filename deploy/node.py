@@ -30,6 +30,7 @@ from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
+from callboard.deploy.master_key import master_of
 from callboard.deploy.replicas import Replicas
 from callboard.deploy.routing import checks_of, rules_of
 from callboard.deploy.settings import Settings
@@ -91,7 +92,13 @@ class Node:
             self.url = self._server.url
         try:
             self.bus = await jetstream.connect(
-                self.url, name=f"callboard-{self._epoch}", fsync=nats.fsync, max_bytes=nats.max_bytes
+                self.url,
+                name=f"callboard-{self._epoch}",
+                fsync=nats.fsync,
+                max_bytes=nats.max_bytes,
+                master=master_of(
+                    self._settings.privacy, self._settings.data_folder if self._server else None, self._environ
+                ),
             )
             await self._start_actors()
         except BaseException:

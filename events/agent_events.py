@@ -54,7 +54,7 @@ class Received(Struct, frozen=True, gc=False, omit_defaults=True):
 
     From the agent ``sender`` as its ``number``-th to this one, or from whoever ``by`` names, who is answered on the
     subject ``reply_to``. With a ``handoff`` the sender waits for the answer, as all in ``chain`` wait for the next.
-    ``traceparent`` is the span that sent it. It is about the person that ``private`` names, and so is all the work at it.
+    ``traceparent`` is the span that sent it. It is about the person that ``private`` names, and so is the work at it.
     """
 
     type: ClassVar[str] = "callboard.agent.received.v1"

@@ -80,7 +80,7 @@ class Context(Struct, frozen=True, gc=False):
     """A context's own part: what happened since it was forked from ``parent`` at the version ``at``, if it was.
 
     ``version`` counts its events. ``inherited`` is the number of messages it began with. ``merged`` is up to which
-    version others were taken over, ``causes`` are the changes that named one. ``private`` is the person that it is about.
+    version others were taken over, ``causes`` are the changes that named one. ``private`` is whom it is about.
     """
 
     id: str

@@ -51,7 +51,7 @@ class Forgotten(CallboardError):
     """It was said of a person who has been forgotten: the key is destroyed, and nobody can read it any more."""
 
     def __init__(self, person: str) -> None:
-        super().__init__(f"what was said of {person} can't be read any more: {person} has been forgotten")
+        super().__init__(f"{person} has been forgotten: what was said can't be read any more")
         self.person = person
 
 

@@ -6,7 +6,7 @@ of a text stands a note of whose it is, in place of a value a `Blob` without a h
 to know who works with it: ids, names (of tools, steps, keys, tags, agents), money, times, and how much text there was.
 """
 
-from typing import Any, Final, TypeAlias, TypeVar, assert_never
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -19,15 +19,12 @@ from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import ToolCall
 from callboard.events.context import Context
 from callboard.events.context_events import Put, Say
+from callboard.events.errors import Forgotten
 from callboard.events.placement import Hedged
 from callboard.events.task_spec import Blob, TaskSpec, Text
 
 Said: TypeAlias = (
-    task.TaskEvent
-    | context_events.ContextEvent
-    | agent.AgentEvent
-    | approval.ApprovalEvent
-    | schedule.ScheduleEvent
+    task.TaskEvent | context_events.ContextEvent | agent.AgentEvent | approval.ApprovalEvent | schedule.ScheduleEvent
 )
 """The events that may be about a person."""
 
@@ -47,7 +44,12 @@ def forgotten_note(person: str) -> str:
     return f"[forgotten: {person}]"
 
 
-def is_hidden(value: object) -> bool:
+def forgotten_reason(person: str) -> str:
+    """Why nothing comes of what was asked of somebody who has been forgotten; no secret itself."""
+    return str(Forgotten(person))
+
+
+def is_hidden(value: object) -> TypeGuard[Blob]:
     """Whether a value stands for one that is private, and can't be read here."""
     return isinstance(value, Blob) and bool(value.private) and not value.sha256
 
@@ -95,7 +97,9 @@ def _of_context(event: context_events.ContextEvent, person: str) -> context_even
         case context_events.Merged():
             operations = tuple(_operation(each, person) for each in event.operations)
             disagreements = tuple(
-                replace(each, base=_put(each.base, person), ours=_put(each.ours, person), theirs=_put(each.theirs, person))
+                replace(
+                    each, base=_put(each.base, person), ours=_put(each.ours, person), theirs=_put(each.theirs, person)
+                )
                 for each in event.disagreements
             )
             return replace(event, operations=operations, disagreements=disagreements)
@@ -137,7 +141,9 @@ def _of_others(event: approval.ApprovalEvent | schedule.ScheduleEvent, person: s
             return event
         case schedule.Planned():
             spec = event.spec and _spec(event.spec, person)
-            letter = event.letter and replace(event.letter, body=event.letter.body and _value(event.letter.body, person))
+            letter = event.letter and replace(
+                event.letter, body=event.letter.body and _value(event.letter.body, person)
+            )
             return replace(event, spec=spec, letter=letter)
         case schedule.Removed():
             return replace(event, reason=_note(event.reason, person))
@@ -187,7 +193,7 @@ def of_schedule(state: schedule.Schedule, event: schedule.ScheduleEvent) -> str:
 
 
 def _note(text: str, person: str) -> str:
-    return note(person) if text else text
+    return note(person) if text and text != forgotten_reason(person) else text
 
 
 def _hidden(size: int, media: str, person: str) -> Blob:

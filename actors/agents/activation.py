@@ -21,6 +21,7 @@ from callboard.actors.agents.steps import Steps
 from callboard.actors.agents.turn import Turn
 from callboard.actors.agents.values import encoded, failure_of, read, value_of
 from callboard.actors.alarms import set_rest
+from callboard.actors.discretion import discreet
 from callboard.actors.loop import BACKOFF_S, BUS_RETRY_S
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST
@@ -143,6 +144,7 @@ class Activation:
         return await self._ended(self._journal(agent.epoch), work, end)
 
     async def _handled(self, turn: Turn, steps: Steps, work: Work, memory: Memory) -> _End:
+        discreet(turn.private)
         try:
             if turn.deadline and turn.deadline <= now():
                 return _End(error=Refusal(f"its deadline was over at {turn.deadline:%F %T}Z"), final=True)

@@ -17,7 +17,20 @@ from callboard.events.agent_names import checked_definition, id_of, name_of
 from callboard.events.errors import InvalidInput
 
 _OURS: Final = frozenset(
-    {"input", "context", "system", "tools", "owner", "id", "key", "max_cost", "reply", "reply_to", "traceparent", "private"}
+    {
+        "input",
+        "context",
+        "system",
+        "tools",
+        "owner",
+        "id",
+        "key",
+        "max_cost",
+        "reply",
+        "reply_to",
+        "traceparent",
+        "private",
+    }
 )
 """What an agent itself says of the tasks that its model calls are."""
 
@@ -78,7 +91,7 @@ class Agent:
         functions = Toolbox(each for each in given if not isinstance(each, McpServer)).offers()
         servers = tuple(f"{each.name}/…" for each in given if isinstance(each, McpServer))
         offered = (*(offer.name for offer in functions), *servers)
-        self.defined = Defined(description, offered, self._handoffs, checked_private(private))
+        self.defined = Defined(description, offered, self._handoffs, checked_private(name, private, self.every))
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"

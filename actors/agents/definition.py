@@ -78,7 +78,7 @@ class Handler:
             raise InvalidInput(f"agent {name!r}: its handler is no `async def` of a turn and a message")
         self.name = checked_definition(name)
         described = description or (inspect.getdoc(handle) or "").partition("\n")[0]
-        self.defined = Defined(described, private=checked_private(private))
+        self.defined = Defined(described, private=checked_private(name, private, every))
         self.every = every
         self._handle = handle
         self._shape = _message_type(name, handle)
@@ -101,8 +101,13 @@ class Handler:
         """Nothing is held open."""
 
 
-def checked_private(private: bool | str) -> bool | str:
-    """Whom agents of a definition are about, if that can be said so. Raises InvalidId."""
+def checked_private(name: str, private: bool | str, every: Every | None) -> bool | str:
+    """Whom agents of a definition are about, if that can be said so. Raises InvalidInput."""
+    if private is True and every:
+        raise InvalidInput(
+            f"agent {name!r}: cron is for the agent of that very name, which private=True makes about nobody: "
+            "name a person as private, or schedule messages to the instances"
+        )
     return checked_id(private, "private") if isinstance(private, str) else private
 
 

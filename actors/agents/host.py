@@ -90,7 +90,9 @@ class Host:
         """Have the agent told the time, as it is defined; and no more, if it was and is not."""
         schedules = self._services.board.schedules
         if every is not None:
-            await schedules.plan_message(f"agent-{name}", every.cron, name, zone=every.zone)
+            private = self._definitions[name].defined.private
+            person = private if isinstance(private, str) else ""
+            await schedules.plan_message(f"agent-{name}", every.cron, name, zone=every.zone, private=person)
         elif any(schedule.id == f"agent-{name}" for schedule in await schedules.all()):
             await schedules.remove(f"agent-{name}", "its agent is defined without")
 

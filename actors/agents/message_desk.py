@@ -48,6 +48,7 @@ class MessageDesk:
     """The actor, and the clerk of its desk."""
 
     def __init__(self, bus: Bus, source: str) -> None:
+        self._bus = bus
         self._messages = messages_on(bus, source)
         self._desk = Desk(bus, SUBMIT_MESSAGE, self)
 
@@ -72,6 +73,8 @@ class MessageDesk:
             to = reply if letter.reply == "done" else None
             span = letter.traceparent or delivery.record.traceparent
             message = await self._messages.put(agent, letter.body, key=key, by=letter.by, reply_to=to, traceparent=span)
+            if await self._messages.person(agent):
+                await self._bus.wipe(delivery)
         except InvalidInput as error:
             await self._refused(agent, error, reply)
             return

@@ -259,9 +259,7 @@ class Turn:
 
         async def perform(step: Step) -> Step:
             by, cause = self._journal.agent_id, self._key(name, step)
-            version = await self._board.contexts.change(
-                context, *operations, by=by, cause=cause, private=self.private
-            )
+            version = await self._board.contexts.change(context, *operations, by=by, cause=cause, private=self.private)
             return self._steps.done(name, Value(version))
 
         return self._steps.step(name, perform, self._value)

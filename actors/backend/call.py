@@ -89,7 +89,12 @@ class Call:
     async def _prompt(self, spec: TaskSpec) -> tuple[Message, ...]:
         try:
             return await prompt_of(self._contexts, spec)
-        except (InvalidInput, NotFound, Undecodable, Forgotten) as error:  # no fault of the backend, and no better elsewhere
+        except (
+            InvalidInput,
+            NotFound,
+            Undecodable,
+            Forgotten,
+        ) as error:  # no fault of the backend, and no better elsewhere
             raise ProviderError(FailureKind.INVALID, f"the prompt can't be put together: {error}") from error
 
     async def _publish(self, delta: Delta) -> None:

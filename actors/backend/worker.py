@@ -19,6 +19,7 @@ from callboard.actors.backend.verification import verified
 from callboard.actors.checks import BUILT_IN, Check
 from callboard.actors.claim_check import text_aside
 from callboard.actors.contexts import Contexts, contexts_on
+from callboard.actors.discretion import discreet
 from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
@@ -213,6 +214,7 @@ class Worker:
         """Make the call and append what came of it; returns what it used."""
         task, number = loaded.state, loaded.state.call
         assert task.spec is not None
+        discreet(task.spec.private)
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
         call = Call(self._contexts, self._provider, task.id, number, price)
         running = asyncio.create_task(call.run(within(task.spec, task.hold), context.traceparent))

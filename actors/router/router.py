@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from callboard.actors.alarms import set_deadline, set_wake
+from callboard.actors.discretion import discreet
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
@@ -88,6 +89,7 @@ class Router:
         envelopes = await self._bus.privacy.read(delivery.record.data)
         self._tasks.see(delivery.record, envelopes)
         loaded = await self._tasks.load(envelopes[-1].entity, at_least=delivery.record.seq)
+        discreet(loaded.state.spec.private if loaded.state.spec else None)
         if isinstance(envelopes[-1].event, Submitted):
             await set_deadline(self._bus, loaded.state.id, envelopes[-1].event.spec.deadline)
         else:

@@ -40,7 +40,11 @@ async def connect(request, tmp_path) -> AsyncIterator[Connect]:
 
             async def dial(max_bytes: int | None = None) -> Bus:
                 options = {} if max_bytes is None else {"max_bytes": max_bytes}
-                opened.append(await jetstream.connect(running.url, name="contract", fsync="100ms", **options))
+                opened.append(
+                    await jetstream.connect(
+                        running.url, name="contract", fsync="100ms", master=lambda **_: bytes(range(32)), **options
+                    )
+                )
                 return opened[-1]
 
             yield dial

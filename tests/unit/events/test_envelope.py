@@ -9,7 +9,7 @@ from generators.task_histories import histories
 from hypothesis import given
 
 from callboard.events import agent_events as agent
-from callboard.events import approval, backend, budget, schedule, task
+from callboard.events import approval, backend, budget, person, schedule, task
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Message, Tool, ToolCall, Usage
@@ -142,6 +142,8 @@ EXAMPLES: list[object] = [
     agent.Stumbled("2f-01", 1, agent.StepFailure("OSError", "no route to host"), MOMENT, "look up"),
     agent.DeadLettered("2f-01", agent.StepFailure("unknown", "interrupted"), "pay", "editor--1", 8),
     agent.Requeued("2f-01"),
+    person.Keyed(2),
+    person.Forgotten(2, "dpo", "she asked for it"),
 ]
 
 
