@@ -110,6 +110,7 @@ class JetStreamBus:
         self.signals: Signals = self._signals
         self.keys: Keys = JetStreamKeys(api)
         self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, master))
+        self.on_reconnect(self.privacy.keyring.look_again)
         self._queues: list[JetStreamQueue] = []
 
     async def queue(

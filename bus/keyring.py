@@ -147,6 +147,10 @@ class Keyring:
         await self._signals.publish(forgets(person), b"")
         return state
 
+    async def look_again(self) -> None:
+        """Hold no key that may have been destroyed while nothing was heard; for after a lost connection."""
+        self._held.clear()
+
     async def state(self, person: str) -> Person:
         """The person as the log has it now."""
         return (await self._persons.load(checked_id(person, "person"), at_least=NEWEST)).state

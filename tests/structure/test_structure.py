@@ -81,7 +81,7 @@ def test_the_front_door_is_exact():
             *("connect", "Board", "TaskHandle", "Token", "Outcome", "ContextHandle", "ApprovalHandle"),
             *("Agent", "agent", "Handler", "Turn", "MessageHandle", "tool", "McpServer", "ToolCall", "CallInfo"),
             *("Say", "Put", "Drop"),
-            *("CallboardError", "TaskFailed", "Clash", "__version__"),
+            *("CallboardError", "TaskFailed", "Clash", "Forgotten", "__version__"),
             *("MessageFailed", "StepFailed", "StepError", "Refusal", "ToolError"),
         }
     )
