@@ -255,7 +255,7 @@ class Entities(Generic[S]):
 
     async def _may_know(self, loaded: Loaded[S]) -> bool:
         """Whether nobody has been forgotten of whom something is known here."""
-        return self._privacy is None or await self._privacy.holds(loaded.keys)
+        return self._privacy is None or await self._privacy.keyring.has(loaded.keys)
 
     def _check_known(self, loaded: Loaded[S]) -> None:
         if loaded.newer:

@@ -40,6 +40,9 @@ class Master(Protocol):
         ...
 
 
+_NEVER: Final = (-1, 0.0)
+
+
 class Kept(Struct, frozen=True):
     """What the stream KEYS holds of a person: the ``key`` of a generation, wrapped under the master key named so."""
 
@@ -66,6 +69,9 @@ class Keyring:
         self._persons: Entities[Person] = Entities(log, PERSON, "keyring")
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._gone: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._seen: OrderedDict[frozenset[tuple[str, int]], tuple[int, float]] = OrderedDict()
+        self._losses = 0
+        """How often keys were destroyed, or may have been, as far as was heard."""
         self._listening: asyncio.Task[object] | None = None
 
     async def known(self, person: str) -> Cipher | None:
@@ -81,8 +87,11 @@ class Keyring:
             return held.cipher
         self._held.pop(person, None)
         await self._listen()
-        data = await self._keys.get(person)
-        return self._hold(person, data) if data is not None else None
+        while True:
+            losses = self._losses
+            data = await self._keys.get(person)
+            if losses == self._losses:  # else it may have been destroyed since it was read
+                return self._hold(person, data) if data is not None else None
 
     async def welcome(self, person: str) -> Cipher:
         """The key for something new to be said of a person, who may have been forgotten before; made if need be.
@@ -138,17 +147,36 @@ class Keyring:
 
         Raises InvalidInput when there never was a key.
         """
-        state = await self.state(person)
+        state, data = await self.state(person), await self._keys.get(person)
+        newest = msgspec.json.decode(data, type=Kept).generation if data is not None else 0
+        if newest > state.generation:  # whoever made it did not come to say so
+            state = (await self._persons.tell(person, partial(_saying, Keyed(newest)))).entity.state
         if not state.generation:
             raise InvalidInput(f"nothing private was ever said of {person!r}: there is no key of that name")
         said = Forgotten(state.generation, by, reason)
         state = (await self._persons.tell(person, partial(_saying, said))).entity.state
         await self._erase(person, state.generation)
-        await self._signals.publish(forgets(person), b"")
         return state
+
+    async def has(self, keys: frozenset[tuple[str, int]]) -> bool:
+        """Whether all these keys, each a person's with its generation, are still there."""
+        if self._seen.get(keys, _NEVER) > (self._losses, self._clock()):
+            return True
+        losses, until = self._losses, self._clock() + HELD_S
+        for person, generation in keys:
+            found = await self.known(person)
+            if found is None or found.generation != generation:
+                return False
+            until = min(until, self._held[person].until if person in self._held else 0.0)
+        self._seen[keys] = losses, until
+        self._seen.move_to_end(keys)
+        if len(self._seen) > MOST_HELD:
+            self._seen.popitem(last=False)
+        return True
 
     async def look_again(self) -> None:
         """Hold no key that may have been destroyed while nothing was heard; for after a lost connection."""
+        self._losses += 1
         self._held.clear()
 
     async def state(self, person: str) -> Person:
@@ -171,11 +199,12 @@ class Keyring:
         return self._hold(person, data) if await self._keys.add(person, data) else None
 
     async def _erase(self, person: str, generation: int) -> None:
-        """Erase a key, unless it is a newer one than that."""
-        self._held.pop(person, None)
+        """Erase a key, unless it is a newer one than that, and tell everybody."""
         data = await self._keys.get(person)
         if data is not None and msgspec.json.decode(data, type=Kept).generation <= generation:
             await self._keys.erase(person, data)
+        self._lose(person)
+        await self._signals.publish(forgets(person), b"")
 
     def _hold(self, person: str, data: bytes) -> Cipher:
         kept, master = msgspec.json.decode(data, type=Kept), self._master()
@@ -200,7 +229,11 @@ class Keyring:
         await asyncio.shield(self._listening)
 
     async def _hear(self, note: Note) -> None:
-        self._held.pop(note.subject.rpartition(".")[2], None)
+        self._lose(note.subject.rpartition(".")[2])
+
+    def _lose(self, person: str) -> None:
+        self._losses += 1
+        self._held.pop(person, None)
 
 
 def _saying(event: PersonEvent, _person: Person) -> list[PersonEvent]:

@@ -4,8 +4,8 @@ Whoever reads events elsewhere (projections, traces, other tools) sees what ever
 `callboard.events.private`. What is still said of a person who was forgotten meanwhile is not kept at all.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import NoReturn
 
 from msgspec.structs import replace
 
@@ -16,9 +16,6 @@ from callboard.events import envelope as events
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import Forgotten, Undecodable
 from callboard.events.private import public
-
-KeyOf: TypeAlias = tuple[str, int]
-"""A person, and the generation of the key."""
 
 
 def no_master(*, new: bool = False) -> NoReturn:  # noqa: ARG001  as any `Master`
@@ -66,14 +63,6 @@ class Privacy:
             return (await self.keyring.of(person, generation_of(sealed))).open(place, sealed)
         except Damaged as error:
             raise Undecodable(f"{place} of {person} can't be read: {error}") from None
-
-    async def holds(self, keys: Iterable[KeyOf]) -> bool:
-        """Whether all these keys are still there."""
-        for person, generation in keys:
-            found = await self.keyring.known(person)
-            if found is None or found.generation != generation:
-                return False
-        return True
 
     async def _sealed(self, envelope: Envelope, person: str) -> Envelope:
         if public(envelope.event, person) == envelope.event:  # type: ignore[arg-type]  # only these have a person

@@ -1,5 +1,7 @@
 """What is about persons, on both buses: sealed where it is kept, opened for who has the key, gone when forgotten."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
@@ -19,7 +21,7 @@ from callboard.events.context import Put, Say
 from callboard.events.envelope import decode, message_hash
 from callboard.events.errors import Forgotten, InvalidId, InvalidInput, Undecodable
 from callboard.events.person import Forgotten as PersonForgotten
-from callboard.events.person import Keyed
+from callboard.events.person import Keyed, Person
 from callboard.events.task import Cancelled, Status, Submitted
 from callboard.events.task_spec import TaskSpec
 
@@ -168,6 +170,29 @@ async def test_forgetting_that_was_cut_off_is_taken_up(bus):
     await board.submit("then", private=ANN)
     with pytest.raises(Forgotten):
         await input_of(bus, (await Board(bus, "two").tasks.load(first.id)).state.spec)
+
+
+async def test_a_key_that_nobody_came_to_tell_of_is_destroyed_too(bus):
+    """It was made, and the log does not say so yet: forgetting counts for it all the same."""
+    keys = bus.privacy.keyring
+    await keys._make(ANN, 1)
+    sealed = await bus.privacy.seal(ANN, "blob", b"x")
+    await keys.destroy(ANN, "", "")
+    assert await keys.state(ANN) == Person(ANN, 1, forgotten=True)
+    with pytest.raises(Forgotten):
+        await bus.privacy.open(ANN, "blob", sealed)
+
+
+async def test_many_begin_to_speak_of_a_person_at_a_time(connect):
+    """They agree on one key, also while somebody forgets the person."""
+    boards = [Board(await connect(), str(number)) for number in range(3)]
+    tasks = await asyncio.gather(*(board.submit("x", private=ANN) for board in boards for _ in range(3)))
+    assert [(await boards[0].tasks.load(task.id, at_least=NEWEST)).state.spec.input for task in tasks] == ["x"] * 9
+    events = await boards[0].bus.log.read(entity("person", ANN))
+    assert len(events) == 1
+    await asyncio.gather(boards[0].forget(ANN), *(board.submit("y", private=ANN) for board in boards))
+    state = await boards[0].bus.privacy.keyring.state(ANN)
+    assert (state.generation, state.forgotten) in {(1, True), (2, False)}
 
 
 async def test_keys_are_held_for_a_minute(connect):

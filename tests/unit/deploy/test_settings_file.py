@@ -53,6 +53,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     assert document["checks"]["numbers_add_up"].keys() == settings_values.CHECK.keys()
     assert document.keys() == settings_values.SETTINGS.keys()
     assert document["nats"].keys() == settings_values.NATS.keys()
+    assert document["privacy"].keys() == settings_values.PRIVACY.keys()
     assert document["router"].keys() == settings_values.ROUTER.keys()
     assert document["telemetry"].keys() == settings_values.TELEMETRY.keys()
     assert {key for backend in document["backends"].values() for key in backend} == settings_values.BACKEND.keys()
