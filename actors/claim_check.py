@@ -7,10 +7,11 @@ from typing import Final
 
 import msgspec
 
+from callboard.bus.errors import Locked
 from callboard.bus.log import Bus
 from callboard.events.chat import Message
 from callboard.events.errors import Forgotten
-from callboard.events.private import forgotten_note, is_hidden
+from callboard.events.private import forgotten_note, is_forgotten, is_hidden
 from callboard.events.task_spec import Blob, TaskSpec, Text
 
 INLINE: Final = 64 * 1024
@@ -33,8 +34,10 @@ async def fetched(bus: Bus, blob: Blob) -> bytes:
         Forgotten: it was about somebody who has been forgotten.
         Locked: the key of whom it is about can't be had here.
     """
-    if is_hidden(blob):
+    if is_forgotten(blob):
         raise Forgotten(blob.private)
+    if is_hidden(blob):
+        raise Locked(f"what is about {blob.private} was read without its key, and can't be opened here")
     kept = await bus.blobs.get(blob.sha256)
     return await bus.privacy.open(blob.private, _PLACE, kept) if blob.private else kept
 

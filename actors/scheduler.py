@@ -22,7 +22,7 @@ from callboard.bus.subjects import parse
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import Received, Value
 from callboard.events.errors import InvalidInput
-from callboard.events.private import forgotten_reason, is_hidden
+from callboard.events.private import forgotten_reason, is_forgotten
 from callboard.events.schedule import Fired, Planned, Removed, Schedule
 from callboard.events.task import Rejected, Status, Task
 from callboard.events.task_spec import Blob, TaskSpec
@@ -96,4 +96,4 @@ def _hidden(planned: Planned) -> Blob | None:
     """What is to be asked or sent, if nobody can read it any more."""
     body = planned.letter.body if planned.letter else None
     given = planned.spec.input if planned.spec else body.aside if body else None
-    return given if is_hidden(given) else None
+    return given if is_forgotten(given) else None

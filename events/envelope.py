@@ -18,7 +18,7 @@ from msgspec.structs import force_setattr, replace
 
 from callboard.events import agent_events, approval, backend, budget, context, person, schedule, task
 from callboard.events.errors import Undecodable
-from callboard.events.private import forgotten_note, note, public
+from callboard.events.private import gone, public
 from callboard.events.upcasters import UPCASTERS, lift
 
 Event: TypeAlias = (
@@ -175,9 +175,9 @@ def opened(envelope: Envelope, said: bytes) -> Envelope:
 
 def forgotten(envelope: Envelope) -> Envelope:
     """The envelope of an event that nobody can read any more, which says so in place of each text."""
-    data = _ENCODER.encode(envelope.event)
-    told = data.replace(_ENCODER.encode(note(envelope.private)), _ENCODER.encode(forgotten_note(envelope.private)))
-    return replace(envelope, event=_event(envelope.type, Raw(told)))
+    if isinstance(envelope.event, Unknown):
+        return envelope
+    return replace(envelope, event=gone(envelope.event, envelope.private))  # type: ignore[arg-type]  # as in _shown
 
 
 def message_hash(data: bytes) -> str:

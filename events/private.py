@@ -6,7 +6,7 @@ of a text stands a note of whose it is, in place of a value a `Blob` without a h
 to know who works with it: ids, names (of tools, steps, keys, tags, agents), money, times, and how much text there was.
 """
 
-from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, assert_never
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, TypeVar, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from callboard.events import agent_events as agent
 from callboard.events import approval, context_events, schedule, task
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
-from callboard.events.chat import ToolCall
+from callboard.events.chat import Tool, ToolCall
 from callboard.events.context import Context
 from callboard.events.context_events import Put, Say
 from callboard.events.errors import Forgotten
@@ -32,6 +32,18 @@ P = TypeVar("P", Put, Put | None)
 F = TypeVar("F", agent.StepFailure, agent.StepFailure | None)
 
 JSON: Final = "application/json"
+
+
+GONE: Final = "application/vnd.callboard.forgotten"
+"""What a value is that nobody can read any more."""
+
+
+class Veil(NamedTuple):
+    """What stands in place of what ``person`` said: of a text, the ``note``; of a value, a `Blob` of this ``media``."""
+
+    person: str
+    note: str
+    media: str = ""
 
 
 def note(person: str) -> str:
@@ -50,38 +62,51 @@ def forgotten_reason(person: str) -> str:
 
 
 def is_hidden(value: object) -> TypeGuard[Blob]:
-    """Whether a value stands for one that is private, and can't be read here."""
+    """Whether a value stands for one that is private, and was read without its key."""
     return isinstance(value, Blob) and bool(value.private) and not value.sha256
+
+
+def is_forgotten(value: object) -> TypeGuard[Blob]:
+    """Whether a value stands for one that is private, and that nobody can read any more."""
+    return is_hidden(value) and value.media == GONE
 
 
 def public(event: Said, person: str) -> Said:
     """What everybody may know of an event that is about ``person``; equal to the event if that is all of it."""
+    return _veiled(event, Veil(person, note(person)))
+
+
+def gone(event: Said, person: str) -> Said:
+    """The same of an event that nobody can read any more."""
+    return _veiled(event, Veil(person, forgotten_note(person), GONE))
+
+
+def _veiled(event: Said, veil: Veil) -> Said:
     if isinstance(event, task.TaskEvent):
-        return _of_task(event, person)
+        return _of_task(event, veil)
     if isinstance(event, context_events.ContextEvent):
-        return _of_context(event, person)
+        return _of_context(event, veil)
     if isinstance(event, agent.AgentEvent):
-        return _of_agent(event, person)
-    return _of_others(event, person)
+        return _of_agent(event, veil)
+    return _of_others(event, veil)
 
 
-def _of_task(event: task.TaskEvent, person: str) -> task.TaskEvent:
+def _of_task(event: task.TaskEvent, veil: Veil) -> task.TaskEvent:
     match event:
         case task.Submitted():
-            return task.Submitted(_spec(event.spec, person))
+            return task.Submitted(_spec(event.spec, veil))
         case task.Completed() | Answered():
-            calls = tuple(ToolCall(call.id, call.name, _note(call.arguments, person)) for call in event.tool_calls)
-            return replace(event, output=_text(event.output, person), tool_calls=calls)
+            return replace(event, output=_text(event.output, veil), tool_calls=_calls(event.tool_calls, veil))
         case task.Failed():
-            return replace(event, failure=replace(event.failure, message=_note(event.failure.message, person)))
+            return replace(event, failure=replace(event.failure, message=_note(event.failure.message, veil)))
         case task.Rejected():
-            return replace(event, reason=_note(event.reason, person), payload=None)
+            return replace(event, reason=_note(event.reason, veil), payload=None)
         case task.Cancelled() | task.DeadLettered() | Declined() | Advised():
-            return replace(event, reason=_note(event.reason, person))
+            return replace(event, reason=_note(event.reason, veil))
         case task.Evaluated():
-            return replace(event, note=_note(event.note, person))
+            return replace(event, note=_note(event.note, veil))
         case task.Assigned() if event.decision.policy.startswith("agent/"):  # it quotes the advice
-            return replace(event, decision=replace(event.decision, reason=note(person)))
+            return replace(event, decision=replace(event.decision, reason=veil.note))
         case task.Assigned() | Hedged() | task.Parked() | task.Released() | task.Started() | task.Interrupted():
             return event
         case task.Spent() | task.Expired() | task.Requeued():
@@ -90,37 +115,35 @@ def _of_task(event: task.TaskEvent, person: str) -> task.TaskEvent:
             assert_never(event)
 
 
-def _of_context(event: context_events.ContextEvent, person: str) -> context_events.ContextEvent:
+def _of_context(event: context_events.ContextEvent, veil: Veil) -> context_events.ContextEvent:
     match event:
         case context_events.Changed():
-            return replace(event, operations=tuple(_operation(each, person) for each in event.operations))
+            return replace(event, operations=tuple(_operation(each, veil) for each in event.operations))
         case context_events.Merged():
-            operations = tuple(_operation(each, person) for each in event.operations)
+            operations = tuple(_operation(each, veil) for each in event.operations)
             disagreements = tuple(
-                replace(
-                    each, base=_put(each.base, person), ours=_put(each.ours, person), theirs=_put(each.theirs, person)
-                )
+                replace(each, base=_put(each.base, veil), ours=_put(each.ours, veil), theirs=_put(each.theirs, veil))
                 for each in event.disagreements
             )
             return replace(event, operations=operations, disagreements=disagreements)
         case context_events.Compacted():
-            return replace(event, summary=_text(event.summary, person))
+            return replace(event, summary=_text(event.summary, veil))
         case context_events.Forked():
             return event
         case _:
             assert_never(event)
 
 
-def _of_agent(event: agent.AgentEvent, person: str) -> agent.AgentEvent:
+def _of_agent(event: agent.AgentEvent, veil: Veil) -> agent.AgentEvent:
     match event:
         case agent.Received() | agent.Sent():
-            return replace(event, body=_value(event.body, person))
+            return replace(event, body=_value(event.body, veil))
         case agent.Stepped() | agent.Finished() | agent.Answered() | agent.Late():
-            return replace(event, value=_value(event.value, person), failure=_failure(event.failure, person))
+            return replace(event, value=_value(event.value, veil), failure=_failure(event.failure, veil))
         case agent.Remembered():
-            return replace(event, value=None if event.value is None else _value(event.value, person))
+            return replace(event, value=None if event.value is None else _value(event.value, veil))
         case agent.Stumbled() | agent.DeadLettered():
-            return replace(event, failure=_failure(event.failure, person))
+            return replace(event, failure=_failure(event.failure, veil))
         case agent.Defined() | agent.Taken() | agent.Began() | agent.Paused() | agent.Rang() | agent.Rested():
             return event
         case agent.Requeued():
@@ -129,24 +152,22 @@ def _of_agent(event: agent.AgentEvent, person: str) -> agent.AgentEvent:
             assert_never(event)
 
 
-def _of_others(event: approval.ApprovalEvent | schedule.ScheduleEvent, person: str) -> Said:
+def _of_others(event: approval.ApprovalEvent | schedule.ScheduleEvent, veil: Veil) -> Said:
     match event:
         case approval.Requested():
-            return replace(event, action=note(person), hash=note(person), question=_note(event.question, person))
+            return replace(event, action=veil.note, hash=veil.note, question=_note(event.question, veil))
         case approval.Approved() | approval.Denied():
-            return replace(event, hash=note(person), note=_note(event.note, person))
+            return replace(event, hash=veil.note, note=_note(event.note, veil))
         case approval.Ignored():
-            return replace(event, note=_note(event.note, person))
+            return replace(event, note=_note(event.note, veil))
         case approval.Expired() | approval.Superseded():
             return event
         case schedule.Planned():
-            spec = event.spec and _spec(event.spec, person)
-            letter = event.letter and replace(
-                event.letter, body=event.letter.body and _value(event.letter.body, person)
-            )
+            spec = event.spec and _spec(event.spec, veil)
+            letter = event.letter and replace(event.letter, body=event.letter.body and _value(event.letter.body, veil))
             return replace(event, spec=spec, letter=letter)
         case schedule.Removed():
-            return replace(event, reason=_note(event.reason, person))
+            return replace(event, reason=_note(event.reason, veil))
         case schedule.Fired():
             return event
         case _:
@@ -192,59 +213,63 @@ def of_schedule(state: schedule.Schedule, event: schedule.ScheduleEvent) -> str:
     return (planned.spec.private if planned.spec else planned.letter.private if planned.letter else "") or ""
 
 
-def _note(text: str, person: str) -> str:
-    return note(person) if text and text != forgotten_reason(person) else text
+def _note(text: str, veil: Veil) -> str:
+    return veil.note if text and text != forgotten_reason(veil.person) else text
 
 
-def _hidden(size: int, media: str, person: str) -> Blob:
-    return Blob("", size, media, person)
+def _calls(calls: tuple[ToolCall, ...], veil: Veil) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(call.id, call.name, _note(call.arguments, veil)) for call in calls)
 
 
-def _text(text: Text, person: str) -> Text:
+def _hidden(size: int, media: str, veil: Veil) -> Blob:
+    return Blob("", size, veil.media or media, veil.person)
+
+
+def _text(text: Text, veil: Veil) -> Text:
     if isinstance(text, Blob):
-        return _hidden(text.size, text.media, person)
-    return _hidden(len(text.encode(errors="replace")), "text/plain", person) if text else text
+        return _hidden(text.size, text.media, veil)
+    return _hidden(len(text.encode(errors="replace")), "text/plain", veil) if text else text
 
 
-def _spec(spec: TaskSpec, person: str) -> TaskSpec:
-    given: Text | Blob = spec.input if isinstance(spec.input, str | Blob) else _json(spec.input, person)
+def _spec(spec: TaskSpec, veil: Veil) -> TaskSpec:
+    given: Text | Blob = spec.input if isinstance(spec.input, str | Blob) else _json(spec.input, veil)
     return replace(
         spec,
-        input=_text(given, person) or _hidden(0, "text/plain", person),
-        system=spec.system and note(person),
-        schema=None,
-        tools=(),
+        input=_text(given, veil) or _hidden(0, "text/plain", veil),
+        system=spec.system and veil.note,
+        schema=None if spec.schema is None else {},
+        tools=tuple(Tool(tool.name, "", {}) for tool in spec.tools),
         stop=(),
         shown=spec.shown and replace(spec.shown, newest=""),
     )
 
 
-def _json(value: Any, person: str) -> Blob:
-    return _hidden(len(msgspec.json.encode(value)), JSON, person)
+def _json(value: Any, veil: Veil) -> Blob:
+    return _hidden(len(msgspec.json.encode(value)), JSON, veil)
 
 
-def _value(value: agent.Value, person: str) -> agent.Value:
+def _value(value: agent.Value, veil: Veil) -> agent.Value:
     if value.aside:
-        return agent.Value(aside=_hidden(value.aside.size, value.aside.media, person))
-    return value if value.json is None else agent.Value(aside=_json(value.json, person))
+        return agent.Value(aside=_hidden(value.aside.size, value.aside.media, veil))
+    return value if value.json is None else agent.Value(aside=_json(value.json, veil))
 
 
-def _failure(failure: F, person: str) -> F:
-    return failure and replace(failure, message=_note(failure.message, person))
+def _failure(failure: F, veil: Veil) -> F:
+    return failure and replace(failure, message=_note(failure.message, veil))
 
 
-def _operation(operation: context_events.Operation, person: str) -> context_events.Operation:
+def _operation(operation: context_events.Operation, veil: Veil) -> context_events.Operation:
     match operation:
         case Say():
-            calls = tuple(ToolCall(call.id, call.name, _note(call.arguments, person)) for call in operation.tool_calls)
-            return replace(operation, content=_text(operation.content, person), tool_calls=calls)
+            calls = _calls(operation.tool_calls, veil)
+            return replace(operation, content=_text(operation.content, veil), tool_calls=calls)
         case Put():
-            return _put(operation, person)
+            return _put(operation, veil)
     return operation
 
 
-def _put(put: P, person: str) -> P:
+def _put(put: P, veil: Veil) -> P:
     if put is None:
         return put
     aside = put.artifact
-    return Put(put.key, artifact=_hidden(aside.size, aside.media, person) if aside else _json(put.value, person))
+    return Put(put.key, artifact=_hidden(aside.size, aside.media, veil) if aside else _json(put.value, veil))

@@ -30,7 +30,7 @@ from callboard.actors.router.standing import not_now
 from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend, Breaker
-from callboard.events.private import forgotten_reason, is_hidden
+from callboard.events.private import forgotten_reason, is_forgotten
 from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.bill import PPM
@@ -98,7 +98,7 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
         return Expired(spec.deadline)
-    if is_hidden(spec.input):
+    if is_forgotten(spec.input):
         return DeadLettered(forgotten_reason(spec.input.private))
     if task.tries >= rules.max_attempts or len(task.declined) > rules.cascade.escalations:
         if best := best_declined(task):

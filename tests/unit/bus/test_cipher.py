@@ -8,6 +8,12 @@ from callboard.bus.cipher import KEY, LOST, Cipher, Damaged, generation_of, name
 
 KEY_1, KEY_2 = bytes(range(KEY)), bytes(range(1, KEY + 1))
 ANN = Cipher("ann", 1, KEY_1)
+SEALED = "01000000013860b2bd21aff637df101f21268fb3d5942d5e51d752e833c0b17727f9fc9fbc0b"
+WRAPPED = (
+    "8ad2b6c8fafb05806fdd010662c076e634b93e283d8cd58332509d317456"
+    "1c4122f36fe8fac01a1a94147b7ff65c54a7b863d8c544f22931dc358738"
+)
+NAME = "e19c525fc288090f"
 
 
 @given(st.text(max_size=40), st.binary(max_size=300))
@@ -67,6 +73,13 @@ def test_a_key_is_wrapped_for_its_person():
             unwrap(master, person, data)
     assert name_of(KEY_1) != name_of(KEY_2)
     assert name_of(KEY_1) not in KEY_1
+
+
+def test_the_form_is_for_ever():
+    """What was sealed and wrapped by the first version opens."""
+    assert ANN.seal("task/t-1#1", b"hello").hex() == SEALED
+    assert unwrap(KEY_2, "ann", bytes.fromhex(WRAPPED)) == KEY_1
+    assert name_of(KEY_2).hex() == NAME
 
 
 @pytest.mark.parametrize("wrong", [b"", b"\x01", b"\x02" + bytes(40), LOST])

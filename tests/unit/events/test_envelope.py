@@ -180,6 +180,14 @@ def test_a_task_that_reads_a_context_has_golden_bytes():
     assert decode(data) == [enveloped(event)]
 
 
+def test_an_event_about_a_person_has_golden_bytes():
+    """What everybody may know stands beside all of it, sealed."""
+    event = task.Submitted(TaskSpec(input="hello", system="Be brief.", tags=("x",), private="ann"))
+    data = encode([msgspec.structs.replace(enveloped(event), private="ann", sealed=b"\x01\x02\x03")])
+    assert data == (GOLDEN / "callboard.task.submitted.v1.private.json").read_bytes()
+    assert encode(decode(data)) == data
+
+
 def test_an_old_price_is_lifted():
     """Version 0 of `priced` held dollars per thousand tokens."""
     (envelope,) = decode((GOLDEN / "callboard.backend.priced.v0.json").read_bytes())

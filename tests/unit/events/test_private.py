@@ -13,7 +13,7 @@ from callboard.events.cascade import Answered
 from callboard.events.chat import Message, Tool, ToolCall, Usage
 from callboard.events.envelope import Envelope, decode, encode, forgotten, opened, whole
 from callboard.events.errors import IllegalTransition, Undecodable
-from callboard.events.private import forgotten_note, forgotten_reason, note, public
+from callboard.events.private import forgotten_note, forgotten_reason, is_forgotten, is_hidden, note, public
 from callboard.events.task_spec import Blob, Candidates, Decision, Failure, Hold, Shown, TaskSpec
 from callboard.projections.tasks import TASKS, Tasks
 
@@ -46,8 +46,8 @@ SAY = context_events.Say("user", "content", CALLS, "call", "origin")
 PUT = context_events.Put("key", {"key": "value"})
 BLOB = Blob("hash", 9, "media", "ann")
 PUBLIC = {
-    "Submitted": "spec.tags.0 spec.backend spec.budget spec.check spec.context spec.key spec.owner spec.parent "
-    "spec.policy spec.private spec.reply_to",
+    "Submitted": "spec.tools.0.name spec.tags.0 spec.backend spec.budget spec.check spec.context spec.key spec.owner "
+    "spec.parent spec.policy spec.private spec.reply_to",
     "Rejected": "private",
     "Completed": "backend model finish tool_calls.0.id tool_calls.0.name",
     "Answered": "backend model finish tool_calls.0.id tool_calls.0.name",
@@ -155,6 +155,20 @@ def test_how_much_there_was_is_public():
     hidden = public(task.Submitted(TaskSpec("äöü")), "ann").spec.input
     assert hidden == Blob("", 6, private="ann")
     assert public(task.Submitted(TaskSpec("")), "ann").spec.input == Blob("", 0, private="ann")
+
+
+def test_what_a_task_needs_is_public():
+    """That it has a schema and which tools, since that decides who can do it."""
+    hidden = public(task.Submitted(SPEC), "ann").spec
+    assert (hidden.schema, hidden.tools) == ({}, (Tool("name", "", {}),))
+
+
+def test_what_is_hidden_is_not_yet_forgotten():
+    """Whoever reads without a key can tell what could be read from what nobody can read any more."""
+    read = enveloped(public(task.Submitted(SPEC), "ann"), private="ann", sealed=b"cipher")
+    assert is_hidden(read.event.spec.input)
+    assert not is_forgotten(read.event.spec.input)
+    assert is_forgotten(forgotten(read).event.spec.input)
 
 
 def test_why_something_was_forgotten_is_no_secret():
