@@ -6,6 +6,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 from callboard.actors.checks import BUILT_IN
 from callboard.actors.router.asking import AgentRules
 from callboard.actors.router.cascade import CascadeRules
@@ -98,6 +99,25 @@ async def test_a_submission_that_can_not_be_taken_in_is_not_kept(stage):
     (reply,) = await stage.ask({"inputt": "public"})
     (rejected,) = await stage.envelopes("task", reply["task"])
     assert "public" in rejected.event.payload
+
+
+async def refuses(request):
+    """Quotes what was asked, and will not work before its key is mended."""
+    raise ProviderError(FailureKind.UNAUTHORIZED, f"not {request.messages[-1].content}")
+
+
+async def test_a_breaker_that_opens_does_not_quote(stage):
+    """What a backend's history tells of a private failure, and what waits for it, is of which kind it was."""
+    await stage.register("one", capabilities=("chat", "work"))
+    stage.work("one", refuses)
+    await stage.board.submit(SECRET, **WORK)
+    async with asyncio.timeout(5):
+        while "opened" not in await stage.events("backend", "one"):
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    kept = await everything(stage)
+    assert any(b"unauthorized" in data for subject, data in kept if subject.endswith(".opened"))
+    assert not any(SECRET.encode() in data for _, data in kept)
 
 
 async def test_a_dead_letter_that_was_forgotten_stays_one(stage):
