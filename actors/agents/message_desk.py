@@ -77,6 +77,7 @@ class MessageDesk:
                 await self._bus.wipe(delivery)
         except InvalidInput as error:
             await self._refused(agent, error, reply)
+            await self._bus.wipe(delivery)  # it may have been private, for all that is known
             return
         if letter.reply == "accepted":
             await self._desk.answer(reply, Receipt(agent, message, "accepted"))

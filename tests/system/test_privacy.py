@@ -150,6 +150,11 @@ async def use(node: Node) -> dict[str, str]:
         assert WORD in json.loads((await client.request("submit.task", said, timeout=20)).data)["output"]
         letter = json.dumps({"agent": f"clerk/{ANN}", "body": f"five {WORD}"}).encode()
         assert WORD in json.loads((await client.request("submit.message", letter, timeout=20)).data)["answer"]
+        letter = json.dumps({"agent": f"clark/{ANN}", "body": f"five {WORD}"}).encode()
+        assert (
+            "did you mean 'clerk'"
+            in json.loads((await client.request("submit.message", letter, timeout=20)).data)["reason"]
+        )
         score = json.dumps({"task": done.id, "score": 0.7, "note": WORD}).encode()
         assert json.loads((await client.request("submit.score", score, timeout=20)).data)["status"] == "scored"
         await client.close()
