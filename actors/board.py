@@ -1,6 +1,7 @@
 """The client: tasks, budgets, schedules, approvals, contexts. What `callboard.connect` gives."""
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 from weakref import WeakValueDictionary
@@ -124,7 +125,9 @@ class Board:
             return await self.schedules.plan(name, cron, submission_of({"input": input or "", **fields}), zone)
         if fields:
             raise InvalidInput(f"{next(iter(fields))} is for tasks: leave it out of a schedule for an agent")
-        person, body = await self.messages.person(agent), None
+        person, body = "", None
+        with suppress(InvalidInput):  # it need not be served yet
+            person = await self.messages.person(agent)
         if input is not None:
             body = await self.messages.body(agent, input)
         return await self.schedules.plan_message(name, cron, agent, body, zone, private=person)
@@ -192,8 +195,8 @@ class Board:
     async def forget(self, person: str, *, by: str = "", reason: str = "") -> Said:
         """Destroy the key of a person: nothing private that was said of that person can be read any more, by anybody.
 
-        The log, and all that was counted, stays as it is. Tasks that were not done become dead letters. What is said of
-        the same person later has a new key.
+        The log, and all that was counted, stays as it is. Tasks that were not done become dead letters, approvals that
+        wait are denied. What is said of the same person later has a new key.
 
         Args:
             person: what was named as ``private``.
@@ -204,7 +207,7 @@ class Board:
             InvalidInput: nothing private was ever said of that person.
             BusError: the log can't be reached; do it again.
         """
-        return await forget(self.bus, self.tasks, person, by=by, reason=reason)
+        return await forget(self.bus, self.tasks, self.approvals, person, by=by, reason=reason)
 
     async def change(self, backend: str, *events: BackendEvent) -> Backend:
         """Say something of a backend (scaled, drained, …) in the log. Raises IllegalTransition if it can't be."""

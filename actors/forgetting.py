@@ -4,14 +4,17 @@ Nothing is taken out of the log: hash chains hold, and whatever was counted stay
 """
 
 from collections import defaultdict
+from contextlib import suppress
 
 from msgspec import Struct
 
+from callboard.actors.approvals import Approvals
 from callboard.actors.outcome import answer
 from callboard.bus.entities import Entities
 from callboard.bus.log import Bus
+from callboard.events.approval import Denied, Status
 from callboard.events.envelope import decode
-from callboard.events.errors import InvalidInput
+from callboard.events.errors import IllegalTransition, InvalidInput
 from callboard.events.ids import checked_id
 from callboard.events.private import forgotten_reason
 from callboard.events.task import OPEN, DeadLettered, Task, TaskEvent
@@ -51,7 +54,7 @@ async def said_of(bus: Bus, person: str) -> Said:
     return Said(person, state.generation, state.forgotten, events, of)
 
 
-async def forget(bus: Bus, tasks: Entities[Task], person: str, *, by: str, reason: str) -> Said:
+async def forget(bus: Bus, tasks: Entities[Task], approvals: Approvals, person: str, *, by: str, reason: str) -> Said:
     """Destroy a person's key, and end what waits; returns what can't be read any more. See `Board.forget`."""
     said = await said_of(bus, person)
     state = await bus.privacy.keyring.destroy(person, by, reason)
@@ -63,4 +66,9 @@ async def forget(bus: Bus, tasks: Entities[Task], person: str, *, by: str, reaso
         told = await tasks.tell(task_id, wish)
         if told.appended:
             await answer(bus, told.entity)
+    for approval_id in said.of.get("approval", ()):
+        asked = await approvals.state(approval_id)
+        if asked.status is Status.WAITING and asked.requested:  # nobody can tell any more what they would allow
+            with suppress(IllegalTransition):  # somebody was faster
+                await approvals.answer(approval_id, Denied(asked.requested.hash, by, forgotten_reason(person)))
     return Said(person, state.generation, True, said.events, said.of)

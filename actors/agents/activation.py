@@ -39,7 +39,7 @@ from callboard.events.agent_events import (
     Taken,
     Value,
 )
-from callboard.events.agent_names import name_of
+from callboard.events.agent_names import name_of, person_of
 from callboard.events.errors import Fenced, Forgotten, InvalidInput
 from callboard.events.task import ENDED
 
@@ -148,6 +148,12 @@ class Activation:
         try:
             if turn.deadline and turn.deadline <= now():
                 return _End(error=Refusal(f"its deadline was over at {turn.deadline:%F %T}Z"), final=True)
+            person = person_of(self._definition.defined, self._agent_id)
+            if person != turn.private and person:
+                return _End(
+                    error=Refusal(f"{turn.agent} is about {person}, and this was not said so: send it again"),
+                    final=True,
+                )
             try:
                 message = self._definition.message(await read(self._bus, work.received.body))
             except (InvalidInput, Forgotten) as error:

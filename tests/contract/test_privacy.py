@@ -293,9 +293,12 @@ async def test_an_approval_can_be_private(bus):
     data = await stored(bus)
     assert SECRET.encode() not in data
     assert approval.requested.hash.encode() not in data
-    await board.forget(ANN)
-    (approval,) = await Board(bus, "two").approvals.all()
+    waits = await board.ask({"pay": SECRET}, private=ANN)
+    await board.forget(ANN, by="dpo")
+    approval = await Board(bus, "two").approvals.state(asked.id)
     assert (approval.requested.action, approval.note) == (f"[forgotten: {ANN}]",) * 2
+    denied = await Board(bus, "two").approvals.state(waits.id)
+    assert (denied.status, denied.by, denied.note.partition(":")[0]) == ("denied", "dpo", f"{ANN} has been forgotten")
 
 
 async def test_a_schedule_can_be_private(bus):

@@ -270,3 +270,28 @@ def test_the_command_line_tells_and_forgets(tmp_path):
         assert f"[forgotten: {ANN}]" in shown or f"{ANN} has been forgotten" in shown
     assert "nothing private was ever said of 'nobody'" in folder.call("forget", "nobody", "--yes", code=1).stderr
     assert all(each["level"] != "fail" for each in folder.json("doctor") if "person" in each["check"])
+
+
+async def test_keys_that_are_erased_are_gone_from_the_disk(tmp_path):
+    """Of many that lie in one file, just those, also after the server was started again."""
+    await nats_binary.needed()
+    names, kept = [f"person-{number}" for number in range(12)], {}
+    gone = {names[0], names[5], names[-1]}
+
+    def on_disk() -> set[str]:
+        return {name for name, key in kept.items() if in_files(tmp_path, key)}
+
+    async with EmbeddedServer(tmp_path) as server:
+        bus = await jetstream.connect(server.url, master=lambda **_: bytes(range(32)))
+        for name in names:
+            await bus.privacy.keyring.welcome(name)
+            kept[name] = json.loads(await bus.keys.get(name))["key"].encode()
+        assert on_disk() == set(names)
+        for name in gone:
+            await bus.privacy.keyring.destroy(name, "", "")
+        assert on_disk() == set(names) - gone
+        await bus.aclose()
+    async with EmbeddedServer(tmp_path) as server:
+        bus = await jetstream.connect(server.url, master=lambda **_: bytes(range(32)))
+        assert set(await bus.keys.names()) == set(names) - gone == on_disk()
+        await bus.aclose()

@@ -151,6 +151,52 @@ async def test_a_step_that_was_forgotten_is_not_done_again(theatre):
     assert message.id
 
 
+async def test_what_was_sent_before_an_agent_was_private_is_not_worked_at(theatre):
+    """It is in the log as it was said; nothing more of it gets there. Whoever sent it can send it again."""
+
+    @agent("clerk")
+    async def before(turn, body: str):
+        return body
+
+    running = await theatre.host(before)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    message = await theatre.board.send("clerk/ann", "early")
+    await theatre.host(clerk, scout)
+    with pytest.raises(MessageFailed, match="clerk/ann is about ann"):
+        await message.result(5)
+
+
+async def test_a_private_agent_goes_on_in_a_fork_of_what_is_nobodys(theatre):
+    """What was said before comes along, and what it says stays in the fork."""
+    await theatre.model(lambda request: " ".join(message.content for message in request.messages))
+
+    @agent("desk")
+    async def desk(turn, body: str):
+        return await turn.handoff("ask", "writer/ann", body, contexts=["plan"])
+
+    await theatre.board.context("plan").say("public")
+    await theatre.host(desk, Agent("writer", private=True))
+    assert await (await theatre.board.send("desk", "go on")).result(5) == "public go on"
+    (fork,) = [each for each in await theatre.board.contexts.all() if each.id != "plan"]
+    assert (fork.private, len(fork.said)) == ("ann", 2)
+
+
+async def test_a_schedule_tells_a_private_agent(theatre):
+    """Its message is sealed, in the schedule and in the inbox."""
+    heard = asyncio.Event()
+
+    @agent("clerk", private=True)
+    async def hears(turn, body: str):
+        assert (body, turn.private) == (SECRET, "ann")
+        heard.set()
+
+    await theatre.host(hears)
+    await theatre.board.schedule("often", "* * * * * *", SECRET, agent="clerk/ann")
+    await asyncio.wait_for(heard.wait(), 5)
+    assert SECRET.encode() not in await bytes_of(theatre)
+
+
 @pytest.mark.parametrize("wrong", ["", "a b", "x" * 65])
 def test_whom_a_definition_can_not_name(wrong):
     """It is a name as any other."""
