@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from typing import get_args
 
 import msgspec
 import pytest
@@ -9,11 +10,13 @@ from msgspec.structs import replace
 
 from callboard.events import agent_events as agent
 from callboard.events import approval, context_events, person, schedule, task
-from callboard.events.cascade import Answered
+from callboard.events.advice import Advised
+from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Message, Tool, ToolCall, Usage
 from callboard.events.envelope import Envelope, decode, encode, forgotten, opened, whole
 from callboard.events.errors import IllegalTransition, Undecodable
-from callboard.events.private import forgotten_note, forgotten_reason, is_forgotten, is_hidden, note, public
+from callboard.events.placement import Hedged
+from callboard.events.private import Said, forgotten_note, forgotten_reason, is_forgotten, is_hidden, note, public
 from callboard.events.task_spec import Blob, Candidates, Decision, Failure, Hold, Shown, TaskSpec
 from callboard.projections.tasks import TASKS, Tasks
 
@@ -55,6 +58,8 @@ PUBLIC = {
     "Assigned": "backend check hold.budget hold.lease decision.policy decision.candidates.backends.0 "
     "decision.candidates.excluded.b",
     "Evaluated": "backend",
+    "Declined": "backend",
+    "Advised": "by backend",
     "Changed": "by cause private operations.0.origin operations.0.tool_call_id operations.0.tool_calls.0.id "
     "operations.0.tool_calls.0.name operations.1.key operations.2.key operations.2.artifact.media operations.3.key",
     "Merged": "source by operations.0.key disagreements.0.key disagreements.0.ours.key disagreements.0.theirs.key",
@@ -70,6 +75,7 @@ PUBLIC = {
     "DeadLettered": "message failure.kind step to private",
     "Requested": "by replaces private",
     "Approved": "by",
+    "Denied": "by",
     "Ignored": "by reason",
     "Planned": "cron zone letter.agent letter.private",
 }
@@ -82,6 +88,9 @@ EVENTS = {
     "Assigned": task.Assigned("backend", 1, 1, DECISION, hold=Hold("budget", 1, 1, 1, "lease"), check="check"),
     "Evaluated": task.Evaluated("backend", 1, 1, note="note"),
     "Cancelled": task.Cancelled("reason"),
+    "TaskDeadLettered": task.DeadLettered("reason"),
+    "Declined": Declined("backend", 1, 1, "reason"),
+    "Advised": Advised("by", "reason", "backend"),
     "Changed": context_events.Changed(
         1, (SAY, PUT, context_events.Put("key", artifact=BLOB), context_events.Drop("key")), "by", "cause", "ann"
     ),
@@ -100,9 +109,22 @@ EVENTS = {
     "DeadLettered": agent.DeadLettered("message", FAILURE, "step", "to", 1, "ann"),
     "Requested": approval.Requested({"key": "action"}, "hash", "question", "by", NOW, "replaces", "ann"),
     "Approved": approval.Approved("hash", "by", "note"),
+    "Denied": approval.Denied("hash", "by", "note"),
+    "Removed": schedule.Removed("reason"),
     "Ignored": approval.Ignored(True, "by", "reason", "note"),
     "Planned": schedule.Planned("cron", None, NOW, "zone", letter=schedule.Letter("agent", VALUE, "ann")),
 }
+WORDLESS = {
+    *(task.Parked, task.Released, task.Spent, task.Started, task.Interrupted, task.Expired, task.Requeued, Hedged),
+    *(agent.Defined, agent.Taken, agent.Began, agent.Paused, agent.Rang, agent.Rested, agent.Requeued),
+    *(approval.Expired, approval.Superseded, schedule.Fired, context_events.Forked),
+}
+"""Events in which nothing is said: whatever reason they give is the code's own, and quotes nobody."""
+
+
+def test_every_event_is_looked_at():
+    """One that may be about a person is either here or holds no words."""
+    assert {type(event) for event in EVENTS.values()} | WORDLESS == set(get_args(Said))
 
 
 def leaves(value, path=()):
