@@ -52,7 +52,7 @@ async def _forget(person: str, by: str, reason: str, where: Where, *, yes: bool,
 
 def _counted(said: "Said") -> str:
     of = ", ".join(f"{kind}s: {len(ids):,}" for kind, ids in said.of.items())
-    return f"{said.events:,} events" + (f" ({of})" if of else "")
+    return f"{said.events:,} event{'' if said.events == 1 else 's'}" + (f" ({of})" if of else "")
 
 
 def _user() -> str:

@@ -61,6 +61,14 @@ def test_foreign_packages_have_one_door(package, home):
     assert importers == {home}
 
 
+def test_one_file_encrypts():
+    """Ciphers are made in one file, so that there is one place to look at."""
+    ciphers = "cryptography.hazmat.primitives.ciphers"
+    assert {name_of(path) for path in MODULES if any(name.startswith(ciphers) for name in imports_of(path))} == {
+        "bus/cipher.py"
+    }
+
+
 @pytest.mark.parametrize("folder", PURE)
 def test_pure_folders_touch_nothing(folder):
     """No clock, no dice, no socket, no file in events, projections and policies."""
