@@ -29,6 +29,9 @@ from callboard.events.person import Forgotten, Keyed, Person, PersonEvent
 HELD_S: Final = 60.0
 """So long a key is used without looking whether it is still there."""
 
+FRESH_S: Final = 1.0
+"""So long it is for what is new: said under a key that is destroyed already, it would be lost."""
+
 MOST_HELD: Final = 10_000
 
 
@@ -100,8 +103,9 @@ class Keyring:
         """
         checked_id(person, "private")
         held = self._held.get(person)
-        if held and held.until > self._clock():
+        if held and held.until - HELD_S + FRESH_S > self._clock():
             return held.cipher
+        self._held.pop(person, None)
         while True:
             found, state = await self.known(person), await self.state(person)
             if found and state.forgotten and found.generation <= state.generation:

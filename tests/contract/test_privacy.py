@@ -205,7 +205,10 @@ async def test_keys_are_held_for_a_minute(connect):
     handle = await board.submit(SECRET, private=ANN)
     assert (await other.tasks.load(handle.id)).state.spec.input == SECRET
     await board.forget(ANN)
-    now[0] = keyring.HELD_S + 1
+    now[0] = keyring.FRESH_S + 1
+    then = await other.submit("then", private=ANN)
+    assert (await board.tasks.load(then.id)).state.spec.input == "then"
+    now[0] += keyring.HELD_S + 1
     with pytest.raises(Forgotten):
         await input_of(deaf, (await other.tasks.load(handle.id)).state.spec)
 
