@@ -49,7 +49,7 @@ class ApprovalDesk:
 
     def __init__(self, bus: Bus, source: str) -> None:
         self._bus = bus
-        self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
+        self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, source, privacy=bus.privacy))
         self._desk = Desk(bus, SUBMIT_APPROVAL, self)
 
     @property
@@ -74,6 +74,8 @@ class ApprovalDesk:
             approval_id = given.approval
             answer = (Approved if given.decision == "approve" else Denied)(given.hash, given.by, given.note)
             after = await self._approvals.answer(approval_id, answer)
+            if after.requested and after.requested.private:
+                await self._bus.wipe(delivery)
         except (InvalidInput, IllegalTransition) as error:
             await self._refused(approval_id, error, reply)
         else:
@@ -88,7 +90,7 @@ class ApprovalDesk:
         return msgspec.json.encode(Receipt("", Status.WAITING if delivery else "refused", why))
 
     async def _requested(self, delivery: Delivery) -> None:
-        for envelope in decode(delivery.record.data):
+        for envelope in decode(delivery.record.data):  # what everybody may know of it is enough
             if isinstance(envelope.event, Requested):
                 await set_expiry(self._bus, envelope.entity, envelope.event.expires)
                 if envelope.event.replaces:

@@ -41,6 +41,7 @@ class Approvals:
         expires_s: float | None = None,
         replaces: str | None = None,
         key: str | None = None,
+        private: str = "",
         context: SpanContext | None = None,
     ) -> Approval:
         """Ask whether ``action`` may be done, below the span ``context``; see `Board.ask`."""
@@ -49,7 +50,9 @@ class Approvals:
         if replaces is not None:
             await self.state(checked_id(replaces, "replaces"))
         action = checked(action, Any, "the action")
-        asked = Requested(action, hash_of(action), question, by, expires, replaces)
+        if private:
+            await self._bus.privacy.keyring.welcome(private)
+        asked = Requested(action, hash_of(action), question, by, expires, replaces, private)
         requested = checked(asked, Requested, "the question")
         return (await self._entities.tell(approval_id, lambda _: [requested], context=context)).entity.state
 

@@ -1,6 +1,7 @@
 """The client: tasks, budgets, schedules, approvals, contexts. What `callboard.connect` gives."""
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 from weakref import WeakValueDictionary
@@ -8,20 +9,20 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from callboard.actors.acceptance import Acceptance
-from callboard.actors.agents.messages import MessageHandle, Messages
+from callboard.actors.agents.messages import MessageHandle, messages_on
 from callboard.actors.approval_handle import ApprovalHandle
 from callboard.actors.approvals import Approvals
 from callboard.actors.budgets import grant
 from callboard.actors.context_handle import ContextHandle
 from callboard.actors.contexts import contexts_on
+from callboard.actors.forgetting import Said, forget
 from callboard.actors.outcome import Outcome, answer, outcome_of
 from callboard.actors.schedules import Schedules
 from callboard.actors.scores import judgement
 from callboard.actors.submission import Submission, parse, submit
 from callboard.actors.task_handle import Ears, TaskHandle
 from callboard.bus.clock import new_entity_id, now
-from callboard.bus.entities import AGENT, APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, TASK, Entities, Loaded
-from callboard.bus.entity_snapshots import EntitySnapshots
+from callboard.bus.entities import APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, TASK, Entities, Loaded
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity
 from callboard.events import trace
@@ -42,14 +43,14 @@ class Board:
 
     def __init__(self, bus: Bus, source: str) -> None:
         self.bus = bus
-        self.tasks: Entities[Task] = Entities(bus.log, TASK, source)
+        self.tasks: Entities[Task] = Entities(bus.log, TASK, source, privacy=bus.privacy)
         self._backends: Entities[Backend] = Entities(bus.log, BACKEND, source)
         self._budgets: Entities[Budget] = Entities(bus.log, BUDGET, source)
         self.contexts = contexts_on(bus, source)
-        self._acceptance = Acceptance(self.contexts)
-        self.schedules = Schedules(Entities(bus.log, SCHEDULE, source), self._acceptance)
-        self.approvals = Approvals(bus, Entities(bus.log, APPROVAL, source))
-        self.messages = Messages(bus, Entities(bus.log, AGENT, source, snapshots=EntitySnapshots(bus, AGENT)))
+        self._acceptance = Acceptance(self.contexts, self.tasks)
+        self.schedules = Schedules(Entities(bus.log, SCHEDULE, source, privacy=bus.privacy), self._acceptance)
+        self.approvals = Approvals(bus, Entities(bus.log, APPROVAL, source, privacy=bus.privacy))
+        self.messages = messages_on(bus, source)
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Outcome]] = WeakValueDictionary()
@@ -124,8 +125,12 @@ class Board:
             return await self.schedules.plan(name, cron, submission_of({"input": input or "", **fields}), zone)
         if fields:
             raise InvalidInput(f"{next(iter(fields))} is for tasks: leave it out of a schedule for an agent")
-        body = await self.messages.body(agent, input) if input is not None else None
-        return await self.schedules.plan_message(name, cron, agent, body, zone)
+        person, body = "", None
+        with suppress(InvalidInput):  # it need not be served yet
+            person = await self.messages.person(agent)
+        if input is not None:
+            body = await self.messages.body(agent, input)
+        return await self.schedules.plan_message(name, cron, agent, body, zone, private=person)
 
     async def ask(
         self,
@@ -136,6 +141,7 @@ class Board:
         expires_s: float | None = None,
         replaces: str | None = None,
         key: str | None = None,
+        private: str = "",
     ) -> ApprovalHandle:
         """Ask people whether something may be done; ``callboard approvals`` shows it to them.
 
@@ -146,13 +152,14 @@ class Board:
             expires_s: how long to wait for an answer; None: for ever.
             replaces: the id of an approval that this takes the place of.
             key: the same key is the same approval: safe to ask again.
+            private: the person that it is about, if it is to be kept encrypted.
 
         Raises:
             InvalidInput: a field is wrong.
             IllegalTransition: the key was used to ask about something else.
         """
         asked = await self.approvals.request(
-            action, question=question, by=by, expires_s=expires_s, replaces=replaces, key=key
+            action, question=question, by=by, expires_s=expires_s, replaces=replaces, key=key, private=private
         )
         return ApprovalHandle(self.approvals, asked.id)
 
@@ -178,9 +185,29 @@ class Board:
         """
         return await self.messages.send(agent, body, key=key, by=by, traceparent=traceparent)
 
-    def context(self, context_id: str) -> ContextHandle:
-        """A shared context, there already or not: it begins with the first change. See `ContextHandle`."""
-        return ContextHandle(self.contexts, checked_id(context_id, "context"))
+    def context(self, context_id: str, *, private: str = "") -> ContextHandle:
+        """A shared context, there already or not: it begins with the first change. See `ContextHandle`.
+
+        With ``private`` it is about that person, and kept encrypted; it must have begun so.
+        """
+        return ContextHandle(self.contexts, checked_id(context_id, "context"), private)
+
+    async def forget(self, person: str, *, by: str = "", reason: str = "") -> Said:
+        """Destroy the key of a person: nothing private that was said of that person can be read any more, by anybody.
+
+        The log, and all that was counted, stays as it is. Tasks that were not done become dead letters, approvals that
+        wait are denied. What is said of the same person later has a new key.
+
+        Args:
+            person: what was named as ``private``.
+            by: who wants that; kept in the log.
+            reason: why; kept in the log.
+
+        Raises:
+            InvalidInput: nothing private was ever said of that person.
+            BusError: the log can't be reached; do it again.
+        """
+        return await forget(self.bus, self.tasks, self.approvals, person, by=by, reason=reason)
 
     async def change(self, backend: str, *events: BackendEvent) -> Backend:
         """Say something of a backend (scaled, drained, …) in the log. Raises IllegalTransition if it can't be."""

@@ -111,6 +111,11 @@ class Commits(Generic[S]):
             waiting.remove(wish)
             _end(wish, wish.outcome)
 
+    def _size(self, state: S, events: Sequence[Any]) -> int:
+        """About how many bytes these events take; those about a person are encrypted."""
+        size = sum(len(msgspec.json.encode(event)) + ENVELOPE for event in events)
+        return size * 3 // 2 if any(self._entities.person_of(state, event) for event in events) else size
+
     def _said(self, state: S, waiting: deque[_Wish[S]], taken: list[_Wish[S]]) -> list[Any]:
         """What is to be said for those in front, who are put into ``taken`` with their outcomes."""
         taken.clear()
@@ -123,7 +128,7 @@ class Commits(Generic[S]):
                 except Exception as error:  # it is this writer's alone, be it a refusal or a mistake
                     wish.outcome, wish.speaks = error, False
                 else:
-                    size += sum(len(msgspec.json.encode(event)) + ENVELOPE for event in decided)
+                    size += self._size(state, decided)
                     if events and size > TOGETHER:
                         break
                     state = wish.outcome = after

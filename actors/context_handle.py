@@ -4,19 +4,20 @@ from typing import Any
 
 import msgspec
 
+from callboard.actors.claim_check import fetched
 from callboard.actors.contexts import VALUE, Contexts
 from callboard.events.chat import Role, ToolCall
 from callboard.events.context import Compacted, Drop, Merged, Operation, Put, Say
 from callboard.events.context_content import Content
 from callboard.events.context_events import Prefer
-from callboard.events.task_spec import Blob
 
 
 class ContextHandle:
-    """One context on the board."""
+    """One context on the board. Its changes are about the person ``private``, if that is not empty."""
 
-    def __init__(self, contexts: Contexts, context_id: str) -> None:
+    def __init__(self, contexts: Contexts, context_id: str, private: str = "") -> None:
         self._contexts = contexts
+        self._private = private
         self.id = context_id
 
     async def say(
@@ -31,37 +32,40 @@ class ContextHandle:
     ) -> int:
         """Add a message to the conversation; returns the version after it. Others may say something meanwhile."""
         said = Say(role, content, tool_calls, tool_call_id)
-        return await self._contexts.change(self.id, said, by=by, cause=cause)
+        return await self.change(said, by=by, cause=cause)
 
     async def put(self, key: str, value: Any, *, base: int | None = None, by: str = "", cause: str = "") -> int:
         """Let ``key`` be known to be ``value``, as JSON; returns the version after it.
 
         Raises Clash when another has changed the key since the version ``base`` that this was decided on.
         """
-        return await self._contexts.change(self.id, Put(key, value), base=base, by=by, cause=cause)
+        return await self.change(Put(key, value), base=base, by=by, cause=cause)
 
     async def drop(self, key: str, *, base: int | None = None, by: str = "", cause: str = "") -> int:
         """Forget a key; see `put`."""
-        return await self._contexts.change(self.id, Drop(key), base=base, by=by, cause=cause)
+        return await self.change(Drop(key), base=base, by=by, cause=cause)
 
     async def attach(
         self, key: str, data: bytes, media: str = "application/octet-stream", *, base: int | None = None, by: str = ""
     ) -> int:
         """Put an artifact: bytes in the blob store, which the context knows by their hash; see `put`."""
-        blob = Blob(await self._contexts.bus.blobs.put(data), len(data), media)
-        return await self._contexts.change(self.id, Put(key, artifact=blob), base=base, by=by)
+        artifact = await self._contexts.artifact(self.id, data, media, self._private)
+        return await self.change(Put(key, artifact=artifact), base=base, by=by)
 
     async def value(self, key: str) -> Any:
-        """What is known under a key: the value, or an artifact's bytes. Raises KeyError when nothing is."""
+        """What is known under a key: the value, or an artifact's bytes.
+
+        Raises KeyError when nothing is, Forgotten when whom it is about has been forgotten.
+        """
         fact = (await self.read()).facts[key]
         if fact.artifact is None:
             return fact.value
-        data = await self._contexts.bus.blobs.get(fact.artifact.sha256)
+        data = await fetched(self._contexts.bus, fact.artifact)
         return msgspec.json.decode(data) if fact.artifact.media == VALUE else data
 
     async def change(self, *operations: Operation, base: int | None = None, by: str = "", cause: str = "") -> int:
         """Several changes at once, all or nothing; see `Contexts.change`."""
-        return await self._contexts.change(self.id, *operations, base=base, by=by, cause=cause)
+        return await self._contexts.change(self.id, *operations, base=base, by=by, cause=cause, private=self._private)
 
     async def read(self, at: int | None = None) -> Content:
         """All that it holds, now or as it was at a version. Raises InvalidInput when there is no such."""
@@ -69,7 +73,8 @@ class ContextHandle:
 
     async def fork(self, fork_id: str | None = None, *, at: int | None = None) -> "ContextHandle":
         """A context that begins as this is, or was at a version; see `Contexts.fork`."""
-        return ContextHandle(self._contexts, await self._contexts.fork(self.id, fork_id, at))
+        fork = await self._contexts.fork(self.id, fork_id, at, private=self._private)
+        return ContextHandle(self._contexts, fork, self._private)
 
     async def merge(
         self, source: "ContextHandle | str", *, prefer: Prefer | None = None, by: str = ""

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from callboard.actors.claim_check import INLINE, text_aside
+from callboard.actors.claim_check import INLINE, put_aside, text_aside
 from callboard.actors.commits import Commits
 from callboard.actors.strict_json import checked
 from callboard.actors.turns import Turns
@@ -52,7 +52,7 @@ MERGES: Final = 20
 
 def contexts_on(bus: Bus, source: str) -> "Contexts":
     """All contexts as ``source`` sees and changes them, with a memory of their own."""
-    return Contexts(bus, Entities(bus.log, CONTEXT, source))
+    return Contexts(bus, Entities(bus.log, CONTEXT, source, privacy=bus.privacy))
 
 
 class Contexts:
@@ -88,7 +88,13 @@ class Contexts:
         return sorted((loaded.state for loaded in await self._entities.all()), key=lambda context: context.id)
 
     async def change(
-        self, context_id: str, *operations: Operation, base: int | None = None, by: str = "", cause: str = ""
+        self,
+        context_id: str,
+        *operations: Operation,
+        base: int | None = None,
+        by: str = "",
+        cause: str = "",
+        private: str = "",
     ) -> int:
         """Change a context, and return its version after that; one that there is not begins with this.
 
@@ -100,16 +106,24 @@ class Contexts:
             base: the version that this was decided on; None: whatever is there now.
             by: who changes it.
             cause: a name for this change; the same again does nothing.
+            private: the person that it is about. All of a context is about the same person, from its first change on.
 
         Raises:
             Clash: another changed the same keys since ``base``.
-            InvalidInput: an id or a base that can't be.
+            InvalidInput: an id or a base that can't be, or the context is about another person, or about nobody.
             BusError: the log can't be reached, or is full.
         """
-        aside = await self._prepared(context_id, operations)
+        if private:
+            await self.bus.privacy.keyring.welcome(private)
+        person = private or (await self._entities.load(checked_id(context_id, "context"))).state.private
+        known, aside = await self._prepared(context_id, operations, person)
 
         def wish(context: Context) -> list[Changed]:
-            return [Changed(context.version if base is None else base, aside, by, cause)]
+            if (
+                context.private not in {"", person} and aside != known
+            ):  # what lies aside is not as the context is by now
+                raise InvalidInput(f"context {context_id} is about {context.private} since just now: change it again")
+            return [Changed(context.version if base is None else base, aside, by, cause, private)]
 
         return (await self._commits.tell(checked_id(context_id, "context"), wish)).version
 
@@ -118,25 +132,37 @@ class Contexts:
 
         Raises InvalidInput for what can't be, or when there is no such version.
         """
-        aside = await self._prepared(context_id, operations)
         state = await self.state(context_id, at) if at else Context(context_id)
-        return tuple(
-            each
-            for event in decide(state, Changed(at, aside))
-            if isinstance(event, Changed)
-            for each in event.operations
-        )
+        _, aside = await self._prepared(context_id, operations, state.private)
+        decided = decide(state, Changed(at, aside))
+        return tuple(each for event in decided if isinstance(event, Changed) for each in event.operations)
 
-    async def fork(self, context_id: str, fork_id: str | None = None, at: int | None = None) -> str:
+    async def artifact(self, context_id: str, data: bytes, media: str, private: str = "") -> Blob:
+        """Bytes in the blob store, for a context to know as an artifact; errors as in `change`."""
+        if private:
+            await self.bus.privacy.keyring.welcome(private)
+        person = private or (await self._entities.load(checked_id(context_id, "context"))).state.private
+        return await put_aside(self.bus, data, media, person)
+
+    async def fork(
+        self, context_id: str, fork_id: str | None = None, at: int | None = None, *, private: str = ""
+    ) -> str:
         """Begin a context as another is, or was at a version, and return its id. Nothing is copied.
 
+        What is said in the fork is about the person that the context is about, or about ``private`` if that is about
+        nobody.
+
         Raises:
-            InvalidInput: there is no such context or version.
+            InvalidInput: there is no such context or version, or it is about another person.
             IllegalTransition: the fork's id is taken.
         """
         parent = await self.state(context_id, at)
+        if private and parent.private not in {"", private}:
+            raise InvalidInput(f"context {context_id} is about {parent.private}: a fork of it can't be about {private}")
+        if private:
+            await self.bus.privacy.keyring.welcome(private)
         new = checked_id(fork_id, "context") if fork_id else new_entity_id(context_id)
-        forked = Forked(context_id, parent.version, parent.messages)
+        forked = Forked(context_id, parent.version, parent.messages, parent.private or private)
         await self._commits.tell(new, _saying(forked))
         return new
 
@@ -156,12 +182,17 @@ class Contexts:
 
         Raises:
             Clash: both have changed a key, and none is preferred.
-            InvalidInput: neither was forked from the other.
+            InvalidInput: neither was forked from the other, or the source is about a person that the context is not
+                about.
         """
         lost = parts = 0
         while lost < MERGES:
             our_line, their_line = await self._line(context_id), await self._line(source)
             ours, theirs = content_of(our_line), content_of(their_line)
+            if theirs.private not in {"", ours.private}:
+                raise InvalidInput(
+                    f"context {source} is about {theirs.private}, and {context_id} is not: that stays there"
+                )
             since, seen = _known(our_line[-1], their_line[-1]), _known(their_line[-1], our_line[-1])
             before, then = await self.content(source, since), await self.content(context_id, seen)
             planned = plan(ours, theirs, before, then, prefer)
@@ -197,23 +228,26 @@ class Contexts:
         messages = content.messages[first : last + 1]
         if 0 <= first <= last:
             check_whole(context_id, first, last, messages)
-        text, tokens = await text_aside(self.bus, summary), sum(map(tokens_of, messages))
+        text, tokens = await text_aside(self.bus, summary, content.private), sum(map(tokens_of, messages))
         compacted = Compacted(first, last, text, tokens, by)
         await self._commits.tell(context_id, _saying(compacted))
         return compacted
 
-    async def _prepared(self, context_id: str, operations: Sequence[Operation]) -> tuple[Operation, ...]:
-        """The operations as the log has them: checked, with what is large in the blob store."""
+    async def _prepared(
+        self, context_id: str, operations: Sequence[Operation], person: str
+    ) -> tuple[tuple[Operation, ...], tuple[Operation, ...]]:
+        """The operations, checked, and as the log has them: with what is large in the blob store."""
         for operation in operations:
             if not isinstance(operation, Say) and not 0 < len(operation.key) <= LONGEST_KEY:
                 raise InvalidInput(f"a key has 1 to {LONGEST_KEY} characters, got {operation.key[:80]!r}")
-        known = checked(operations, tuple[Operation, ...], f"the change of context {context_id}")
-        aside = tuple([await self._aside(operation) for operation in known])
-        if (size := sum(map(size_of, aside))) > MOST:
+        known = checked(tuple(operations), tuple[Operation, ...], f"the change of context {context_id}")
+        aside = tuple([await self._aside(operation, person) for operation in known])
+        most = MOST * 2 // 3 if person else MOST  # encrypted, it is larger
+        if (size := sum(map(size_of, aside))) > most:
             raise InvalidInput(
-                f"the change of context {context_id} has {size:,} bytes: make it several, of up to {MOST:,}"
+                f"the change of context {context_id} has {size:,} bytes: make it several, of up to {most:,}"
             )
-        return aside
+        return known, aside
 
     async def _line(self, context_id: str, at: int | None = None) -> list[Context]:
         """The context with what it was forked from, and so on, the first of all in front."""
@@ -229,20 +263,21 @@ class Contexts:
             known = await self._entities.as_of(context_id, at)
             if known.version != at:
                 return None
+            if known.private:
+                return known  # not held: it may be forgotten
             self._past[context_id, at] = known
             if len(self._past) > KEPT:
                 self._past.popitem(last=False)
         return known
 
-    async def _aside(self, operation: Operation) -> Operation:
+    async def _aside(self, operation: Operation, private: str) -> Operation:
         match operation:
             case Say(content=str(content)):
-                return msgspec.structs.replace(operation, content=await text_aside(self.bus, content))
+                return msgspec.structs.replace(operation, content=await text_aside(self.bus, content, private))
             case Put(artifact=None):
                 data = msgspec.json.encode(operation.value)
                 if len(data) > INLINE:
-                    blob = Blob(await self.bus.blobs.put(data), len(data), VALUE)
-                    return Put(operation.key, artifact=blob)
+                    return Put(operation.key, artifact=await put_aside(self.bus, data, VALUE, private))
         return operation
 
 

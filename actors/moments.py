@@ -5,7 +5,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from callboard.actors.projector import SNAPSHOT, Projector
 from callboard.bus import subjects
-from callboard.bus.aggregates import Aggregate, Loaded, folded, unborn
+from callboard.bus.aggregates import Aggregate, Loaded, after, unborn
 from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.errors import NotFound
 from callboard.bus.log import Bus, Log, Record
@@ -54,7 +54,9 @@ async def entity_at(bus: Bus, aggregate: Aggregate[S], entity_id: str, upto: int
         loaded = await EntitySnapshots(bus, aggregate).nearest(entity_id, upto)
     async for batch in bus.log.read_all(messages, after=max(loaded.seq - 1, 0), upto=upto):
         for last in batch:
-            loaded = folded(aggregate, loaded, last) if last.seq > loaded.seq else loaded
+            if last.seq > loaded.seq:
+                envelopes = await bus.privacy.read(last.data)
+                loaded = after(aggregate, loaded, last.seq, last.data, envelopes)
     return Past(loaded, last, await _first(bus.log.read_all(messages, after=upto)))
 
 

@@ -9,9 +9,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from callboard.actors.claim_check import shown_text
 from callboard.bus.entities import Loaded
 from callboard.bus.log import Bus
 from callboard.events.chat import ToolCall, Usage
+from callboard.events.private import is_hidden
 from callboard.events.task import ENDED, Status, Task
 from callboard.events.task_spec import Blob
 
@@ -47,8 +49,8 @@ async def outcome_of(bus: Bus, task: Task) -> Outcome:
     if done is None:
         return Outcome(task.id, task.status, cost=task.cost, calls=task.call, reason=task.reason)
     output = done.output
-    if isinstance(output, Blob) and output.size <= MAX_INLINE:
-        output = (await bus.blobs.get(output.sha256)).decode()
+    if isinstance(output, Blob) and (output.size <= MAX_INLINE or is_hidden(output)):
+        output = await shown_text(bus, output)
     return Outcome(
         task=task.id,
         status=task.status,

@@ -22,9 +22,10 @@ from callboard.bus.subjects import parse
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import Received, Value
 from callboard.events.errors import InvalidInput
-from callboard.events.schedule import Fired, Planned, Schedule
+from callboard.events.private import forgotten_reason, is_forgotten
+from callboard.events.schedule import Fired, Planned, Removed, Schedule
 from callboard.events.task import Rejected, Status, Task
-from callboard.events.task_spec import TaskSpec
+from callboard.events.task_spec import Blob, TaskSpec
 
 ACK_WAIT_S: Final = 2.0
 
@@ -35,9 +36,11 @@ class Scheduler:
     def __init__(self, bus: Bus, tasks: Entities[Task]) -> None:
         self._bus = bus
         self._tasks = tasks
-        self._schedules: Entities[Schedule] = Entities(bus.log, SCHEDULE, tasks.source)
+        self._schedules: Entities[Schedule] = Entities(bus.log, SCHEDULE, tasks.source, privacy=bus.privacy)
         snapshots = EntitySnapshots(bus, AGENT)
-        self._agents: Entities[AgentState] = Entities(bus.log, AGENT, tasks.source, snapshots=snapshots)
+        self._agents: Entities[AgentState] = Entities(
+            bus.log, AGENT, tasks.source, snapshots=snapshots, privacy=bus.privacy
+        )
         self._contexts = contexts_on(bus, tasks.source)
 
     async def run(self) -> None:
@@ -49,6 +52,9 @@ class Scheduler:
     async def fire(self, alarm: Alarm) -> None:
         """Submit the task for the time that has come, and set the timer for the next."""
         schedule = (await self._schedules.load(alarm.id, at_least=NEWEST)).state
+        if schedule.planned and (hidden := _hidden(schedule.planned)):
+            removed = Removed(forgotten_reason(hidden.private))
+            schedule = (await self._schedules.tell(alarm.id, lambda _: [removed])).entity.state
         if alarm.due is not None and alarm.due == due_next(schedule):
             planned, due = schedule.planned, alarm.due
             assert planned is not None
@@ -66,7 +72,8 @@ class Scheduler:
         elif planned.letter is not None:
             told = {"schedule": name, "due": fired.due.isoformat(), "missed": fired.missed}
             body, key = planned.letter.body or Value(told), key_of(name, fired.due)
-            received = Received(fired.task, body, by=f"schedule {name}", key=key)
+            private = planned.letter.private
+            received = Received(fired.task, body, by=f"schedule {name}", key=key, private=private)
             await self._agents.tell(planned.letter.agent, lambda _: [received])
 
     async def _submit(self, task_id: str, spec: TaskSpec) -> None:
@@ -74,7 +81,7 @@ class Scheduler:
         try:
             spec = await pinned(self._contexts, spec)
         except InvalidInput as error:
-            rejected = Rejected(str(error))
+            rejected = Rejected(str(error), private=spec.private or "")
             await self._tasks.tell(task_id, lambda task: [rejected] if task.status is Status.NEW else [])
         else:
             await submit(self._tasks, task_id, spec, None)
@@ -83,3 +90,10 @@ class Scheduler:
         name = parse(delivery.record.subject).id
         schedule = (await self._schedules.load(name, at_least=delivery.record.seq)).state
         await set_due(self._bus, name, due_next(schedule))
+
+
+def _hidden(planned: Planned) -> Blob | None:
+    """What is to be asked or sent, if nobody can read it any more."""
+    body = planned.letter.body if planned.letter else None
+    given = planned.spec.input if planned.spec else body.aside if body else None
+    return given if is_forgotten(given) else None

@@ -47,16 +47,18 @@ class Schedules:
         return (await self._entities.tell(name, lambda _: [planned])).entity.state
 
     async def plan_message(
-        self, name: str, cron: str, agent: str, body: Value | None = None, zone: str = "UTC"
+        self, name: str, cron: str, agent: str, body: Value | None = None, zone: str = "UTC", *, private: str = ""
     ) -> Schedule:
         """Plan a message to an agent, or plan it otherwise; without a ``body`` it tells which time it is for.
+
+        It is about the person ``private``, if that is not empty.
 
         Raises InvalidInput: a name, an expression or a zone that can't be.
         """
         checked_id(name, "schedule")
         start = now()
         next_due(cron, zone, start)
-        planned = Planned(cron, None, start, zone, letter=Letter(id_of(agent), body))
+        planned = Planned(cron, None, start, zone, letter=Letter(id_of(agent), body, private))
         return (await self._entities.tell(name, lambda _: [planned])).entity.state
 
     async def remove(self, name: str, reason: str = "") -> None:

@@ -76,6 +76,8 @@ class Scores:
             if loaded.state.status not in ENDED:
                 await self._keep(delivery, reply, loaded.state)
             await self._tasks.tell(task_id, lambda task: [judgement(task, score.score, score.source, score.note)])
+            if loaded.state.spec and loaded.state.spec.private:
+                await self._bus.wipe(delivery)
         except (InvalidInput, IllegalTransition) as error:
             await self._refused(task_id, error, reply)
         else:

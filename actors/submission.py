@@ -17,7 +17,7 @@ from callboard.events.task_spec import NO_NEEDS, Input, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
 MAX_TOOLS: Final = 128
-_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|host|want|\$.*)(\..*)?")
+_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|host|want|key|forget|\$.*)(\..*)?")
 
 
 class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +76,7 @@ class Submission(TaskSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InvalidInput(f"{name} must be from {low} to {high}, got {value}")
-        for name in ("backend", "budget", "owner", "parent"):
+        for name in ("backend", "budget", "owner", "parent", "private"):
             if (value := getattr(self, name)) is not None:
                 checked_id(value, name)
         if len(self.tags) > MAX_TAGS or any(not 0 < len(tag) <= 64 for tag in self.tags):

@@ -29,9 +29,11 @@ class Timekeeper:
         self._bus = bus
         self._tasks = tasks
         self._scheduler = Scheduler(bus, tasks)
-        self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, tasks.source))
+        self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, tasks.source, privacy=bus.privacy))
         snapshots = EntitySnapshots(bus, AGENT)
-        self._agents: Entities[AgentState] = Entities(bus.log, AGENT, tasks.source, snapshots=snapshots)
+        self._agents: Entities[AgentState] = Entities(
+            bus.log, AGENT, tasks.source, snapshots=snapshots, privacy=bus.privacy
+        )
 
     async def run(self) -> None:
         """Handle timers, and set those of schedules, until cancelled."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from callboard.bus.log import Record
+from callboard.bus.cipher import generation_of
 from callboard.events import (
     agent,
     agent_events,
@@ -13,13 +13,15 @@ from callboard.events import (
     backend,
     budget,
     context,
+    person,
+    private,
     schedule,
     task,
     task_subjects,
     trace,
 )
 from callboard.events.agent_step import Place
-from callboard.events.envelope import Envelope, Unknown, decode, message_hash
+from callboard.events.envelope import Envelope, Unknown, message_hash
 from callboard.events.errors import BrokenChain
 
 S = TypeVar("S")
@@ -49,13 +51,24 @@ class Aggregate(NamedTuple, Generic[S]):
     origin: Callable[[S, Any], trace.Origin] = lambda _state, _event: trace.Origin()
     """Where an event on a state comes from, as far as that is not told by who appends it, and what made the entity."""
     kept: Kept[S] | None = None
+    person: Callable[[S, Any], str] = lambda _state, _event: ""
+    """The person that an event on a state is about, empty if it is about none."""
 
 
-TASK = Aggregate("task", task.Task, task.decide, task.evolve, task_subjects.addressee, task_subjects.headline)
+TASK = Aggregate(
+    "task",
+    task.Task,
+    task.decide,
+    task.evolve,
+    task_subjects.addressee,
+    task_subjects.headline,
+    person=private.of_task,
+)
 BACKEND = Aggregate("backend", backend.Backend, backend.decide, backend.evolve)
 BUDGET = Aggregate("budget", budget.Budget, budget.decide, budget.evolve)
-SCHEDULE = Aggregate("schedule", schedule.Schedule, schedule.decide, schedule.evolve)
-APPROVAL = Aggregate("approval", approval.Approval, approval.decide, approval.evolve)
+SCHEDULE = Aggregate("schedule", schedule.Schedule, schedule.decide, schedule.evolve, person=private.of_schedule)
+APPROVAL = Aggregate("approval", approval.Approval, approval.decide, approval.evolve, person=private.of_approval)
+PERSON = Aggregate("person", person.Person, person.decide, person.evolve)
 AGENT = Aggregate(
     "agent",
     agent.AgentState,
@@ -65,11 +78,12 @@ AGENT = Aggregate(
     agent_events.headline,
     agent_trace.origin,
     Kept(agent_snapshot.VERSION, agent_snapshot.pieces, agent_snapshot.read, agent.evolve),
+    private.of_agent,
 )
-CONTEXT = Aggregate("context", context.Context, context.decide, context.evolve)
+CONTEXT = Aggregate("context", context.Context, context.decide, context.evolve, person=private.of_context)
 
 AGGREGATES: Final[dict[str, Aggregate[Any]]] = {
-    each.kind: each for each in (TASK, AGENT, CONTEXT, BACKEND, BUDGET, APPROVAL, SCHEDULE)
+    each.kind: each for each in (TASK, AGENT, CONTEXT, BACKEND, BUDGET, APPROVAL, SCHEDULE, PERSON)
 }
 """All kinds of entities."""
 
@@ -87,16 +101,13 @@ class Loaded(NamedTuple, Generic[S]):
     newer: str = ""
     """The first event type that this version of the code does not know; nothing may be decided after it."""
     messages: int = 0
+    keys: frozenset[tuple[str, int]] = frozenset()
+    """The keys of persons that any of it was opened with, as their generations."""
 
 
 def unborn(aggregate: Aggregate[S], entity_id: str) -> Loaded[S]:
     """An entity of which nothing is stored."""
     return Loaded(entity_id, aggregate.new(entity_id))
-
-
-def folded(aggregate: Aggregate[S], loaded: Loaded[S], record: Record) -> Loaded[S]:
-    """An entity after its next message; errors as in `after`, and Undecodable."""
-    return after(aggregate, loaded, record.seq, record.data, decode(record.data))
 
 
 def after(
@@ -127,7 +138,13 @@ def after(
         context=loaded.context or _span_of(first),
         newer=newer,
         messages=loaded.messages + 1,
+        keys=loaded.keys | keys_of(envelopes) if first.opened or len(envelopes) > 1 else loaded.keys,
     )
+
+
+def keys_of(envelopes: Sequence[Envelope]) -> frozenset[tuple[str, int]]:
+    """The keys that these events were opened with."""
+    return frozenset((each.private, generation_of(each.sealed)) for each in envelopes if each.opened)
 
 
 def _span_of(first: Envelope) -> trace.SpanContext | None:

@@ -5,7 +5,7 @@ The one place where envelopes are made: ids that a retry repeats, dense versions
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from callboard.bus import subjects
 from callboard.bus.aggregates import (
@@ -14,22 +14,25 @@ from callboard.bus.aggregates import (
     BACKEND,
     BUDGET,
     CONTEXT,
+    PERSON,
     SCHEDULE,
     TASK,
     Aggregate,
     Loaded,
     after,
-    folded,
     unborn,
 )
 from callboard.bus.clock import new_event_id, now
 from callboard.bus.entity_snapshots import EntitySnapshots
-from callboard.bus.errors import Conflict
+from callboard.bus.errors import Conflict, Locked
 from callboard.bus.log import Log, Record, Write
 from callboard.events import trace
 from callboard.events.envelope import Envelope, decode, encode, short_type
 from callboard.events.errors import CallboardError, Undecodable
 from callboard.events.ids import derived_id
+
+if TYPE_CHECKING:
+    from callboard.bus.privacy import Privacy
 
 __all__ = [
     "AGENT",
@@ -38,6 +41,7 @@ __all__ = [
     "BUDGET",
     "CONTEXT",
     "NEWEST",
+    "PERSON",
     "SCHEDULE",
     "TASK",
     "Aggregate",
@@ -65,7 +69,8 @@ class Entities(Generic[S]):
     ``source`` names the actor and its epoch: no two running writers share one, so an event id is one writer's alone,
     unless the aggregate gives it one.
     The newest ``keep`` are held in memory. A stale one costs a second try, never a wrong event. With ``snapshots``, a
-    long history is not read from its beginning.
+    long history is not read from its beginning. With ``privacy``, what is about persons is opened and sealed; without,
+    nothing is known of it, and nothing can be said.
     """
 
     def __init__(
@@ -76,17 +81,21 @@ class Entities(Generic[S]):
         *,
         keep: int = 20_000,
         snapshots: EntitySnapshots[S] | None = None,
+        privacy: "Privacy | None" = None,
     ) -> None:
         self._log = log
         self._aggregate = aggregate
         self.source = source
         self._keep = keep
         self._snapshots = snapshots
+        self._privacy = privacy
         self._cache: OrderedDict[str, Loaded[S]] = OrderedDict()
 
     def by(self, source: str) -> "Entities[S]":
         """The same entities as another actor of this process changes them; what one reads, the other knows."""
-        other = Entities(self._log, self._aggregate, source, keep=self._keep, snapshots=self._snapshots)
+        other = Entities(
+            self._log, self._aggregate, source, keep=self._keep, snapshots=self._snapshots, privacy=self._privacy
+        )
         other._cache = self._cache
         return other
 
@@ -98,6 +107,9 @@ class Entities(Generic[S]):
             Undecodable: one of its messages cannot be read.
         """
         cached = self._cache.get(entity_id)
+        if cached is not None and cached.keys and not await self._may_know(cached):
+            self._cache.pop(entity_id, None)
+            cached = None  # some of it is forgotten
         if cached is not None and cached.seq >= at_least:
             self._cache.move_to_end(entity_id)
             return cached
@@ -107,7 +119,7 @@ class Entities(Generic[S]):
             loaded = cached or unborn(self._aggregate, entity_id)
             prefix = subjects.entity(self._aggregate.kind, entity_id)
             for record in await self._log.read(prefix, after=loaded.seq, passed=loaded.messages):
-                loaded = folded(self._aggregate, loaded, record)
+                loaded = after(self._aggregate, loaded, record.seq, record.data, await self._read(record.data))
         self._remember(loaded)
         return loaded
 
@@ -116,7 +128,7 @@ class Entities(Generic[S]):
         found: dict[str, Loaded[S]] = {}
         async for batch in self._log.read_all(f"evt.*.{self._aggregate.kind}.>"):
             for record in batch:
-                envelopes = decode(record.data)
+                envelopes = await self._read(record.data)
                 name = envelopes[0].entity
                 before = found.pop(name, None) or unborn(self._aggregate, name)
                 found[name] = after(self._aggregate, before, record.seq, record.data, envelopes)
@@ -125,12 +137,14 @@ class Entities(Generic[S]):
     async def as_of(self, entity_id: str, version: int) -> S:
         """The state that an entity had at one of its versions; errors as in `load`, also for what is not known here."""
         cached = None if self._snapshots else self._cache.get(entity_id)
+        if cached and cached.keys and not await self._may_know(cached):
+            cached = None
         loaded = cached if cached and cached.version <= version else unborn(self._aggregate, entity_id)
         if loaded.version == version:
             self._check_known(loaded)
             return loaded.state
         for record in await self._log.read(subjects.entity(self._aggregate.kind, entity_id), after=loaded.seq):
-            every = decode(record.data)
+            every = await self._read(record.data)
             envelopes = [envelope for envelope in every if envelope.version <= version]
             if not envelopes:
                 break
@@ -147,6 +161,8 @@ class Entities(Generic[S]):
     def see(self, record: Record, envelopes: Sequence[Envelope]) -> None:
         """Take in a message that arrived by another way, if it is the next one of its entity."""
         first = envelopes[0]
+        if any(envelope.sealed and not envelope.opened for envelope in envelopes):
+            return  # it is read when it is needed
         entity_id = first.entity
         cached = self._cache.get(entity_id) or unborn(self._aggregate, entity_id)
         if first.version == cached.version + 1 and record.seq > cached.seq:
@@ -190,6 +206,8 @@ class Entities(Generic[S]):
                 continue
             origins = map(self._aggregate.origin, states, events)
             envelopes = self._envelopes(loaded, zip(events, origins, strict=True), cause, context, correlation)
+            if any(persons := [*map(self._aggregate.person, states, events)]):
+                envelopes = await self._sealed(envelopes, persons)
             data = encode(envelopes)
             named = self._aggregate.headline(events)
             addressee = self._aggregate.addressee(named)
@@ -203,6 +221,10 @@ class Entities(Generic[S]):
             self._remember(told)
             return Told(told, envelopes)
         raise Conflict(f"{self._aggregate.kind} {entity_id} was changed by others {conflicts} times in a row")
+
+    def person_of(self, state: S, event: Any) -> str:
+        """The person that an event on a state is about, empty if it is about none."""
+        return self._aggregate.person(state, event)
 
     def is_addressed(self, event: Any) -> bool:
         """Whether somebody must act on an event, and is told by the subject of its message."""
@@ -221,6 +243,19 @@ class Entities(Generic[S]):
                 events.append(event)
                 state = self._aggregate.evolve(state, event)
         return state, events, states
+
+    async def _read(self, data: bytes) -> Sequence[Envelope]:
+        envelopes = decode(data)
+        return await self._privacy.opened(envelopes) if self._privacy else envelopes
+
+    async def _sealed(self, envelopes: list[Envelope], persons: Sequence[str]) -> list[Envelope]:
+        if self._privacy is None:
+            raise Locked(f"{envelopes[0].subject} is about {next(filter(None, persons))}: no keys are at hand here")
+        return await self._privacy.sealed(envelopes, persons)
+
+    async def _may_know(self, loaded: Loaded[S]) -> bool:
+        """Whether nobody has been forgotten of whom something is known here."""
+        return self._privacy is None or await self._privacy.keyring.has(loaded.keys)
 
     def _check_known(self, loaded: Loaded[S]) -> None:
         if loaded.newer:

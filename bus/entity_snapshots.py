@@ -1,7 +1,8 @@
 """Snapshots of single entities, so that one with a long history opens fast: a cache, never the truth.
 
 A snapshot counts only if the log still holds the message that it was made after, byte for byte, and what comes then
-follows on it. Whatever is wrong with one, the whole history is read instead.
+follows on it. Whatever is wrong with one, the whole history is read instead. One that knows of a person is encrypted
+under that person's key; of one that knows of several there is none, since it could not forget one of them.
 """
 
 import asyncio
@@ -15,13 +16,14 @@ import structlog
 from msgspec import Struct
 
 from callboard.bus import subjects
-from callboard.bus.aggregates import Aggregate, Kept, Loaded, folded, unborn
+from callboard.bus.aggregates import Aggregate, Kept, Loaded, after, unborn
+from callboard.bus.cipher import Damaged, generation_of
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Record
 from callboard.bus.thinning import Bounds
 from callboard.events import trace
 from callboard.events.envelope import decode, message_hash
-from callboard.events.errors import CallboardError
+from callboard.events.errors import CallboardError, Forgotten, Undecodable
 
 S = TypeVar("S")
 
@@ -37,6 +39,8 @@ PAUSE_S: Final = 0.002
 """For so long a snapshot is written before the others have their turn."""
 
 _DIGEST: Final = 32
+_PRIVATE: Final = b"private "
+"""What one begins with that is encrypted; then comes the person, and a line's end. Nothing that zlib packs does."""
 
 _log = structlog.get_logger(__name__)
 
@@ -81,7 +85,7 @@ class EntitySnapshots(Generic[S]):
         if _version(last) >= self._every and (found := await self._by_snapshot(entity_id, prefix, last)):
             return found
         for record in await self._bus.log.read(prefix, last=last):
-            start = folded(self._aggregate, start, record)
+            start = await self._folded(start, record)
         return start
 
     async def nearest(self, entity_id: str, upto: int) -> Loaded[S]:
@@ -92,7 +96,7 @@ class EntitySnapshots(Generic[S]):
         for moment in reversed(await self._bus.snapshots.moments(self._name(entity_id))):
             if moment.seq <= upto:
                 data = await self._bus.snapshots.load_at(self._name(entity_id), moment.seq)
-                loaded = self._read(entity_id, data)
+                loaded = await self._read(entity_id, data)
                 if loaded and loaded.seq == moment.seq and await self._fits(loaded):
                     return loaded
         return unborn(self._aggregate, entity_id)
@@ -126,7 +130,7 @@ class EntitySnapshots(Generic[S]):
             _check_fits(loaded, tail)
             saved = loaded.version
             for record in tail[1:]:
-                loaded = folded(self._aggregate, loaded, record)
+                loaded = await self._folded(loaded, record)
         except CallboardError as error:
             _log.warning(
                 "a snapshot does not fit the log, all is read", entity=self._name(entity_id), reason=str(error)
@@ -135,22 +139,30 @@ class EntitySnapshots(Generic[S]):
         self._saved[entity_id] = saved
         return loaded
 
+    async def _folded(self, loaded: Loaded[S], record: Record) -> Loaded[S]:
+        return after(self._aggregate, loaded, record.seq, record.data, await self._bus.privacy.read(record.data))
+
     async def _load(self, entity_id: str) -> Loaded[S] | None:
         try:
             data = await self._bus.snapshots.load(self._name(entity_id))
         except BusError as error:
             _log.warning("no snapshot can be read, so all is", entity=self._name(entity_id), error=str(error))
             return None
-        return self._read(entity_id, data)
+        return await self._read(entity_id, data)
 
-    def _read(self, entity_id: str, data: bytes | None) -> Loaded[S] | None:
+    async def _read(self, entity_id: str, data: bytes | None) -> Loaded[S] | None:
         if data is None:
             return None
         digest, packed = data[:_DIGEST], data[_DIGEST:]
         if sha256(packed).digest() != digest:
             _log.warning("a snapshot is damaged, all is read", entity=self._name(entity_id))
             return None
+        keys: frozenset[tuple[str, int]] = frozenset()
         try:
+            if packed.startswith(_PRIVATE):
+                person, _, sealed = packed.removeprefix(_PRIVATE).partition(b"\n")
+                keys = frozenset({(person.decode(), generation_of(sealed))})
+                packed = await self._bus.privacy.open(person.decode(), self._name(entity_id), sealed)
             line, _, state = zlib.decompress(packed).partition(b"\n")
             head = msgspec.json.decode(line, type=_Head)
             if (head.fold, head.id) != (self._kept.version, entity_id):
@@ -164,9 +176,10 @@ class EntitySnapshots(Generic[S]):
                 correlation=head.correlation,
                 context=trace.parse(head.traceparent),
                 messages=head.messages,
+                keys=keys,
             )
-        except (msgspec.MsgspecError, zlib.error):
-            return None  # made by other code
+        except (msgspec.MsgspecError, zlib.error, Forgotten, Undecodable, Damaged):
+            return None  # made by other code, or about somebody who has been forgotten
 
     async def _fits(self, loaded: Loaded[S]) -> bool:
         try:
@@ -178,6 +191,9 @@ class EntitySnapshots(Generic[S]):
 
     async def _save(self, loaded: Loaded[S]) -> None:
         name, sparse, before = self._name(loaded.id), self._every * SPARSE, self._saved.get(loaded.id, 0)
+        self._saved[loaded.id] = loaded.version
+        if len({person for person, _ in loaded.keys}) > 1:
+            return
         try:
             data = await self._dump(loaded)
             await self._bus.snapshots.save(name, data)
@@ -186,7 +202,6 @@ class EntitySnapshots(Generic[S]):
         except Exception as error:  # it is only a cache: the next one is tried as many events later
             trouble = {"error": str(error)} if isinstance(error, BusError) else {"exc_info": True}
             _log.warning("a snapshot can't be written", entity=self._name(loaded.id), **trouble)
-        self._saved[loaded.id] = loaded.version
 
     async def _dump(self, loaded: Loaded[S]) -> bytes:
         head = _Head(
@@ -209,6 +224,9 @@ class EntitySnapshots(Generic[S]):
                 await asyncio.sleep(0)
                 until = now() + PAUSE_S
         packed = b"".join([*parts, packer.flush()])
+        for person in {person for person, _ in loaded.keys}:  # of one at most
+            sealed = await self._bus.privacy.seal(person, self._name(loaded.id), packed)
+            packed = _PRIVATE + person.encode() + b"\n" + sealed
         return sha256(packed).digest() + packed
 
     def _name(self, entity_id: str) -> str:

@@ -5,6 +5,7 @@ BusError
 ├── TooLarge      over the size limit: final, sending it again does not help
 ├── LogFull       the log refuses to grow: nothing was stored, nothing was evicted
 ├── NotFound      no such blob
+├── Locked        a person's key can't be had here: the master key is missing, or is another
 ├── Unavailable   not reached in time: whether it was stored is not known
 ├── ReadOnly      it was tried to change the past
 ├── Damaged       the archive is not what was written
@@ -42,6 +43,10 @@ class LogFull(BusError):
 
 class NotFound(BusError):
     """No blob has this hash."""
+
+
+class Locked(BusError):
+    """A person's key can't be had here. Nothing is lost: it goes on with the right master key, or the stream KEYS."""
 
 
 class Unavailable(BusError):

@@ -9,7 +9,10 @@ from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.follower import Follower
-from callboard.bus.log import Behind, Blobs, HotLog, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.keyring import Keyring, Master
+from callboard.bus.keys import JetStreamKeys
+from callboard.bus.log import Behind, Blobs, Delivery, HotLog, Keys, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.privacy import Privacy, no_master
 from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
 from callboard.bus.report import Report, report
@@ -108,7 +111,7 @@ class JetStreamLog:
 class JetStreamBus:
     """One connection to the bus; see `Bus`. Made by `connect`."""
 
-    def __init__(self, wire: Wire, api: Api, appender: Appender) -> None:
+    def __init__(self, wire: Wire, api: Api, appender: Appender, master: Master = no_master) -> None:
         self._wire = wire
         self._api = api
         self._log = JetStreamLog(api, appender)
@@ -120,6 +123,9 @@ class JetStreamBus:
         self.timers: Timers = JetStreamTimers(api)
         self._signals = JetStreamSignals(wire)
         self.signals: Signals = self._signals
+        self.keys: Keys = JetStreamKeys(api)
+        self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, master))
+        self.on_reconnect(self.privacy.keyring.look_again)
         self._queues: list[JetStreamQueue] = []
 
     async def queue(
@@ -151,6 +157,10 @@ class JetStreamBus:
                 ack_wait_s=ack_wait_s,
             )
         )
+
+    async def wipe(self, delivery: Delivery) -> None:
+        """Take a submission away that was taken in, and write over it on the disk."""
+        await streams.erase(self._api, streams.SUBMISSIONS, delivery.record.seq)
 
     async def room(self) -> int:
         """How many bytes of submissions are kept before there is no room."""
@@ -206,6 +216,7 @@ async def connect(
     fsync: str = "always",
     max_bytes: int | None = None,
     timeout_s: float = 10.0,
+    master: Master = no_master,
 ) -> JetStreamBus:
     """Connect to the bus at ``url`` and make its streams if they are missing.
 
@@ -216,6 +227,7 @@ async def connect(
             for the former.
         max_bytes: the size at which the log refuses to grow; None leaves it as it is, 10 GiB for a new one.
         timeout_s: how long to try, also for every later request.
+        master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
 
     Raises:
         Unavailable: nothing answers at ``url``.
@@ -232,4 +244,4 @@ async def connect(
     except BaseException:
         await wire.aclose()
         raise
-    return JetStreamBus(wire, api, appender)
+    return JetStreamBus(wire, api, appender, master)

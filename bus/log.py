@@ -5,11 +5,14 @@ both. Bytes go in and come out: what they mean is the events' affair.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from callboard.bus.filters import Filter
 from callboard.bus.subjects import SUBMIT
 from callboard.bus.thinning import BOUNDS, Bounds, Moment
+
+if TYPE_CHECKING:
+    from callboard.bus.privacy import Privacy
 
 
 class Write(NamedTuple):
@@ -200,6 +203,26 @@ class Snapshots(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """The wrapped keys of persons, one under each name; what is erased is gone from the disk."""
+
+    async def add(self, name: str, data: bytes) -> bool:
+        """Keep ``data`` under a name that there is not yet; whether it is kept."""
+        ...
+
+    async def get(self, name: str) -> bytes | None:
+        """What is kept under a name now, None if nothing is."""
+        ...
+
+    async def erase(self, name: str, data: bytes) -> bool:
+        """Take ``data`` away, and write over it on the disk; False if it is not what is kept under the name."""
+        ...
+
+    async def names(self) -> list[str]:
+        """All names that something is kept under, in order."""
+        ...
+
+
 class Timers(Protocol):
     """Messages to oneself at a later time; they outlive every process, and fire once."""
 
@@ -255,6 +278,8 @@ class Bus(Protocol):
     snapshots: Snapshots
     timers: Timers
     signals: Signals
+    keys: Keys
+    privacy: "Privacy"
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
@@ -262,6 +287,10 @@ class Bus(Protocol):
 
     async def submissions(self, subject: str = SUBMIT, *, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
         """Join the queue of ``submit.task``, or of another of `TAKERS`: what anybody published, until taken in."""
+        ...
+
+    async def wipe(self, delivery: Delivery) -> None:
+        """Take a submission away that was taken in, and write over it on the disk; it need not be acknowledged."""
         ...
 
     async def room(self) -> int:

@@ -10,13 +10,30 @@ from itertools import count
 from typing import Final
 
 from callboard.bus import subjects as names
+from callboard.bus.cipher import new_key
 from callboard.bus.errors import NotFound, Unavailable
 from callboard.bus.filters import Filter
-from callboard.bus.log import Behind, Blobs, HotLog, Log, Note, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.keyring import Keyring
+from callboard.bus.log import (
+    Behind,
+    Blobs,
+    Delivery,
+    HotLog,
+    Keys,
+    Log,
+    Note,
+    Record,
+    Signals,
+    Snapshots,
+    Timers,
+    Write,
+)
+from callboard.bus.memory_keys import MemoryKeys
 from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
 from callboard.bus.memory_stream import Stream
 from callboard.bus.memory_timers import MemoryTimers
+from callboard.bus.privacy import Privacy
 from callboard.bus.thinning import BOUNDS, Bounds, Moment, superfluous
 
 _CHUNK: Final = 500
@@ -179,6 +196,8 @@ class _Server:
         self.blobs = MemoryBlobs()
         self.snapshots = MemorySnapshots()
         self.submissions = {subject: WorkQueue() for subject in names.TAKERS}
+        self.keys = MemoryKeys()
+        self.master = new_key()
         self.fired = WorkQueue()
         self.timers = MemoryTimers(clock, self.fired)
         self.queues: dict[str, tuple[WorkQueue, Filter]] = {}
@@ -243,6 +262,8 @@ class MemoryBus:
         self.snapshots: Snapshots = server.snapshots
         self.timers: Timers = server.timers
         self.signals: Signals = self._signals
+        self.keys: Keys = server.keys
+        self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, lambda **_: server.master))
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
@@ -253,6 +274,10 @@ class MemoryBus:
     ) -> MemoryQueue:
         """Join the queue of ``submit.task``, or of another of `TAKERS`."""
         return self._take(self._server.submissions[subject], max_in_flight, ack_wait_s)
+
+    async def wipe(self, delivery: Delivery) -> None:
+        """Take a submission away that was taken in."""
+        await delivery.ack()
 
     async def room(self) -> int:
         """How many bytes of submissions are kept before there is no room."""

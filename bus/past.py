@@ -13,6 +13,8 @@ from callboard.bus.errors import NotFound, ReadOnly
 from callboard.bus.log import (
     Blobs,
     Bus,
+    Delivery,
+    Keys,
     Log,
     Queue,
     Receiver,
@@ -101,6 +103,29 @@ class _PastBlobs:
         return await self._blobs.get(sha256)
 
 
+class _PastKeys:
+    """The keys that there are: what was forgotten since stays forgotten."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def add(self, name: str, data: bytes) -> bool:
+        """Raises ReadOnly."""
+        _refuse(f"keep a key of {name}")
+
+    async def get(self, name: str) -> bytes | None:
+        """As `Keys.get`."""
+        return await self._keys.get(name)
+
+    async def erase(self, name: str, data: bytes) -> bool:
+        """Raises ReadOnly."""
+        _refuse(f"erase the key of {name}")
+
+    async def names(self) -> list[str]:
+        """As `Keys.names`."""
+        return await self._keys.names()
+
+
 class _NoSnapshots:
     """Snapshots are of what is newest: the past has none."""
 
@@ -161,6 +186,8 @@ class PastBus:
         self.snapshots: Snapshots = _NoSnapshots()
         self.timers: Timers = _NoTimers()
         self.signals: Signals = _NoSignals()
+        self.keys: Keys = _PastKeys(bus.keys)
+        self.privacy = bus.privacy
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
         """Raises ReadOnly."""
@@ -177,6 +204,10 @@ class PastBus:
     async def fired(self, *, max_in_flight: int = 64, ack_wait_s: float = 2.0) -> Queue:
         """Raises ReadOnly."""
         _refuse("take what timers fire")
+
+    async def wipe(self, delivery: Delivery) -> None:
+        """Raises ReadOnly."""
+        _refuse("take a submission away")
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Nothing is missed meanwhile, so nobody is called."""

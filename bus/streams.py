@@ -14,12 +14,15 @@ SUBMISSIONS: Final = "SUBMISSIONS"
 TIMERS: Final = "TIMERS"
 BLOBS: Final = "BLOBS"
 SNAPSHOTS: Final = "SNAPSHOTS"
+KEYS: Final = "KEYS"
 
 DEFAULT_MAX_BYTES: Final = 10 * 2**30
 
 _IN_USE: Final = 10058
 _NO_STORAGE: Final = 10047
 _HEADERS: Final = 4 * 1024
+_NO_MESSAGE: Final = frozenset({10037, 10043, 10057})
+"""There is no message, or it can't be deleted since it is not there (any more)."""
 
 
 class _State(msgspec.Struct):
@@ -85,6 +88,13 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "allow_direct": True,
             "max_msgs_per_subject": 1,
         },
+        {
+            "name": KEYS,
+            "subjects": ["key.>"],
+            "storage": "file",  # not compressed: what is erased is written over where it lies
+            "discard": "new",
+            "max_msgs_per_subject": 1,
+        },
     ]
 
 
@@ -106,6 +116,13 @@ async def room(api: Api, name: str) -> int:
     found = await _info(api, name)
     limit: int = found.config["max_bytes"]
     return max(limit - found.state.bytes - _HEADERS, 0)
+
+
+async def erase(api: Api, name: str, seq: int) -> None:
+    """Take the message at a sequence away, and write over it on the disk; nothing happens if it is not there."""
+    erased = await api.call(f"STREAM.MSG.DELETE.{name}", {"seq": seq}, Answer)
+    if erased.error and erased.error.err_code not in _NO_MESSAGE:
+        raise refusal(erased.error, f"{name}: erasing {seq}")
 
 
 async def freeze(api: Api) -> None:

@@ -23,6 +23,7 @@ ALL_HEARTBEATS: Final = "hb.>"
 ALL_HOSTS: Final = "host.*"
 SNAPSHOT_NOW: Final = "ask.snapshot"
 """Where a snapshot of what is live is asked for."""
+FORGET: Final = "forget.*"
 
 
 class Address(NamedTuple):
@@ -76,3 +77,8 @@ def tokens(task_id: str) -> str:
 def host(host_id: str) -> str:
     """Where a host of agents tells that it is there; not stored."""
     return f"host.{host_id}"
+
+
+def forgets(person: str) -> str:
+    """Where it is told that a person's key is destroyed; not stored."""
+    return f"forget.{person}"

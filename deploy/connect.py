@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,8 +17,11 @@ from callboard.actors.board import Board
 from callboard.bus import jetstream
 from callboard.bus.errors import ServerError
 from callboard.bus.jetstream import JetStreamBus
+from callboard.bus.keyring import Master
 from callboard.bus.server import EmbeddedServer, running
 from callboard.deploy.archive import go_back
+from callboard.deploy.master_key import master_of
+from callboard.deploy.settings import Privacy
 from callboard.events.errors import CallboardError
 
 URL_VARIABLE: Final = "CALLBOARD_NATS_URL"
@@ -46,7 +49,7 @@ class Place(NamedTuple):
 
 @asynccontextmanager
 async def connect(
-    url: str | None = None, *, data: str | None = None, archive: str | None = None
+    url: str | None = None, *, data: str | None = None, archive: str | None = None, master_key: str | None = None
 ) -> AsyncIterator[Board]:
     """Open the board: ``async with callboard.connect() as board: ...``.
 
@@ -54,6 +57,8 @@ async def connect(
         url: The NATS server, as ``nats://host:4222``.
         data: The data folder of a node on this machine.
         archive: The folder of the log's archive. The default is ``archive`` in the data folder; at an address, none.
+        master_key: What private data needs, as 64 hex digits or in base64; None: the environment's
+            CALLBOARD_MASTER_KEY, else the key file of the data folder.
 
     Without either, the environment's CALLBOARD_NATS_URL counts, and else the folder ``.callboard``. When no node runs
     on the folder, it is opened all the same, with a RuntimeWarning: what is submitted then is kept, and waits.
@@ -63,7 +68,8 @@ async def connect(
         Unavailable: nothing answers at the address.
         Damaged: the archive lacks what was purged from the log, or is not what was written.
     """
-    async with opened(url, data=data, archive=folder(archive) if archive else None) as place:
+    environ = os.environ if master_key is None else {**os.environ, Privacy().master_key_env: master_key}
+    async with opened(url, data=data, archive=folder(archive) if archive else None, environ=environ) as place:
         if place.alone:
             told = f"no node runs on {data or DEFAULT_DATA}: nothing works on tasks until `callboard up` runs"
             warnings.warn(told, RuntimeWarning, stacklevel=3)
@@ -72,16 +78,23 @@ async def connect(
 
 @asynccontextmanager
 async def opened(
-    url: str | None = None, *, data: str | None = None, archive: Path | None = None
+    url: str | None = None,
+    *,
+    data: str | None = None,
+    archive: Path | None = None,
+    privacy: Privacy = Privacy(),  # noqa: B008  it is frozen
+    environ: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Place]:
-    """As `connect`, with what else there is to know."""
+    """As `connect`, with what else there is to know; ``privacy`` says where the master key comes from."""
     async with AsyncExitStack() as stack:
         name = f"client#{secrets.token_hex(4)}"
         address, alone = url or (None if data else os.environ.get(URL_VARIABLE)), False
         if address:
-            bus = await jetstream.connect(address, name=f"callboard-{name}")
+            master = master_of(privacy, None, environ)
+            bus = await jetstream.connect(address, name=f"callboard-{name}", master=master)
         else:
-            bus, address, alone = await _bus_of(folder(data), name, stack)
+            master = master_of(privacy, folder(data), environ)
+            bus, address, alone = await _bus_of(folder(data), name, stack, master)
             archive = archive or folder(data) / "archive"
         stack.push_async_callback(bus.aclose)
         await go_back(bus, archive)
@@ -95,11 +108,11 @@ async def visitors_gone(folder: Path) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _bus_of(folder: Path, name: str, stack: AsyncExitStack) -> tuple[JetStreamBus, str, bool]:
+async def _bus_of(folder: Path, name: str, stack: AsyncExitStack, master: Master) -> tuple[JetStreamBus, str, bool]:
     """A connection to the folder's server, its address, and whether it was started here; ``stack`` ends it then."""
     while True:
         url, alone = await _server_of(folder, stack)
-        connecting = asyncio.ensure_future(jetstream.connect(url, name=f"callboard-{name}"))
+        connecting = asyncio.ensure_future(jetstream.connect(url, name=f"callboard-{name}", master=master))
         try:
             while not connecting.done() and running(folder) == url:
                 await asyncio.wait([connecting], timeout=_RECHECK_S)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from callboard.actors.backend.providers.callable import load
 from callboard.actors.projector import Projector
 from callboard.bus.archive.archived_log import ArchivedLog
+from callboard.bus.errors import Locked
 from callboard.bus.report import StreamReport
 from callboard.deploy.connect import Place
 from callboard.deploy.settings import Settings, missing_keys
@@ -79,6 +80,7 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
         *(Finding("fail", entity, why, "look at it with nats tools") for entity, why in projector.broken.items()),
         *(_backend(backend) for _, backend in sorted(projector.state(BACKENDS).by_id.items())),
         *_tasks(projector),
+        *await _privacy(place),
     ]
 
 
@@ -183,6 +185,28 @@ def _tasks(projector: Projector) -> list[Finding]:
         told = ", ".join(f"{number} of {backend}" for backend, number in sorted(unknown.items()))
         mend = "their cost is in no sum: compare with the provider's bill"
         found.append(Finding("warn", "unsettled calls", f"nobody told the end of {told}", mend))
+    return found
+
+
+async def _privacy(place: Place) -> list[Finding]:
+    """Whether the keys of persons can be used here, and are as the log says."""
+    keyring = place.bus.privacy.keyring
+    persons, kept = await keyring.all(), await keyring.names()
+    found = []
+    try:
+        for name in kept[:1]:
+            await keyring.known(name)
+    except Locked as error:
+        found.append(Finding("fail", "master key", str(error), "set it as the README says under Private data"))
+    else:
+        if persons:
+            found.append(Finding("ok", "private data", f"keys of persons: {len(kept)}"))
+    for person in persons:
+        if person.forgotten == (person.id in kept):
+            there = "its key is still there" if person.forgotten else "its key is gone, and nobody has destroyed it"
+            told = f"{'is forgotten, but' if person.forgotten else 'is not forgotten, but'} {there}"
+            mend = "" if person.forgotten else "restore the stream KEYS, or "
+            found.append(Finding("fail", f"person {person.id}", told, f"{mend}callboard forget {person.id}"))
     return found
 
 

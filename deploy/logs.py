@@ -5,9 +5,13 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from callboard.deploy.settings import LogLevel
+from callboard.events.private import note
+
+_QUOTES = ("error", "reason")
+"""What a log line may quote texts in."""
 
 
 def configure(level: LogLevel, stream: TextIO | None = None) -> None:
@@ -15,6 +19,7 @@ def configure(level: LogLevel, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _discreet,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -37,3 +42,13 @@ def configure(level: LogLevel, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _discreet(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """Of what is about a person, no more than the kinds of errors."""
+    if person := line.get("private"):
+        if raised := line.pop("exc_info", None):
+            kind = type(raised) if isinstance(raised, BaseException) else sys.exc_info()[0]
+            line["raised"] = kind.__name__ if kind else ""
+        line.update({key: note(person) for key in _QUOTES if key in line})
+    return line

@@ -35,6 +35,7 @@ from callboard.bus.server import EmbeddedServer
 from callboard.deploy.archive import go_back
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
+from callboard.deploy.master_key import master_of
 from callboard.deploy.replicas import Replicas
 from callboard.deploy.routing import checks_of, rules_of
 from callboard.deploy.settings import Settings
@@ -96,7 +97,13 @@ class Node:
             self.url = self._server.url
         try:
             self.bus = await jetstream.connect(
-                self.url, name=f"callboard-{self._epoch}", fsync=nats.fsync, max_bytes=nats.max_bytes
+                self.url,
+                name=f"callboard-{self._epoch}",
+                fsync=nats.fsync,
+                max_bytes=nats.max_bytes,
+                master=master_of(
+                    self._settings.privacy, self._settings.data_folder if self._server else None, self._environ
+                ),
             )
             archived = await self._archived()
             await self._start_actors()
@@ -139,7 +146,7 @@ class Node:
         await self.stop()
 
     async def _start_actors(self) -> None:
-        tasks: Entities[Task] = Entities(self.bus.log, TASK, self._source("node"))
+        tasks: Entities[Task] = Entities(self.bus.log, TASK, self._source("node"), privacy=self.bus.privacy)
         backends: Entities[Backend] = Entities(self.bus.log, BACKEND, self._source("node"))
         self.board = Board(self.bus, self._source("node"))
         self.projector = Projector(self.bus, *LIVE)

@@ -118,6 +118,16 @@ class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
     log_level: LogLevel = "info"
 
 
+class Privacy(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the master key comes from that private data needs: an environment variable, else a file.
+
+    Without either, a node with a server of its own makes one in its data folder.
+    """
+
+    master_key_env: str = "CALLBOARD_MASTER_KEY"
+    master_key_file: str = ""
+
+
 class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model endpoint.
 
@@ -172,6 +182,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     router: Router = Router()
     telemetry: Telemetry = Telemetry()
     archive: Archive = Archive()
+    privacy: Privacy = Privacy()
     backends: dict[str, Backend] = {}
     checks: dict[str, Check] = {}
 

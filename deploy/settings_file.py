@@ -16,6 +16,7 @@ from callboard.deploy.settings import (
     Cascade,
     Check,
     Nats,
+    Privacy,
     ProviderName,
     Router,
     Settings,
@@ -137,6 +138,7 @@ class _Reading:
         archive = self._table(("archive",), values.pop("archive", {}), settings_values.ARCHIVE)
         if archive.get("purge") and not archive.get("on"):
             self._wrong(("archive", "purge"), "archive.purge is of what was archived: set archive.on as well")
+        privacy = self._table(("privacy",), values.pop("privacy", {}), settings_values.PRIVACY)
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
         checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
@@ -151,6 +153,7 @@ class _Reading:
             router=Router(**router),
             telemetry=Telemetry(**telemetry),
             archive=Archive(**_attributes(archive)),
+            privacy=Privacy(**privacy),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
             checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )

@@ -226,6 +226,7 @@ SETTINGS: Mapping[str, Reader] = {
     "router": table,
     "telemetry": table,
     "archive": table,
+    "privacy": table,
     "backends": table,
     "checks": table,
 }
@@ -252,6 +253,7 @@ ARCHIVE: Mapping[str, Reader] = {
     "purge": yes_or_no,
     "keep": keep,
 }
+PRIVACY: Mapping[str, Reader] = {"master_key_env": variable_name, "master_key_file": text}
 BACKEND: Mapping[str, Reader] = {
     "provider": one_of(get_args(ProviderName)),
     "model": text,

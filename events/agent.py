@@ -227,7 +227,7 @@ def _answered(agent: AgentState, wish: Answered | Late) -> list[AgentEvent]:
     step = work.steps.get(asked.step) if asked and work else None
     awaited = step is not None and not step.done and step.asked == wish.message
     kind = Answered if awaited else Late
-    return [kind(wish.message, wish.sender, wish.number, wish.value, wish.failure)]
+    return [kind(wish.message, wish.sender, wish.number, wish.value, wish.failure, wish.private)]
 
 
 def _taken(agent: AgentState, wish: Taken) -> list[AgentEvent]:

@@ -37,12 +37,16 @@ class HandOff(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Defined(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A host serves agents of this definition, which has these tools and may hand off to these others."""
+    """A host serves agents of this definition, which has these tools and may hand off to these others.
+
+    With ``private`` each is about a person: the one that its instance is named after, or the one that this names.
+    """
 
     type: ClassVar[str] = "callboard.agent.defined.v1"
     description: str = ""
     tools: tuple[str, ...] = ()
     handoffs: tuple[str, ...] = ()
+    private: bool | str = False
 
 
 class Received(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -50,7 +54,7 @@ class Received(Struct, frozen=True, gc=False, omit_defaults=True):
 
     From the agent ``sender`` as its ``number``-th to this one, or from whoever ``by`` names, who is answered on the
     subject ``reply_to``. With a ``handoff`` the sender waits for the answer, as all in ``chain`` wait for the next.
-    ``traceparent`` is the span that sent it.
+    ``traceparent`` is the span that sent it. It is about the person that ``private`` names, and so is the work at it.
     """
 
     type: ClassVar[str] = "callboard.agent.received.v1"
@@ -64,6 +68,7 @@ class Received(Struct, frozen=True, gc=False, omit_defaults=True):
     chain: tuple[str, ...] = ()
     handoff: HandOff | None = None
     traceparent: str = ""
+    private: str = ""
 
 
 class Taken(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -127,10 +132,11 @@ class Sent(Struct, frozen=True, gc=False, omit_defaults=True):
     chain: tuple[str, ...] = ()
     handoff: HandOff | None = None
     traceparent: str = ""
+    private: str = ""
 
 
 class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The agent ``sender`` has answered a message, in its ``number``-th to this one."""
+    """The agent ``sender`` has answered a message, in its ``number``-th to this one; ``private`` as in `Received`."""
 
     type: ClassVar[str] = "callboard.agent.answered.v1"
     message: str
@@ -138,6 +144,7 @@ class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
     number: int
     value: Value = NOTHING
     failure: StepFailure | None = None
+    private: str = ""
 
 
 class Late(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -149,6 +156,7 @@ class Late(Struct, frozen=True, gc=False, omit_defaults=True):
     number: int
     value: Value = NOTHING
     failure: StepFailure | None = None
+    private: str = ""
 
 
 class Remembered(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -169,7 +177,7 @@ class Rested(Struct, frozen=True, gc=False, omit_defaults=True):
 class Finished(Struct, frozen=True, gc=False, omit_defaults=True):
     """The message is done with; ``value`` is the answer, or there is none and ``failure`` is why.
 
-    If an agent waits for it, it goes ``to`` that one, as the ``number``-th message to it.
+    If an agent waits for it, it goes ``to`` that one, as the ``number``-th message to it; ``private`` as in `Received`.
     """
 
     type: ClassVar[str] = "callboard.agent.finished.v1"
@@ -178,6 +186,7 @@ class Finished(Struct, frozen=True, gc=False, omit_defaults=True):
     failure: StepFailure | None = None
     to: str = ""
     number: int = 0
+    private: str = ""
 
 
 class Stumbled(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -197,7 +206,7 @@ class Stumbled(Struct, frozen=True, gc=False, omit_defaults=True):
 class DeadLettered(Struct, frozen=True, gc=False, omit_defaults=True):
     """The message is set aside, after all that could be tried; whoever waits for an answer is told why.
 
-    ``step`` as in `Stumbled`, should it be tried again.
+    ``step`` as in `Stumbled`, should it be tried again; ``to``, ``number`` and ``private`` as in `Finished`.
     """
 
     type: ClassVar[str] = "callboard.agent.dead_lettered.v1"
@@ -206,6 +215,7 @@ class DeadLettered(Struct, frozen=True, gc=False, omit_defaults=True):
     step: str = ""
     to: str = ""
     number: int = 0
+    private: str = ""
 
 
 class Requeued(Struct, frozen=True, gc=False, omit_defaults=True):

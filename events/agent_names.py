@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from callboard.events.errors import InvalidId
+from callboard.events.agent_events import Defined
+from callboard.events.errors import InvalidId, InvalidInput
 
 SEPARATOR: Final = "--"
 """Stands in an id for the slash of a name, which can be no part of a subject token's alphabet."""
@@ -44,3 +45,15 @@ def definition_of(agent_id: str) -> str:
 def name_of(agent_id: str) -> str:
     """An agent's id as people write it: ``writer/customer-42``."""
     return agent_id.replace(SEPARATOR, "/", 1)
+
+
+def person_of(defined: Defined | None, agent_id: str) -> str:
+    """The person that an agent is about, as it is defined; empty for none. Raises InvalidInput without an instance."""
+    if defined is None or not defined.private:
+        return ""
+    if isinstance(defined.private, str):
+        return defined.private
+    definition, _, instance = agent_id.partition(SEPARATOR)
+    if not instance:
+        raise InvalidInput(f"agent {definition} is private: name whom it is about, as {definition}/customer-42")
+    return instance

@@ -21,7 +21,7 @@ from callboard.events.errors import IllegalTransition
 class Requested(Struct, frozen=True, gc=False, omit_defaults=True):
     """May ``action`` (JSON, whose ``hash`` is that of `hash_of`) be done? ``by`` asks, and waits until ``expires``.
 
-    It takes the place of the approval ``replaces``.
+    It takes the place of the approval ``replaces``, and is about the person that ``private`` names, if any.
     """
 
     type: ClassVar[str] = "callboard.approval.requested.v1"
@@ -31,6 +31,7 @@ class Requested(Struct, frozen=True, gc=False, omit_defaults=True):
     by: str = ""
     expires: datetime | None = None
     replaces: str | None = None
+    private: str = ""
 
 
 class Approved(Struct, frozen=True, gc=False, omit_defaults=True):

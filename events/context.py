@@ -10,6 +10,8 @@ store. The rules, kept by `decide`:
   the merge records with whose was kept.
 - Messages that were compacted are shown as their summary. A call of tools and their answers are kept together, and a
   later summary takes in an earlier one as a whole.
+- A context is about one person (``private``) or about none, from its beginning. What is about somebody goes into no
+  context that is not.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,7 +80,7 @@ class Context(Struct, frozen=True, gc=False):
     """A context's own part: what happened since it was forked from ``parent`` at the version ``at``, if it was.
 
     ``version`` counts its events. ``inherited`` is the number of messages it began with. ``merged`` is up to which
-    version others were taken over, ``causes`` are the changes that named one.
+    version others were taken over, ``causes`` are the changes that named one. ``private`` is whom it is about.
     """
 
     id: str
@@ -91,6 +93,7 @@ class Context(Struct, frozen=True, gc=False):
     compactions: tuple[Compacted, ...] = ()
     merged: Map[int] = Map()
     causes: Map[int] = Map()
+    private: str = ""
 
     @property
     def messages(self) -> int:
@@ -112,6 +115,7 @@ def decide(context: Context, wish: ContextEvent) -> list[ContextEvent]:
         case Changed():
             if wish.cause and wish.cause in context.causes:
                 return []
+            wish = _check_person(context, wish)
             _check_base(context, wish.base)
             lasting = [*_lasting(wish.operations)]
             _check_clash(context, wish.base, lasting)
@@ -136,10 +140,12 @@ def evolve(context: Context, event: ContextEvent) -> Context:
     replace, version = msgspec.structs.replace, context.version + 1
     match event:
         case Forked():
-            return replace(context, version=version, parent=event.parent, at=event.at, inherited=event.messages)
+            begun = replace(context, version=version, parent=event.parent, at=event.at, inherited=event.messages)
+            return replace(begun, private=event.private)
         case Changed():
             causes = context.causes.insert(event.cause, version) if event.cause else context.causes
-            return _after(replace(context, version=version, causes=causes), event.operations)
+            private = context.private if context.version else event.private
+            return _after(replace(context, version=version, causes=causes, private=private), event.operations)
         case Merged():
             merged = context.merged.insert(event.source, event.at)
             return _after(replace(context, version=version, merged=merged), event.operations)
@@ -179,6 +185,19 @@ def _forked(context: Context, wish: Forked) -> list[ContextEvent]:
     if (context.parent, context.at) == (wish.parent, wish.at):
         return []
     raise IllegalTransition(f"context {context.id} exists: a fork needs an id that is not taken")
+
+
+def _check_person(context: Context, wish: Changed) -> Changed:
+    """The change, as it is said of a context that is there; a new one is about whom the change is about."""
+    if context.version and wish.private:
+        if wish.private != context.private:
+            whose = f"is about {context.private}" if context.private else "is private to nobody"
+            raise InvalidInput(
+                f"context {context.id} {whose}: what is said of {wish.private} can't go there; "
+                "begin a context of its own"
+            )
+        return msgspec.structs.replace(wish, private="")
+    return wish
 
 
 def _check_base(context: Context, base: int) -> None:

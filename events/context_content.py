@@ -16,7 +16,7 @@ class Content(Struct, frozen=True):
     """What a context holds at its ``version``.
 
     ``messages`` are all of them, compacted or not, by number; ``origins`` says where each was first said, as
-    ``CONTEXT:NUMBER``. ``facts`` is what is known, by key.
+    ``CONTEXT:NUMBER``. ``facts`` is what is known, by key. ``private`` is the person that it is about, if any.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Content(Struct, frozen=True):
     origins: tuple[str, ...] = ()
     facts: dict[str, Fact] = {}
     compactions: tuple[Compacted, ...] = ()
+    private: str = ""
 
     def shown(self) -> Iterator[Say | Compacted]:
         """The conversation as a model sees it: a summary in place of what it sums up."""
@@ -74,7 +75,8 @@ def content_of(line: Sequence[Context]) -> Content:
         compactions = (*(each for each in compactions if not any(_within(each, later) for later in own)), *own)
     known = {key: fact for key, fact in sorted(facts.items()) if not fact.dropped}
     compactions = tuple(sorted(compactions, key=lambda compaction: compaction.first))
-    return Content(line[-1].id, line[-1].version, tuple(messages), tuple(origins), known, compactions)
+    newest = line[-1]
+    return Content(newest.id, newest.version, tuple(messages), tuple(origins), known, compactions, newest.private)
 
 
 def tokens_of(shown: Say | Compacted) -> int:

@@ -50,22 +50,30 @@ class Disagreement(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Forked(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The context begins as ``parent`` was at its version ``at``, when that had so many ``messages``."""
+    """The context begins as ``parent`` was at its version ``at``, when that had so many ``messages``.
+
+    What is said here is about the person that ``private`` names, if any.
+    """
 
     type: ClassVar[str] = "callboard.context.forked.v1"
     parent: str
     at: int
     messages: int
+    private: str = ""
 
 
 class Changed(Struct, frozen=True, gc=False, omit_defaults=True):
-    """``operations`` decided on the version ``base``, by whom ``by`` names. The same ``cause`` changes it once."""
+    """``operations`` decided on the version ``base``, by whom ``by`` names. The same ``cause`` changes it once.
+
+    The first one says with ``private`` whether all of the context is about a person, and about whom.
+    """
 
     type: ClassVar[str] = "callboard.context.changed.v1"
     base: int
     operations: tuple[Operation, ...]
     by: str = ""
     cause: str = ""
+    private: str = ""
 
 
 class Merged(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -3,7 +3,8 @@
 A message holds one decision about one entity: an object, or an array when the decision took several events
 (CloudEvents' batch format). Extensions: ``version`` counts the entity's events from 1 without gaps, ``prevhash`` is the
 SHA-256 of the bytes of the entity's previous message, ``causationid`` the event acted upon, ``correlationid`` the root
-task, or the agent, ``traceparent`` the span that it belongs to, or the one above if it begins one.
+task, or the agent, ``traceparent`` the span that it belongs to, or the one above if it begins one. Of an event that is
+about a person, ``private`` says about whom, ``sealed`` is all of it, encrypted, and ``data`` what everybody may know.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,11 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
-from callboard.events import agent_events, approval, backend, budget, context, schedule, task
+from callboard.events import agent_events, approval, backend, budget, context, person, schedule, task
 from callboard.events.errors import Undecodable
+from callboard.events.private import gone, public
 from callboard.events.upcasters import UPCASTERS, lift
 
 Event: TypeAlias = (
@@ -27,6 +29,7 @@ Event: TypeAlias = (
     | schedule.ScheduleEvent
     | approval.ApprovalEvent
     | agent_events.AgentEvent
+    | person.PersonEvent
 )
 
 EVENT_TYPES: Final[dict[str, type[Any]]] = {cls.type: cls for cls in get_args(Event)}
@@ -43,7 +46,7 @@ class Envelope(Struct, frozen=True, gc=False):
     """One event and its circumstances. ``source`` is the actor with its epoch, ``subject`` is ``kind/id``.
 
     ``kind`` (``task``, ``backend``, ``budget`` …) and ``entity``, its id, are read off the subject once, since folds
-    ask often.
+    ask often. A private event is as it was said if it is ``opened``; else it is what everybody may know of it.
     """
 
     id: str
@@ -58,6 +61,9 @@ class Envelope(Struct, frozen=True, gc=False):
     prevhash: str = ""
     kind: str = ""
     entity: str = ""
+    private: str = ""
+    sealed: bytes = b""
+    opened: bool = False
 
     def __post_init__(self) -> None:
         kind, _, entity = self.subject.partition("/")
@@ -85,6 +91,8 @@ class _Wire(Struct, frozen=True, gc=False, omit_defaults=True):
     correlationid: str = ""
     traceparent: str = ""
     prevhash: str = ""
+    private: str = ""
+    sealed: bytes = b""
 
 
 class _Read(_Wire, frozen=True, gc=False):
@@ -117,7 +125,9 @@ def encode(envelopes: Sequence[Envelope]) -> bytes:
             correlationid=envelope.correlationid,
             traceparent=envelope.traceparent,
             prevhash=envelope.prevhash,
-            data=envelope.event.data if isinstance(envelope.event, Unknown) else envelope.event,
+            data=_shown(envelope),
+            private=envelope.private,
+            sealed=envelope.sealed,
         )
         for envelope in envelopes
     ]
@@ -140,6 +150,8 @@ def decode(data: bytes) -> list[Envelope]:
                 correlationid=wire.correlationid,
                 traceparent=wire.traceparent,
                 prevhash=wire.prevhash,
+                private=wire.private,
+                sealed=wire.sealed,
             )
             for wire in wires
         ]
@@ -147,9 +159,42 @@ def decode(data: bytes) -> list[Envelope]:
         raise Undecodable(f"not an event: {error}; it begins {data[:80]!r}") from error
 
 
+def whole(envelope: Envelope) -> bytes:
+    """A private event as it was said, for sealing: its type, and its data in the next line."""
+    return envelope.type.encode() + b"\n" + _ENCODER.encode(envelope.event)
+
+
+def opened(envelope: Envelope, said: bytes) -> Envelope:
+    """The envelope with its event as it was said, which was sealed. Raises Undecodable."""
+    event_type, _, data = said.partition(b"\n")
+    try:
+        return replace(envelope, event=_event(event_type.decode(), Raw(data)), opened=True)
+    except (msgspec.MsgspecError, KeyError, ValueError, ArithmeticError) as error:
+        raise Undecodable(f"{envelope.subject}: what was sealed is no event") from error
+
+
+def forgotten(envelope: Envelope) -> Envelope:
+    """The envelope of an event that nobody can read any more, which says so in place of each text."""
+    if isinstance(envelope.event, Unknown):
+        return envelope
+    return replace(envelope, event=gone(envelope.event, envelope.private))  # type: ignore[arg-type]  # as in _shown
+
+
 def message_hash(data: bytes) -> str:
     """What the entity's next message carries as ``prevhash``: SHA-256 of the stored bytes, in hex."""
     return sha256(data).hexdigest()
+
+
+def _shown(envelope: Envelope) -> Any:
+    """What is written for everybody to read. Raises Undecodable for what must be sealed first."""
+    event = envelope.event
+    if isinstance(event, Unknown):
+        return event.data
+    if not envelope.private:
+        return event
+    if not envelope.sealed:
+        raise Undecodable(f"{envelope.subject}: an event about {envelope.private} is not sealed")
+    return public(event, envelope.private)  # type: ignore[arg-type]  # whoever has a person is one of these
 
 
 def _event(event_type: str, data: Raw) -> Event | Unknown:

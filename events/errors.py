@@ -7,6 +7,7 @@ CallboardError
 ├── Clash               another changed the same thing since it was read
 ├── Fenced              another host works on the agent now
 ├── Early               what has to come before is not there yet
+├── Forgotten           it was said of a person whose key was destroyed: nobody can read it any more
 ├── BudgetExceeded      the money asked for is not there
 ├── Undecodable         stored bytes that no version of the code can read
 │   └── BrokenChain     a stored event does not follow the one before it
@@ -44,6 +45,14 @@ class Fenced(CallboardError):
 
 class Early(CallboardError):
     """What has to be said before this is not there yet; nothing was changed. It may be later."""
+
+
+class Forgotten(CallboardError):
+    """It was said of a person who has been forgotten: the key is destroyed, and nobody can read it any more."""
+
+    def __init__(self, person: str) -> None:
+        super().__init__(f"{person} has been forgotten: what was said can't be read any more")
+        self.person = person
 
 
 class BudgetExceeded(CallboardError):

@@ -20,10 +20,11 @@ from callboard.events.task_spec import TaskSpec
 
 
 class Letter(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What an agent is sent; without a body, which time it is for."""
+    """What an agent is sent, about the person that ``private`` names, if any; without a body, which time it is for."""
 
     agent: str
     body: Value | None = None
+    private: str = ""
 
 
 class Planned(Struct, frozen=True, gc=False, omit_defaults=True):

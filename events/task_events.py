@@ -17,11 +17,15 @@ class Submitted(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Rejected(Struct, frozen=True, gc=False, omit_defaults=True):
-    """It can never be done as asked. ``payload`` is the start of what was sent, when it could not be read."""
+    """It can never be done as asked. ``payload`` is the start of what was sent, when it could not be read.
+
+    It is about the person that ``private`` names, if any.
+    """
 
     type: ClassVar[str] = "callboard.task.rejected.v1"
     reason: str
     payload: str | None = None
+    private: str = ""
 
 
 class Parked(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -10,11 +10,16 @@ from callboard.events.chat import Message, Tool
 
 
 class Blob(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A value too large for an event: its SHA-256 (hex) in the blob store, its size in bytes, and what it is."""
+    """A value too large for an event: its SHA-256 (hex) in the blob store, its size in bytes, and what it is.
+
+    If it is ``private``, that names whom it is about, and the blob store holds it encrypted; without a hash it stands
+    for a value that only who has that person's key can read.
+    """
 
     sha256: str
     size: int
     media: str = "text/plain"
+    private: str = ""
 
 
 Text: TypeAlias = str | Blob
@@ -57,7 +62,8 @@ class TaskSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     what the policy ``cascade`` verifies answers with.
     ``context`` is what is read before ``input``: the conversation of a shared context, as ``plan@17``. Where that is
     asked for, ``plan`` is its newest version; when the task is accepted it is written down, and how much is ``shown``.
-    ``key`` makes a submission idempotent: the same key is the same task.
+    ``key`` makes a submission idempotent: the same key is the same task. ``private`` names the person that it is about:
+    what is asked and answered is kept encrypted, until that person is forgotten.
     """
 
     input: Input
@@ -85,6 +91,7 @@ class TaskSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     parent: str | None = None
     reply_to: str | None = None
     key: str | None = None
+    private: str | None = None
 
 
 FEATURE_SCALE: Final = 100

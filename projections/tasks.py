@@ -184,7 +184,7 @@ def _ended(row: TaskRow, envelope: Envelope, status: Status, placed: Placed, rea
 
 def _preview(spec: TaskSpec) -> str:
     if isinstance(spec.input, Blob):
-        return f"({spec.input.size:,} bytes)"
+        return f"({'private, ' if spec.private else ''}{spec.input.size:,} bytes)"
     return (newest_text(spec) or "")[:PREVIEW]
 
 

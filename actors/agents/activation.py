@@ -21,6 +21,7 @@ from callboard.actors.agents.steps import Steps
 from callboard.actors.agents.turn import Turn
 from callboard.actors.agents.values import encoded, failure_of, read, value_of
 from callboard.actors.alarms import set_rest
+from callboard.actors.discretion import discreet
 from callboard.actors.loop import BACKOFF_S, BUS_RETRY_S
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST
@@ -38,8 +39,8 @@ from callboard.events.agent_events import (
     Taken,
     Value,
 )
-from callboard.events.agent_names import name_of
-from callboard.events.errors import Fenced, InvalidInput
+from callboard.events.agent_names import name_of, person_of
+from callboard.events.errors import Fenced, Forgotten, InvalidInput
 from callboard.events.task import ENDED
 
 REST_S: Final = 10.0
@@ -123,9 +124,9 @@ class Activation:
         if work.again:
             await asyncio.sleep(max(0.0, (work.again - now()).total_seconds()))
         journal, changed = self._journal(agent.epoch), asyncio.Event()
-        apart = Apart(self._bus.log, work.steps)
+        apart = Apart(self._bus, work.steps)
         steps = Steps(journal, work, apart, self._services.bells, changed.set)
-        memory = await Memory.of(self._bus, agent.memory)
+        memory = await Memory.of(self._bus, agent.memory, work.received.private)
         turn = Turn(self._services, steps, work, memory)
         handler = asyncio.create_task(self._handled(turn, steps, work, memory))
         resting = asyncio.create_task(self._rested(steps, changed, handler))
@@ -143,16 +144,23 @@ class Activation:
         return await self._ended(self._journal(agent.epoch), work, end)
 
     async def _handled(self, turn: Turn, steps: Steps, work: Work, memory: Memory) -> _End:
+        discreet(turn.private)
         try:
             if turn.deadline and turn.deadline <= now():
                 return _End(error=Refusal(f"its deadline was over at {turn.deadline:%F %T}Z"), final=True)
+            person = person_of(self._definition.defined, self._agent_id)
+            if person != turn.private and person:
+                return _End(
+                    error=Refusal(f"{turn.agent} is about {person}, and this was not said so: send it again"),
+                    final=True,
+                )
             try:
                 message = self._definition.message(await read(self._bus, work.received.body))
-            except InvalidInput as error:
+            except (InvalidInput, Forgotten) as error:
                 return _End(error=error, final=True)
             answer = await self._definition.handle(turn, message)
             steps.close()
-            value = await value_of(self._bus, encoded(answer, "the answer"))
+            value = await value_of(self._bus, encoded(answer, "the answer"), work.received.private)
             return _End(value, tuple(await memory.remembered()))
         except (BusError, Fenced):
             raise
@@ -164,7 +172,8 @@ class Activation:
             return _End(error=StepError("CancelledError: the handler let out what cancelled a task of its own"))
         except Exception as error:  # whatever a handler raises is of this message
             _log.warning("a handler failed", agent=turn.agent, message=turn.message, exc_info=True)
-            return _End(error=error, hopeless=isinstance(error, StepFailed) and error.step in steps.once)
+            hopeless = isinstance(error, Forgotten) or (isinstance(error, StepFailed) and error.step in steps.once)
+            return _End(error=error, hopeless=hopeless)
 
     async def _rested(self, steps: Steps, changed: asyncio.Event, handler: asyncio.Task[_End]) -> None:
         """Ends the handler when it has done nothing but wait for a while, and the log says that it rests."""
@@ -208,7 +217,8 @@ class Activation:
             to = received.sender
 
             def say(agent: AgentState) -> list[AgentEvent]:
-                told[:] = [msgspec.structs.replace(end, to=to, number=agent.mailed.get(to, 0) + 1)]
+                number = agent.mailed.get(to, 0) + 1
+                told[:] = [msgspec.structs.replace(end, to=to, number=number, private=received.private)]
                 return [*remembered, *told]
 
             after = await journal.wish(say)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from callboard.actors.agents.conversation import Conversation, Limits
-from callboard.actors.agents.definition import Definition, every_of
+from callboard.actors.agents.definition import Definition, checked_private, every_of
 from callboard.actors.agents.turn import Turn
 from callboard.actors.board import submission_of
 from callboard.actors.tools.mcp_server import McpServer
@@ -19,7 +19,20 @@ from callboard.events.chat import Tool
 from callboard.events.errors import InvalidInput
 
 _OURS: Final = frozenset(
-    {"input", "context", "system", "tools", "owner", "id", "key", "max_cost", "reply", "reply_to", "traceparent"}
+    {
+        "input",
+        "context",
+        "system",
+        "tools",
+        "owner",
+        "id",
+        "key",
+        "max_cost",
+        "reply",
+        "reply_to",
+        "traceparent",
+        "private",
+    }
 )
 """What an agent itself says of the tasks that its model calls are."""
 
@@ -44,6 +57,7 @@ class Agent:
         compact_at: int | None = None,
         cron: str = "",
         zone: str = "UTC",
+        private: bool | str = False,
         **asked: Any,
     ) -> None:
         """Define agents.
@@ -60,6 +74,8 @@ class Agent:
             compact_at: tokens of the conversation over which a model sums up its older part before the next message.
             cron: when the agent of this very name is told that it is time, as by `Board.schedule`.
             zone: the time zone that it is meant in.
+            private: whether all that an agent works at is kept encrypted, about the person that its instance is named
+                after (``customer-42`` of ``writer/customer-42``), or about the one that this names.
             **asked: how the model is asked for, as in `Board.submit`: ``needs``, ``min_quality``, ``budget`` …
 
         Raises InvalidInput: a name or a field is wrong.
@@ -76,7 +92,8 @@ class Agent:
         self._handoffs = tuple(name_of(id_of(each if isinstance(each, str) else each.name)) for each in handoffs)
         functions = Toolbox(each for each in given if not isinstance(each, McpServer)).offers()
         servers = tuple(f"{each.name}/…" for each in given if isinstance(each, McpServer))
-        self.defined = Defined(description, (*(offer.name for offer in functions), *servers), self._handoffs)
+        offered = (*(offer.name for offer in functions), *servers)
+        self.defined = Defined(description, offered, self._handoffs, checked_private(name, private, self.every))
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"

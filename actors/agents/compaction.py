@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from callboard.actors.agents.turn import Turn
-from callboard.actors.claim_check import text_of
+from callboard.actors.claim_check import shown_text
 from callboard.events.context_content import Content, older
 from callboard.events.context_events import Compacted, Say
 from callboard.events.errors import InvalidInput
@@ -51,7 +51,7 @@ def _within(content: Content, last: int) -> tuple[Compacted, ...]:
 
 async def _line(turn: Turn, shown: Say | Compacted) -> str:
     if isinstance(shown, Compacted):
-        return f"(earlier) {await text_of(turn.bus, shown.summary)}"
+        return f"(earlier) {await shown_text(turn.bus, shown.summary)}"
     calls = "; ".join(f"calls {call.name}({call.arguments})" for call in shown.tool_calls)
-    text = await text_of(turn.bus, shown.content)
+    text = await shown_text(turn.bus, shown.content)
     return f"{shown.role}: {' '.join(part for part in (text, calls) if part)}" if text or calls else ""

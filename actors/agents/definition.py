@@ -13,6 +13,7 @@ from callboard.events.agent_events import Defined
 from callboard.events.agent_names import checked_definition
 from callboard.events.chat import Tool
 from callboard.events.errors import InvalidInput
+from callboard.events.ids import checked_id
 
 Handle: TypeAlias = Callable[[Turn, Any], Awaitable[Any]]
 
@@ -68,11 +69,20 @@ class Handler:
     refused.
     """
 
-    def __init__(self, name: str, handle: Handle, *, description: str = "", every: Every | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        handle: Handle,
+        *,
+        description: str = "",
+        every: Every | None = None,
+        private: bool | str = False,
+    ) -> None:
         if not inspect.iscoroutinefunction(handle):
             raise InvalidInput(f"agent {name!r}: its handler is no `async def` of a turn and a message")
         self.name = checked_definition(name)
-        self.defined = Defined(description or (inspect.getdoc(handle) or "").partition("\n")[0])
+        described = description or (inspect.getdoc(handle) or "").partition("\n")[0]
+        self.defined = Defined(described, private=checked_private(name, private, every))
         self.every = every
         self._handle = handle
         self._shape = _message_type(name, handle)
@@ -99,14 +109,27 @@ class Handler:
         return self
 
 
-def agent(name: str, *, description: str = "", cron: str = "", zone: str = "UTC") -> Callable[[Handle], Handler]:
+def checked_private(name: str, private: bool | str, every: Every | None) -> bool | str:
+    """Whom agents of a definition are about, if that can be said so. Raises InvalidInput."""
+    if private is True and every:
+        raise InvalidInput(
+            f"agent {name!r}: cron is for the agent of that very name, which private=True makes about nobody: "
+            "name a person as private, or schedule messages to the instances"
+        )
+    return checked_id(private, "private") if isinstance(private, str) else private
+
+
+def agent(
+    name: str, *, description: str = "", cron: str = "", zone: str = "UTC", private: bool | str = False
+) -> Callable[[Handle], Handler]:
     """Makes agents of an ``async def`` that handles a message; without a description it is its docstring's.
 
     With ``cron`` the agent ``name`` is sent ``{"schedule", "due", "missed"}`` whenever that is due, as by
-    `Board.schedule`.
+    `Board.schedule`. With ``private``, all that an agent works at is about the person that its instance is named after
+    (``customer-42`` of ``writer/customer-42``), or the one that this names, and is kept encrypted.
     """
     every = every_of(cron, zone)
-    return lambda handle: Handler(name, handle, description=description, every=every)
+    return lambda handle: Handler(name, handle, description=description, every=every, private=private)
 
 
 def _message_type(name: str, handle: Handle) -> Any:

@@ -46,7 +46,9 @@ class Host:
         self._definitions = _by_name(definitions)
         self._rest_s = rest_s
         snapshots = EntitySnapshots(bus, AGENT, saves=True)
-        self._entities: Entities[AgentState] = Entities(bus.log, AGENT, f"host#{host_id}", snapshots=snapshots)
+        self._entities: Entities[AgentState] = Entities(
+            bus.log, AGENT, f"host#{host_id}", snapshots=snapshots, privacy=bus.privacy
+        )
         self._commits = Commits(self._entities, Turns(bus.signals, "agent"))
         self._projector = Projector(bus, AGENTS, subjects=FOLLOWED, snapshot="agents", gather_s=0.0)
         self._projector.watch(self._seen)
@@ -89,7 +91,9 @@ class Host:
         """Have the agent told the time, as it is defined; and no more, if it was and is not."""
         schedules = self._services.board.schedules
         if every is not None:
-            await schedules.plan_message(f"agent-{name}", every.cron, name, zone=every.zone)
+            private = self._definitions[name].defined.private
+            person = private if isinstance(private, str) else ""
+            await schedules.plan_message(f"agent-{name}", every.cron, name, zone=every.zone, private=person)
         elif any(schedule.id == f"agent-{name}" for schedule in await schedules.all()):
             await schedules.remove(f"agent-{name}", "its agent is defined without")
 

@@ -1,6 +1,7 @@
 """What an agent remembers from one message to the next; what a message adds counts when that is done with."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from callboard.actors.claim_check import INLINE
 from callboard.actors.contexts import LONGEST_KEY
 from callboard.bus.log import Bus
 from callboard.events.agent_events import Remembered, Value
-from callboard.events.errors import InvalidInput
+from callboard.events.errors import Forgotten, InvalidInput
 
 MOST: Final = 100
 """Things to remember of one message: they are said together with its end, in a message of the log."""
@@ -19,15 +20,20 @@ MOST: Final = 100
 class Memory:
     """What an agent knew before a message, and what it is to know after."""
 
-    def __init__(self, bus: Bus, known: Mapping[str, Any]) -> None:
+    def __init__(self, bus: Bus, known: Mapping[str, Any], private: str = "") -> None:
         self._bus = bus
+        self._private = private
         self._known = known
         self._new: dict[str, bytes | None] = {}
 
     @classmethod
-    async def of(cls, bus: Bus, known: Mapping[str, Value]) -> "Memory":
-        """The memory that the log tells of."""
-        return cls(bus, {key: await read(bus, value) for key, value in known.items()})
+    async def of(cls, bus: Bus, known: Mapping[str, Value], private: str = "") -> "Memory":
+        """The memory that the log tells of, for a message about ``private``; what is forgotten was never there."""
+        told: dict[str, Any] = {}
+        for key, value in known.items():
+            with suppress(Forgotten):
+                told[key] = await read(bus, value)
+        return cls(bus, told, private)
 
     def remember(self, key: str, value: Any) -> None:
         """Keep ``value``; None forgets. Raises InvalidInput when it is more than the end of a message can hold."""
@@ -51,6 +57,6 @@ class Memory:
         kept, inline = [], 0
         for key, data in self._new.items():
             inline += len(data or b"")
-            value = None if data is None else await value_of(self._bus, data, aside=inline > INLINE)
+            value = None if data is None else await value_of(self._bus, data, self._private, aside=inline > INLINE)
             kept.append(Remembered(key, value))
         return kept

@@ -8,11 +8,9 @@ import structlog
 from msgspec import Struct
 
 from callboard.actors import strict_json
-from callboard.actors.agents.messages import Messages
+from callboard.actors.agents.messages import messages_on
 from callboard.actors.desk import Desk, submission_id
 from callboard.actors.submission import check_reply
-from callboard.bus.entities import AGENT, Entities
-from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import SUBMIT_MESSAGE
 from callboard.events.errors import InvalidInput
@@ -50,7 +48,8 @@ class MessageDesk:
     """The actor, and the clerk of its desk."""
 
     def __init__(self, bus: Bus, source: str) -> None:
-        self._messages = Messages(bus, Entities(bus.log, AGENT, source, snapshots=EntitySnapshots(bus, AGENT)))
+        self._bus = bus
+        self._messages = messages_on(bus, source)
         self._desk = Desk(bus, SUBMIT_MESSAGE, self)
 
     @property
@@ -74,8 +73,11 @@ class MessageDesk:
             to = reply if letter.reply == "done" else None
             span = letter.traceparent or delivery.record.traceparent
             message = await self._messages.put(agent, letter.body, key=key, by=letter.by, reply_to=to, traceparent=span)
+            if await self._messages.person(agent):
+                await self._bus.wipe(delivery)
         except InvalidInput as error:
             await self._refused(agent, error, reply)
+            await self._bus.wipe(delivery)  # it may have been private, for all that is known
             return
         if letter.reply == "accepted":
             await self._desk.answer(reply, Receipt(agent, message, "accepted"))

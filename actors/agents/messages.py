@@ -1,6 +1,7 @@
 """Messages to agents from elsewhere, and the answers to them."""
 
 import asyncio
+import time
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -12,18 +13,27 @@ from callboard.actors.agents.values import encoded, read, value_of
 from callboard.actors.strict_json import did_you_mean
 from callboard.actors.submission import id_from
 from callboard.bus.clock import new_entity_id
-from callboard.bus.entities import NEWEST, Entities, Told
+from callboard.bus.entities import AGENT, NEWEST, Entities, Told
+from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.log import Bus, Note
-from callboard.bus.subjects import entity, parse
+from callboard.bus.subjects import entity
 from callboard.events import trace
 from callboard.events.agent import AgentState
-from callboard.events.agent_events import DeadLettered, Finished, Received, Requeued, Value
-from callboard.events.agent_names import definition_of, id_of, name_of
+from callboard.events.agent_events import DeadLettered, Defined, Finished, Received, Requeued, Value
+from callboard.events.agent_names import definition_of, id_of, name_of, person_of
 from callboard.events.envelope import decode
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id
 
 RECHECK_S: Final = 10.0
+SERVED_S: Final = 60.0
+"""So long it is not looked again whether a definition is private."""
+
+
+def messages_on(bus: Bus, source: str) -> "Messages":
+    """Messages as ``source`` sends them."""
+    snapshots = EntitySnapshots(bus, AGENT)
+    return Messages(bus, Entities(bus.log, AGENT, source, snapshots=snapshots, privacy=bus.privacy))
 
 
 class Messages:
@@ -32,7 +42,8 @@ class Messages:
     def __init__(self, bus: Bus, entities: Entities[AgentState]) -> None:
         self._bus = bus
         self._entities = entities
-        self._served: set[str] = set()
+        self._served: dict[str, Defined] = {}
+        self._served_at = -SERVED_S
         self._inbox = bus.signals.inbox()
         self._listening: asyncio.Task[Any] | None = None
         self._waiting: WeakValueDictionary[str, asyncio.Future[Reply]] = WeakValueDictionary()
@@ -41,12 +52,14 @@ class Messages:
         self, agent: str, body: Any, *, key: str | None = None, by: str = "", traceparent: str = ""
     ) -> "MessageHandle":
         """Send an agent a message; see `Board.send`."""
-        agent_id, value = id_of(agent), await self.body(agent, body)
+        agent_id, person, value = id_of(agent), await self.person(agent), await self.body(agent, body)
         await self._listen()
         message = _message_id(agent_id, key)
         answered = self._waiting[message] = asyncio.get_running_loop().create_future()
         reply_to = f"{self._inbox}.{message}"
-        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        received = Received(
+            message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent), private=person
+        )
         told = await self._put(received, agent_id)
         if not told.appended:  # it was sent before, and may be done with
             return MessageHandle(self, agent_id, message, None, 0)
@@ -56,9 +69,11 @@ class Messages:
         self, agent: str, body: Any, *, key: str, by: str, reply_to: str | None, traceparent: str = ""
     ) -> str:
         """As `send`, with an answer to ``reply_to``; returns the message's id. One that is done with is answered."""
-        agent_id, value = id_of(agent), await self.body(agent, body)
+        agent_id, person, value = id_of(agent), await self.person(agent), await self.body(agent, body)
         message = _message_id(agent_id, key)
-        received = Received(message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent))
+        received = Received(
+            message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent), private=person
+        )
         told = await self._put(received, agent_id)
         if reply_to and not told.appended and (reply := await self._look_up(agent_id, message, 0)):
             await self._bus.signals.publish(reply_to, msgspec.json.encode(reply))
@@ -70,8 +85,15 @@ class Messages:
 
     async def body(self, agent: str, body: Any) -> Value:
         """A message as the log has it. Raises InvalidInput when it can't be sent to that agent."""
-        await self._check_served(id_of(agent))
-        return await value_of(self._bus, encoded(body, "the message"))
+        return await value_of(self._bus, encoded(body, "the message"), await self.person(agent))
+
+    async def person(self, agent: str) -> str:
+        """The person that an agent is about, who has a key then; empty for none. Raises InvalidInput as `body`."""
+        agent_id = id_of(agent)
+        person = person_of(await self._definition(agent_id), agent_id)
+        if person:
+            await self._bus.privacy.keyring.welcome(person)
+        return person
 
     async def state(self, agent_id: str) -> AgentState:
         """An agent as the log has it now."""
@@ -106,22 +128,26 @@ class Messages:
         ends = (f"{prefix}.{kind}" for kind in ("finished.>", "finished", "dead_lettered.>", "dead_lettered"))
         async for batch in self._bus.log.read_all(*ends, after=after):
             for record in batch:
-                for envelope in decode(record.data):
+                for envelope in await self._bus.privacy.read(record.data):
                     event = envelope.event
                     if isinstance(event, Finished | DeadLettered) and event.message == message:
                         return reply_of(agent_id, event)
         return None
 
-    async def _check_served(self, agent_id: str) -> None:
+    async def _definition(self, agent_id: str) -> Defined:
         wanted = definition_of(agent_id)
-        if wanted in self._served:
-            return
+        if wanted in self._served and time.monotonic() < self._served_at + SERVED_S:
+            return self._served[wanted]
+        self._served_at = time.monotonic()
         async for batch in self._bus.log.read_all("evt.*.agent.*.defined"):
-            self._served.update(parse(record.subject).id for record in batch)
+            for envelope in (envelope for record in batch for envelope in decode(record.data)):
+                if isinstance(envelope.event, Defined):
+                    self._served[envelope.entity] = envelope.event
         if wanted not in self._served:
             meant = did_you_mean(wanted, self._served).removeprefix("; ")
             hint = meant or "`callboard run FILE` serves those of a Python file"
             raise InvalidInput(f"nobody serves agents called {wanted!r}: {hint}")
+        return self._served[wanted]
 
     async def _listen(self) -> None:
         if self._listening is None:

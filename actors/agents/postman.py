@@ -11,7 +11,6 @@ from callboard.actors.loop import Later, Loop, let_go
 from callboard.bus.log import Bus, Delivery
 from callboard.events.agent import AgentState
 from callboard.events.agent_events import NOTHING, AgentEvent, Answered, Finished, Mail, Received, Sent
-from callboard.events.envelope import decode
 from callboard.events.errors import CallboardError, Early, Undecodable
 
 ACK_WAIT_S: Final = 2.0
@@ -48,7 +47,7 @@ class Postman:
         return self._ways[way]
 
     async def _handle(self, delivery: Delivery) -> None:
-        for envelope in decode(delivery.record.data):
+        for envelope in await self._bus.privacy.read(delivery.record.data):
             if isinstance(envelope.event, Mail) and envelope.event.to:
                 try:
                     await asyncio.shield(self.bring(envelope.entity, envelope.event))
@@ -64,9 +63,17 @@ class Postman:
 def _as_received(sender: str, mail: Mail) -> AgentEvent:
     match mail:
         case Sent():
-            body, chain, handoff, span = mail.body, mail.chain, mail.handoff, mail.traceparent
-            return Received(mail.message, body, sender, mail.number, chain=chain, handoff=handoff, traceparent=span)
+            return Received(
+                mail.message,
+                mail.body,
+                sender,
+                mail.number,
+                chain=mail.chain,
+                handoff=mail.handoff,
+                traceparent=mail.traceparent,
+                private=mail.private,
+            )
         case Finished():
-            return Answered(mail.message, sender, mail.number, mail.value, mail.failure)
+            return Answered(mail.message, sender, mail.number, mail.value, mail.failure, mail.private)
         case _:
-            return Answered(mail.message, sender, mail.number, NOTHING, mail.failure)
+            return Answered(mail.message, sender, mail.number, NOTHING, mail.failure, mail.private)

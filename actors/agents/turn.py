@@ -95,6 +95,11 @@ class Turn:
         handed = self._work.received.handoff
         return handed.budget if handed else None
 
+    @property
+    def private(self) -> str:
+        """The person that the message is about, if any: so are all steps, tasks and what is remembered of it."""
+        return self._work.received.private
+
     def run(
         self,
         name: str,
@@ -130,7 +135,7 @@ class Turn:
                 meant = isinstance(error, CallboardError)
                 _log.warning("a step failed", agent=self.agent, step=name, error=str(error), exc_info=not meant)
                 return self._steps.done(name, failure=failure_of(error))
-            return self._steps.done(name, await value_of(self._board.bus, data))
+            return self._steps.done(name, await value_of(self._board.bus, data, self.private))
 
         if once:
             self._steps.once.add(name)
@@ -166,7 +171,13 @@ class Turn:
         async def perform(step: Step) -> Step:
             key, by = self._key(name, step), self._journal.agent_id
             asked = await approvals.request(
-                action, question=question, by=by, expires_s=expires_s, key=key, context=self._span(name)
+                action,
+                question=question,
+                by=by,
+                expires_s=expires_s,
+                key=key,
+                private=self.private,
+                context=self._span(name),
             )
 
             async def ended() -> bool:
@@ -234,7 +245,8 @@ class Turn:
                 if failure := self._hand_offs.refusal(to, waits=True):
                     return self._steps.done(name, failure=failure)
                 until = after(now(), deadline_s, "deadline_s")
-                offer = await self._hand_offs.offer(self._key(name, step), contexts, budget, max_cost, until)
+                person = await self._hand_offs.person(id_of(to))
+                offer = await self._hand_offs.offer(self._key(name, step), contexts, budget, max_cost, until, person)
                 step = await self._mail(name, to, body, offer)
             else:
                 step = _of(await self._journal.newest(), name)
@@ -247,7 +259,7 @@ class Turn:
 
         async def perform(step: Step) -> Step:
             by, cause = self._journal.agent_id, self._key(name, step)
-            version = await self._board.contexts.change(context, *operations, by=by, cause=cause)
+            version = await self._board.contexts.change(context, *operations, by=by, cause=cause, private=self.private)
             return self._steps.done(name, Value(version))
 
         return self._steps.step(name, perform, self._value)
@@ -278,7 +290,7 @@ class Turn:
 
     def context(self, context_id: str) -> ContextHandle:
         """A shared context, to read; change it in a step, by `change` or `run`."""
-        return self._board.context(context_id)
+        return self._board.context(context_id, private=self.private)
 
     def remember(self, key: str, value: Any) -> None:
         """Keep ``value`` (JSON) for later messages, from the moment when this one is done with; None forgets.
@@ -298,6 +310,8 @@ class Turn:
             task_id = id_from("step", self._key(name, step))
             span = self._span(name).traceparent
             given = {"budget": self.budget, "deadline": self.deadline, "traceparent": span, **fields}
+            if self.private:
+                given["private"] = self.private
             await self._board.submit(asked, id=task_id, owner=self._journal.agent_id, **given)
 
             async def ended() -> bool:
@@ -315,11 +329,12 @@ class Turn:
         return await read(self._board.bus, step.value)
 
     async def _mail(self, name: str, to: str, body: Any, offer: HandOff | None = None) -> Step:
-        value = await value_of(self._board.bus, encoded(body, f"the message of step {name!r}"))
+        person = await self._hand_offs.person(id_of(to))
+        value = await value_of(self._board.bus, encoded(body, f"the message of step {name!r}"), person)
         sent: list[Sent] = []
 
         def say(agent: AgentState) -> list[Any]:
-            events = self._hand_offs.sent(agent, name, id_of(to), value, offer)
+            events = self._hand_offs.sent(agent, name, id_of(to), value, offer, person)
             sent[:] = [event for event in events if isinstance(event, Sent)]
             return events
 

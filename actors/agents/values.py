@@ -4,11 +4,10 @@ from typing import Any, Final
 
 import msgspec
 
-from callboard.actors.claim_check import INLINE
+from callboard.actors.claim_check import INLINE, fetched, put_aside
 from callboard.bus.log import Bus
 from callboard.events.agent_events import NOTHING, StepFailure, Value
 from callboard.events.errors import CallboardError, InvalidInput
-from callboard.events.task_spec import Blob
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of one value as JSON. What is larger belongs into a context, as an artifact."""
@@ -41,17 +40,17 @@ def encoded(value: Any, what: str) -> bytes:
     return data
 
 
-async def value_of(bus: Bus, data: bytes, *, aside: bool = False) -> Value:
-    """The JSON ``data`` as events carry it; ``aside``: in the blob store, however small it is."""
+async def value_of(bus: Bus, data: bytes, private: str = "", *, aside: bool = False) -> Value:
+    """The JSON ``data`` as events about ``private`` carry it; ``aside``: in the blob store, however small it is."""
     if aside or len(data) > INLINE:
-        return Value(aside=Blob(await bus.blobs.put(data), len(data), "application/json"))
+        return Value(aside=await put_aside(bus, data, "application/json", private))
     decoded = msgspec.json.decode(data)
     return NOTHING if decoded is None else Value(decoded)
 
 
 async def read(bus: Bus, value: Value) -> Any:
-    """What ``value`` stands for. Raises NotFound when it is gone from the blob store."""
-    return msgspec.json.decode(await bus.blobs.get(value.aside.sha256)) if value.aside else value.json
+    """What ``value`` stands for. Raises NotFound when it is gone from the blob store, and Forgotten."""
+    return msgspec.json.decode(await fetched(bus, value.aside)) if value.aside else value.json
 
 
 def failure_of(error: BaseException) -> StepFailure:

@@ -13,7 +13,7 @@ from callboard.actors.reading import prompt_of
 from callboard.bus.errors import NotFound
 from callboard.bus.subjects import tokens
 from callboard.events.chat import Message, Usage
-from callboard.events.errors import InvalidInput, Undecodable
+from callboard.events.errors import Forgotten, InvalidInput, Undecodable
 from callboard.events.money import Price
 from callboard.events.task_spec import TaskSpec
 
@@ -89,7 +89,12 @@ class Call:
     async def _prompt(self, spec: TaskSpec) -> tuple[Message, ...]:
         try:
             return await prompt_of(self._contexts, spec)
-        except (InvalidInput, NotFound, Undecodable) as error:  # no fault of the backend, and no better elsewhere
+        except (
+            InvalidInput,
+            NotFound,
+            Undecodable,
+            Forgotten,
+        ) as error:  # no fault of the backend, and no better elsewhere
             raise ProviderError(FailureKind.INVALID, f"the prompt can't be put together: {error}") from error
 
     async def _publish(self, delta: Delta) -> None:

@@ -4,6 +4,7 @@ from enum import Enum, auto
 
 from callboard.actors.backend.breaker import verdict
 from callboard.actors.backend.providers.provider import ProviderError
+from callboard.actors.discretion import is_discreet
 from callboard.actors.projector import Projector
 from callboard.bus.clock import now
 from callboard.bus.entities import NEWEST, Entities
@@ -62,9 +63,10 @@ class Health:
     async def failed(self, error: ProviderError, cause: Envelope) -> None:
         """A call was not answered. When it returns and the breaker opened, no more calls are admitted here."""
         self._streak += 1
+        why = error.kind if is_discreet() else str(error)  # the backend's history is everybody's
 
         def wish(backend: Backend) -> list[BackendEvent]:
-            opened = verdict(backend, error.kind, str(error), self._streak, error.retry_after_ns, now())
+            opened = verdict(backend, error.kind, why, self._streak, error.retry_after_ns, now())
             return [opened] if opened else []
 
         if wish((await self._backends.load(self._name)).state):

@@ -19,6 +19,7 @@ from callboard.actors.backend.verification import verified
 from callboard.actors.checks import BUILT_IN, Check
 from callboard.actors.claim_check import text_aside
 from callboard.actors.contexts import Contexts, contexts_on
+from callboard.actors.discretion import discreet
 from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
@@ -30,7 +31,7 @@ from callboard.events import trace
 from callboard.events.backend import Backend
 from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
-from callboard.events.envelope import Envelope, decode
+from callboard.events.envelope import Envelope
 from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
 from callboard.events.placement import Hedged
@@ -154,7 +155,7 @@ class Worker:
         return self._projector.state(BACKENDS).by_id.get(self._name) or Backend(self._name)
 
     async def _handle(self, delivery: Delivery) -> None:
-        envelopes = decode(delivery.record.data)
+        envelopes = await self._bus.privacy.read(delivery.record.data)
         cause = envelopes[-1]
         if held := self._held.get(cause.id):
             # delivered again although we are still at it: this one may be acknowledged only if the work was done
@@ -213,6 +214,7 @@ class Worker:
         """Make the call and append what came of it; returns what it used."""
         task, number = loaded.state, loaded.state.call
         assert task.spec is not None
+        discreet(task.spec.private)
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
         call = Call(self._contexts, self._provider, task.id, number, price)
         running = asyncio.create_task(call.run(within(task.spec, task.hold), context.traceparent))
@@ -250,7 +252,7 @@ class Worker:
         completed = Completed(
             backend=self._name,
             call=number,
-            output=await text_aside(self._bus, result.text),
+            output=await text_aside(self._bus, result.text, (task.spec and task.spec.private) or ""),
             usage=result.usage,
             cost=call.cost(result.usage),
             model=result.model,

@@ -8,7 +8,7 @@ from callboard.actors.rehearsal.record import Recorded, recorded
 from callboard.actors.rehearsal.rehearsal import Lane, cost_of, rehearse
 from callboard.bus.log import Bus
 from callboard.bus.past import PastBus
-from callboard.bus.subjects import entity, parse
+from callboard.bus.subjects import parse
 from callboard.events.agent_events import Defined
 from callboard.events.agent_names import definition_of
 from callboard.events.envelope import decode
@@ -51,7 +51,7 @@ async def lanes(
     named, before = ({each.name: each for each in definitions} for definitions in (candidate, baseline))
     known = await _defined(past)
     for agent_id in [agent] if agent else await _agents(past, named):
-        for message in recorded(agent_id, await past.log.read(entity("agent", agent_id))):
+        for message in await recorded(past, agent_id):
             defined = {name: _newest(every, message.first) for name, every in known.items()}
             then = before.get(definition_of(agent_id))
             yield Rehearsed(

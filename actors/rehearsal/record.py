@@ -1,14 +1,15 @@
 """What the log has of the messages that an agent was done with: what each step gave, and how they ended."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from callboard.bus.log import Record
+from callboard.bus.log import Bus
+from callboard.bus.subjects import entity
 from callboard.events.agent import AgentState, Work, evolve
 from callboard.events.agent_events import AgentEvent, DeadLettered, Finished, Remembered, Sent, Taken, Value
 from callboard.events.agent_step import Place
-from callboard.events.envelope import decode
+from callboard.events.envelope import Envelope
 
 
 class Recorded(Struct, frozen=True):
@@ -28,20 +29,25 @@ class Recorded(Struct, frozen=True):
     last: int
 
 
-def recorded(agent_id: str, records: Iterable[Record]) -> Iterator[Recorded]:
-    """The messages that an agent was done with, by its whole history, in order. Raises Undecodable."""
+async def recorded(bus: Bus, agent_id: str) -> list[Recorded]:
+    """The messages that an agent was done with, in order. Raises Undecodable."""
+    records = await bus.log.read(entity("agent", agent_id))
+    return [*_recorded(agent_id, [(record.seq, await bus.privacy.read(record.data)) for record in records])]
+
+
+def _recorded(agent_id: str, history: Iterable[tuple[int, Sequence[Envelope]]]) -> Iterator[Recorded]:
     state = AgentState(agent_id)
     begun: dict[str, int] = {}
     sent: dict[str, dict[str, Sent]] = {}
-    for record in records:
+    for seq, envelopes in history:
         memory, remembered = state.memory, dict[str, Value | None]()  # it is said together with the end
-        for number, envelope in enumerate(decode(record.data)):
+        for number, envelope in enumerate(envelopes):
             event, work = envelope.event, state.work
             if not isinstance(event, AgentEvent):  # of a version that is newer than this code
                 continue
             match event:
                 case Taken():
-                    begun.setdefault(event.message, record.seq)
+                    begun.setdefault(event.message, seq)
                 case Sent() if work:
                     sent.setdefault(work.received.message, {})[event.step] = event
                 case Remembered():
@@ -54,7 +60,7 @@ def recorded(agent_id: str, records: Iterable[Record]) -> Iterator[Recorded]:
                         remembered=remembered,
                         sent=sent.pop(event.message, {}),
                         end=event,
-                        first=begun.pop(event.message, record.seq),
-                        last=record.seq,
+                        first=begun.pop(event.message, seq),
+                        last=seq,
                     )
-            state = evolve(state, event, Place(record.seq, number))
+            state = evolve(state, event, Place(seq, number))

@@ -17,7 +17,7 @@ from callboard.actors.agents.steps import Steps
 from callboard.actors.agents.turn import Turn
 from callboard.actors.agents.values import read
 from callboard.actors.board import submission_of
-from callboard.actors.claim_check import input_of, text_of
+from callboard.actors.claim_check import fetched, input_of, text_of
 from callboard.actors.contexts import VALUE
 from callboard.actors.outcome import Outcome
 from callboard.actors.rehearsal.record import Recorded
@@ -30,7 +30,6 @@ from callboard.events.agent_trace import step_key
 from callboard.events.approval import Approval, hash_of
 from callboard.events.context_events import Changed, Operation, Put, Say
 from callboard.events.context_version import context_version
-from callboard.events.envelope import decode
 
 T = TypeVar("T")
 
@@ -163,7 +162,7 @@ class RecordedTurn(Turn):
     async def _task(self, step: Step, asked: Any, fields: Mapping[str, Any]) -> str:
         if not step.on:  # it could not even be asked for
             return ""
-        given = {"budget": self.budget, "deadline": self.deadline, **fields}
+        given = {"budget": self.budget, "deadline": self.deadline, "private": self.private or None, **fields}
         wanted = submission_of({"input": asked, **given}).spec(now())
         then = (await self._board.tasks.load(step.on.partition("/")[2])).state.spec
         if then is None:
@@ -192,7 +191,7 @@ class RecordedTurn(Turn):
         then: tuple[Operation, ...] = ()
         before = 0
         for record in await self._board.bus.log.read(entity("context", context)):
-            for envelope in decode(record.data):
+            for envelope in await self._board.bus.privacy.read(record.data):
                 if isinstance(envelope.event, Changed) and envelope.event.cause == cause:
                     then, before = envelope.event.operations, envelope.version - 1
                 elif not then:
@@ -210,7 +209,7 @@ class RecordedTurn(Turn):
         if isinstance(operation, Say):
             return msgspec.structs.replace(operation, content=await text_of(self._board.bus, operation.content))
         if isinstance(operation, Put) and operation.artifact and operation.artifact.media == VALUE:
-            return Put(operation.key, msgspec.json.decode(await self._board.bus.blobs.get(operation.artifact.sha256)))
+            return Put(operation.key, msgspec.json.decode(await fetched(self._board.bus, operation.artifact)))
         return Put(operation.key, _as_json(operation.value)) if isinstance(operation, Put) else operation
 
 

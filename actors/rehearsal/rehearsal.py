@@ -68,7 +68,7 @@ async def rehearse(bus: Bus, definition: Definition, message: Recorded, known: M
         BusError: the log can't be reached.
     """
     past = PastBus(bus, message.first)
-    memory = await Memory.of(past, message.memory)
+    memory = await Memory.of(past, message.memory, message.work.received.private)
     body = await read_value(past, message.work.received.body)
     offered = await _offered(bus, message, known)
     turn, steps = _turn(past, message, memory, known)
@@ -107,7 +107,7 @@ def _turn(
     commits, bells = Commits(entities, Turns(past.signals, AGENT.kind)), Bells()
     services = Services(_SOURCE, board, entities, commits, bells, lambda: known, _never, _never, lambda *_: None)
     journal = Journal(entities, commits, message.agent, 0)
-    apart = Apart(past.log, message.work.steps)
+    apart = Apart(past, message.work.steps)
     steps = RecordedSteps(journal, message.work, apart, bells, lambda: None)
     return RecordedTurn(services, steps, memory, message, past.past), steps
 
@@ -121,7 +121,7 @@ async def _handled(definition: Definition, turn: RecordedTurn, body: Any) -> _En
     """How the handler ends."""
     try:
         answer = await definition.handle(turn, definition.message(body))
-        return _End(await value_of(turn.bus, encoded(answer, "the answer")))
+        return _End(await value_of(turn.bus, encoded(answer, "the answer"), turn.private))
     except ReadOnly as error:
         turn.part(str(error))
         return _End()

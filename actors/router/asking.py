@@ -172,4 +172,5 @@ def _question(
         budget=spec.budget,
         owner=spec.owner,
         parent=task.id,
+        private=spec.private,
     )

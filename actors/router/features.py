@@ -33,8 +33,11 @@ _WORD = re.compile(r"\w\w+")
 
 
 def features(spec: TaskSpec) -> bytes:
-    """`SIZE` signed bytes, in hundredths; the first always stands for 1. What is in the blob store is not read."""
-    text = (newest_text(spec) or "")[:LONGEST]
+    """`SIZE` signed bytes, in hundredths; the first always stands for 1.
+
+    What is in the blob store is not read, and nothing is told of a text about a person: its words could be guessed.
+    """
+    text = "" if spec.private else (newest_text(spec) or "")[:LONGEST]
     words = _WORD.findall(text.lower())
     looks = bytearray(SIZE)
     looks[0] = FEATURE_SCALE

@@ -22,8 +22,11 @@ CHARACTERS: Final = BLOCK * CHARACTERS_PER_TOKEN
 def prefix_of(spec: TaskSpec) -> bytes:
     """The marks of the prompt; an input in the blob store is not read, only what comes before it counts.
 
-    Those of a task that reads a context were found when it was accepted.
+    Those of a task that reads a context were found when it was accepted. What is about a person has none: texts could
+    be guessed by them.
     """
+    if spec.private:
+        return b""
     return prefix_with(spec, ()) if spec.shown is None else spec.shown.prefix
 
 

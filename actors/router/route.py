@@ -30,6 +30,7 @@ from callboard.actors.router.standing import not_now
 from callboard.actors.router.twins import ALONE, Crowd, draw
 from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend, Breaker
+from callboard.events.private import forgotten_reason, is_forgotten
 from callboard.events.task import Assigned, Completed, DeadLettered, Expired, Parked, Rejected, Status, Task
 from callboard.events.task_spec import Decision
 from callboard.projections.bill import PPM
@@ -97,6 +98,8 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
         return Expired(spec.deadline)
+    if is_forgotten(spec.input):
+        return DeadLettered(forgotten_reason(spec.input.private))
     if task.tries >= rules.max_attempts or len(task.declined) > rules.cascade.escalations:
         if best := best_declined(task):
             return completed_with(best[0])
@@ -146,8 +149,9 @@ def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | Non
     later = task.backend in found.later and view.backends[task.backend or ""].breaker is Breaker.CLOSED
     if not (found.options or later):
         return None
+    told = failure.kind if task.spec and task.spec.private else failure.message
     pause = min(RETRY_S * 2 ** max(task.tries - 1, 0), RETRY_MAX_S)
-    return Parked(f"trying {task.backend} again: {failure.message}", now + timedelta(seconds=pause))
+    return Parked(f"trying {task.backend} again: {told}", now + timedelta(seconds=pause))
 
 
 def _assign(

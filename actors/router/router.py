@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from callboard.actors.alarms import set_deadline, set_wake
+from callboard.actors.discretion import discreet
 from callboard.actors.loop import Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
@@ -26,7 +27,7 @@ from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events.cascade import Answered, Declined
-from callboard.events.envelope import Envelope, decode
+from callboard.events.envelope import Envelope
 from callboard.events.errors import CallboardError
 from callboard.events.task import (
     ENDED,
@@ -85,9 +86,10 @@ class Router:
         await self._money.close()
 
     async def _handle(self, delivery: Delivery) -> None:
-        envelopes = decode(delivery.record.data)
+        envelopes = await self._bus.privacy.read(delivery.record.data)
         self._tasks.see(delivery.record, envelopes)
         loaded = await self._tasks.load(envelopes[-1].entity, at_least=delivery.record.seq)
+        discreet(loaded.state.spec.private if loaded.state.spec else None)
         if isinstance(envelopes[-1].event, Submitted):
             await set_deadline(self._bus, loaded.state.id, envelopes[-1].event.spec.deadline)
         else:

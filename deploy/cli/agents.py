@@ -1,6 +1,5 @@
 """`callboard agents`."""
 
-from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,22 +92,25 @@ async def _list(where: Where, *, as_json: bool) -> None:
 
 
 async def _show(agent: str, where: Where, *, as_json: bool) -> None:
-    from callboard.bus.aggregates import AGENT, folded, unborn
+    from callboard.bus.aggregates import AGENT, after, unborn
     from callboard.bus.subjects import entity
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
     from callboard.events.agent_names import id_of
-    from callboard.events.envelope import decode
     from callboard.events.errors import InvalidInput
 
     agent_id = id_of(agent)
     async with board_at(where) as place:
         records = await place.bus.log.read(entity("agent", agent_id))
-        state = reduce(partial(folded, AGENT), records, unborn(AGENT, agent_id)).state
+        messages = [await place.bus.privacy.read(record.data) for record in records]
+        loaded = unborn(AGENT, agent_id)
+        for record, envelopes in zip(records, messages, strict=True):
+            loaded = after(AGENT, loaded, record.seq, record.data, envelopes)
+        state = loaded.state
         if not state.arrived:
             raise InvalidInput(f"no agent {agent!r}: see `callboard agents`")
         memory = {key: await _value(place, value) for key, value in sorted(state.memory.items())}
-    events = [envelope for record in records for envelope in decode(record.data)]
+    events = [envelope for envelopes in messages for envelope in envelopes]
     if as_json:
         print_json(_whole(state, memory, events))
     else:
@@ -117,8 +119,13 @@ async def _show(agent: str, where: Where, *, as_json: bool) -> None:
 
 async def _value(place: "Place", value: Any) -> Any:
     from callboard.actors.agents.values import read
+    from callboard.events.errors import Forgotten
+    from callboard.events.private import forgotten_note
 
-    return await read(place.bus, value)
+    try:
+        return await read(place.bus, value)
+    except Forgotten as error:
+        return forgotten_note(error.person)
 
 
 async def _requeue(agent: str, message: str, where: Where) -> None:

@@ -64,10 +64,11 @@ def context_show(which: ContextVersion, raw: bool, where: Where, as_json: bool) 
 @context.command("say")
 @click.argument("name", metavar="CONTEXT")
 @click.argument("text")
+@click.option("--private", metavar="PERSON", help="Whom a new context is about: it is kept encrypted.")
 @click.option("--role", type=click.Choice(get_args(Role)), default="user", help="Who says it.  [default: user]")
 @where
 @as_json
-def context_say(name: str, text: str, role: Role, where: Where, as_json: bool) -> None:
+def context_say(name: str, text: str, private: str | None, role: Role, where: Where, as_json: bool) -> None:
     """Add TEXT to the end of what was said in CONTEXT; one that there is not begins with it.
 
     --json prints {context, version}.
@@ -75,17 +76,20 @@ def context_say(name: str, text: str, role: Role, where: Where, as_json: bool) -
     from callboard.deploy.cli.session import run
     from callboard.events.context import Say
 
-    run(_change(name, Say(role, text), None, where, as_json=as_json))
+    run(_change(name, Say(role, text), None, where, private=private, as_json=as_json))
 
 
 @context.command("put")
 @click.argument("name", metavar="CONTEXT")
 @click.argument("key")
 @click.argument("value")
+@click.option("--private", metavar="PERSON", help="Whom a new context is about: it is kept encrypted.")
 @click.option("--base", type=click.IntRange(0), help="The version that this was decided on.  [default: the newest]")
 @where
 @as_json
-def context_put(name: str, key: str, value: str, base: int | None, where: Where, as_json: bool) -> None:
+def context_put(
+    name: str, key: str, value: str, private: str | None, base: int | None, where: Where, as_json: bool
+) -> None:
     """Let KEY be known to be VALUE (JSON, or else text) in CONTEXT.
 
     With --base it is refused when another has changed KEY since.
@@ -95,7 +99,7 @@ def context_put(name: str, key: str, value: str, base: int | None, where: Where,
     from callboard.deploy.cli.session import run
     from callboard.events.context import Put
 
-    run(_change(name, Put(key, _value(value)), base, where, as_json=as_json))
+    run(_change(name, Put(key, _value(value)), base, where, private=private, as_json=as_json))
 
 
 @context.command("drop")
@@ -212,12 +216,14 @@ async def _show(which: ContextVersion, where: Where, *, raw: bool, as_json: bool
         print_content(state, content, texts)
 
 
-async def _change(name: str, operation: "Operation", base: int | None, where: Where, *, as_json: bool) -> None:
+async def _change(
+    name: str, operation: "Operation", base: int | None, where: Where, *, private: str | None = None, as_json: bool
+) -> None:
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
 
     async with board_at(where) as place:
-        version = await place.board.context(name).change(operation, base=base, by="command line")
+        version = await place.board.context(name, private=private or "").change(operation, base=base, by="command line")
     if as_json:
         print_json({"context": name, "version": version})
     else:

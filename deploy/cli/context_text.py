@@ -9,6 +9,7 @@ import msgspec
 from callboard.deploy.cli.printing import one_line, print_table
 from callboard.events.context import Compacted, Context, Merged, Put, Say
 from callboard.events.context_content import Content, Difference
+from callboard.events.private import forgotten_note, is_forgotten
 from callboard.events.task_spec import Blob, Text
 
 
@@ -94,12 +95,16 @@ def print_merged(into: str, source: str, merged: Merged | None) -> None:
 def _known(put: Put | None) -> str:
     if put is None:
         return "not known"
+    if is_forgotten(put.artifact):
+        return forgotten_note(put.artifact.private)
     if put.artifact is not None:
         return f"{put.artifact.media}, {put.artifact.size:,} bytes, {put.artifact.sha256[:12]}"
     return one_line(msgspec.json.encode(put.value).decode(), 200)
 
 
 def _text(text: Text) -> str:
+    if is_forgotten(text):
+        return forgotten_note(text.private)
     return f"[{text.size:,} bytes in the blob store]" if isinstance(text, Blob) else text
 
 

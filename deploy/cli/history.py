@@ -12,6 +12,7 @@ from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Usage, estimated_tokens
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.placement import Hedged
+from callboard.events.private import forgotten_note, is_forgotten
 from callboard.events.task_spec import Blob, Decision, Hold
 
 
@@ -211,7 +212,9 @@ def reading(spec: task_spec.TaskSpec | None) -> str:
 
 def _asked(spec: task_spec.TaskSpec) -> str:
     asked = f"{spec.input.size:,} bytes" if isinstance(spec.input, Blob) else task_spec.newest_text(spec) or ""
+    asked = forgotten_note(spec.input.private) if is_forgotten(spec.input) else asked
     terms = [
+        f"private to {spec.private}" if spec.private else "",
         f"reads {spec.context}" if spec.context else "",
         f"needs {' '.join(spec.needs.capabilities)}" if spec.needs != task_spec.NO_NEEDS else "",
         f"at most {usd(spec.max_cost)}" if spec.max_cost is not None else "",

@@ -156,13 +156,15 @@ def _document(schedule: "Schedule") -> dict[str, Any]:
 def _text(schedule: "Schedule") -> str | None:
     import msgspec
 
+    from callboard.events.private import forgotten_note, is_forgotten
     from callboard.events.task_spec import newest_text
 
     planned = schedule.planned
     if planned is None or (planned.spec is None and planned.letter is None):
         return None
     if planned.spec is not None:
-        return newest_text(planned.spec)
+        given = planned.spec.input
+        return forgotten_note(given.private) if is_forgotten(given) else newest_text(planned.spec)
     body = planned.letter.body.json if planned.letter and planned.letter.body else None
     return body if body is None or isinstance(body, str) else msgspec.json.encode(body).decode()
 

@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from callboard.actors.claim_check import text_of
+from callboard.actors.claim_check import shown_text
 from callboard.actors.projector import Projector
 from callboard.bus.subjects import entity
 from callboard.deploy import logs
 from callboard.deploy.cli.options import Where
 from callboard.deploy.cli.printing import warn, working
 from callboard.deploy.connect import Place, opened
-from callboard.events.envelope import Envelope, decode
+from callboard.events.envelope import Envelope
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Status
 from callboard.events.task_spec import Text
@@ -45,7 +45,8 @@ async def board_at(where: Where, *, archive: Path | None = None) -> AsyncIterato
     url, data = where.address()
     async with AsyncExitStack() as stack:
         with working("Connecting"):
-            place = await stack.enter_async_context(opened(url, data=data, archive=archive or where.archive()))
+            known = opened(url, data=data, archive=archive or where.archive(), privacy=where.settings().privacy)
+            place = await stack.enter_async_context(known)
         yield place
 
 
@@ -93,7 +94,7 @@ async def history_of(place: Place, meant: str) -> tuple[str, list[Envelope]]:
     """The id and all events of the task that is meant, see `task_id`. Raises InvalidInput or Undecodable."""
     found = await task_id(place, meant)
     records = await place.bus.log.read(entity("task", found))
-    return found, [envelope for record in records for envelope in decode(record.data)]
+    return found, [envelope for record in records for envelope in await place.bus.privacy.read(record.data)]
 
 
 def dead_letters(projector: Projector) -> list[TaskRow]:
@@ -109,5 +110,5 @@ def warn_if_alone(place: Place, what: str) -> None:
 
 
 async def whole_text(place: Place, text: Text) -> str:
-    """The text, fetched if it lies in the blob store."""
-    return await text_of(place.bus, text)
+    """The text, fetched if it lies in the blob store; a note in its place if it is forgotten."""
+    return await shown_text(place.bus, text)

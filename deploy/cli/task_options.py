@@ -23,6 +23,7 @@ OPTIONS: Final = (
     click.option("--check", metavar="NAME", help="What --policy cascade verifies with: schema, judge, or your own."),
     click.option("--backend", metavar="NAME", help="The one backend that may do it."),
     click.option("--tag", "tags", metavar="TAG", multiple=True, help="For `callboard costs --by tag`; several times."),
+    click.option("--private", metavar="PERSON", help="Whom it is about: kept encrypted until `callboard forget`."),
     click.option("--priority", type=click.IntRange(0, 9), default=0, help="9 is first."),
 )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from callboard.deploy.connect import connect
     from callboard.events.chat import ToolCall
     from callboard.events.context_events import Drop, Put, Say
-    from callboard.events.errors import CallboardError, Clash
+    from callboard.events.errors import CallboardError, Clash, Forgotten
 
     __version__: str
 
@@ -55,6 +55,7 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
     # errors
     "CallboardError",
     "Clash",
+    "Forgotten",
     "TaskFailed",
     "MessageFailed",
     "StepFailed",
@@ -92,6 +93,7 @@ _HOME: Final = {
     "Drop": "callboard.events.context_events",
     "CallboardError": "callboard.events.errors",
     "Clash": "callboard.events.errors",
+    "Forgotten": "callboard.events.errors",
     "TaskFailed": "callboard.actors.task_handle",
 }
 

@@ -113,7 +113,7 @@ async def results(url: str, name: str) -> dict[str, float]:
     loaded = await Entities(bus.log, AGENT, "reader", snapshots=EntitySnapshots(bus, AGENT)).load(id_of(name))
     assert loaded.state.work
     steps = loaded.state.work.steps
-    apart, took = Apart(bus.log, steps), list[float]()
+    apart, took = Apart(bus, steps), list[float]()
     began = time.perf_counter()
     for count in range(len(steps) - 1):
         await apart.whole(f"step-{count}", steps[f"step-{count}"])

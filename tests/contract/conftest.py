@@ -80,7 +80,9 @@ async def _dialler(kind: str, tmp_path) -> AsyncIterator[Connect]:
 
         async def dial(max_bytes: int | None) -> Bus:
             options = {} if max_bytes is None else {"max_bytes": max_bytes}
-            return await jetstream.connect(running.url, name="contract", fsync="100ms", **options)
+            return await jetstream.connect(
+                running.url, name="contract", fsync="100ms", master=lambda **_: bytes(range(32)), **options
+            )
 
         yield dial
 

@@ -42,6 +42,7 @@ class Counted:
     def __init__(self, bus: Bus) -> None:
         self.log = self
         self.snapshots = bus.snapshots
+        self.privacy = bus.privacy
         self.read_by_now = 0
         self._log = bus.log
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from callboard.actors.moments import GROUPS
-from callboard.bus.aggregates import AGGREGATES, Loaded, folded, unborn
+from callboard.bus.aggregates import AGGREGATES, Loaded, after, unborn
 from callboard.bus.log import Record
 from callboard.bus.subjects import parse
 from callboard.events import agent_snapshot
@@ -81,7 +81,7 @@ def entities(records: Sequence[Record]) -> dict[str, dict[str, Loaded[Any]]]:
         kind, entity_id = parse(record.subject)[1:3]
         of_kind = found.setdefault(kind, {})
         before = of_kind.get(entity_id) or unborn(AGGREGATES[kind], entity_id)
-        of_kind[entity_id] = folded(AGGREGATES[kind], before, record)
+        of_kind[entity_id] = after(AGGREGATES[kind], before, record.seq, record.data, decode(record.data))
     return found
 
 

@@ -62,6 +62,14 @@ def test_foreign_packages_have_one_door(package, home):
     assert importers == {home}
 
 
+def test_one_file_encrypts():
+    """Ciphers are made in one file, so that there is one place to look at."""
+    ciphers = "cryptography.hazmat.primitives.ciphers"
+    assert {name_of(path) for path in MODULES if any(name.startswith(ciphers) for name in imports_of(path))} == {
+        "bus/cipher.py"
+    }
+
+
 @pytest.mark.parametrize("folder", PURE)
 def test_pure_folders_touch_nothing(folder):
     """No clock, no dice, no socket, no file in events, projections and policies."""
@@ -82,7 +90,7 @@ def test_the_front_door_is_exact():
             *("connect", "Board", "TaskHandle", "Token", "Outcome", "ContextHandle", "ApprovalHandle"),
             *("Agent", "agent", "Handler", "Turn", "MessageHandle", "tool", "McpServer", "ToolCall", "CallInfo"),
             *("Say", "Put", "Drop"),
-            *("CallboardError", "TaskFailed", "Clash", "__version__"),
+            *("CallboardError", "TaskFailed", "Clash", "Forgotten", "__version__"),
             *("MessageFailed", "StepFailed", "StepError", "Refusal", "ToolError"),
         }
     )

@@ -22,6 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from callboard.actors.backend.providers import failures
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError, Request
+from callboard.actors.discretion import is_discreet
 from callboard.events.errors import InvalidInput
 
 ANSWER_LIMIT: Final = 32 << 20
@@ -163,7 +164,7 @@ class Endpoint:
                 error.kind, self._told(str(error)), retry_after_ns=error.retry_after_ns, usage=error.usage
             )
             span.set_attribute("error.type", wrong or error.kind)
-            span.set_status(StatusCode.ERROR, str(told))
+            span.set_status(StatusCode.ERROR, error.kind if is_discreet() else str(told))
             raise told from error.__cause__
         except (asyncio.CancelledError, GeneratorExit):
             span.set_attribute("error.type", "cancelled")

@@ -58,7 +58,7 @@ class Stage:
 
     def __init__(self, bus: MemoryBus) -> None:
         self.bus = bus
-        self.tasks = Entities(bus.log, TASK, "stage")
+        self.tasks = Entities(bus.log, TASK, "stage", privacy=bus.privacy)
         self.backends = Entities(bus.log, BACKEND, "stage")
         self.projector = Projector(bus, *LIVE)
         self.board = Board(bus, "client")

@@ -57,7 +57,7 @@ class Theatre:
         self._hosts = 0
 
     async def start(self) -> None:
-        keeper = Timekeeper(self.bus, Entities(self.bus.log, TASK, "timekeeper"))
+        keeper = Timekeeper(self.bus, Entities(self.bus.log, TASK, "timekeeper", privacy=self.bus.privacy))
         self._running.append(asyncio.create_task(keeper.run()))
 
     async def host(self, *definitions: Definition, rest_s: float = 10.0) -> asyncio.Task:
@@ -72,7 +72,8 @@ class Theatre:
     async def model(self, say: Say, name: str = "model", price: Price = PRICE) -> "ScriptedModel":
         """A router, and a backend where a function says what the model does with each request."""
         projector = Projector(self.bus, *LIVE)
-        tasks, backends = Entities(self.bus.log, TASK, "node"), Entities(self.bus.log, BACKEND, "node")
+        tasks = Entities(self.bus.log, TASK, "node", privacy=self.bus.privacy)
+        backends = Entities(self.bus.log, BACKEND, "node")
         spec = BackendSpec("callable", "scripted", capabilities=("chat", "tools"))
         await backends.tell(name, lambda _: [Registered(spec), Priced(price), Scaled(1)])
         await projector.catch_up()

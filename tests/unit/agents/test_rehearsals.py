@@ -27,7 +27,7 @@ from callboard.events.context import Put, Say
 
 async def messages_of(theatre, name):
     """What an agent was done with."""
-    return list(recorded(id_of(name), await theatre.bus.log.read(entity("agent", id_of(name)))))
+    return await recorded(theatre.bus, id_of(name))
 
 
 async def lanes(theatre, name, definition, known=None):

@@ -34,7 +34,7 @@ async def whole(bus: Bus, state: AgentState) -> AgentState:
     async def work(each: Work | None) -> Work | None:
         if each is None:
             return None
-        apart = Apart(bus.log, each.steps)
+        apart = Apart(bus, each.steps)
         steps = {name: await apart.whole(name, step) for name, step in each.steps.items()}
         return msgspec.structs.replace(each, steps=Map(steps))
 
@@ -99,7 +99,7 @@ def test_the_form_of_the_state_is_that_of_its_version():
     """Who changes what an agent's state holds raises `agent_snapshot.VERSION`, and writes down the new form here."""
     forms = {kind.__name__: " ".join(kind.__struct_fields__) for kind in (AgentState, Work, Step)}
     assert (AGENT.kept.version, forms) == (
-        1,
+        2,
         {
             "AgentState": "id defined epoch host work inbox arrived taken memory mailed heard asked keys keyed dead"
             " finished",
@@ -177,7 +177,9 @@ async def test_what_was_left_in_the_log_is_read_once(theatre):
             reads.append(len(seqs))
             return await bus.log.pick(seqs)
 
-    apart, names = Apart(Counted(), some), [f"step-{number}" for number in range(HELD)]
+    counted = bus.join()
+    counted.log = Counted()
+    apart, names = Apart(counted, some), [f"step-{number}" for number in range(HELD)]
     random.Random(1).shuffle(names)
     found = await asyncio.gather(*(apart.whole(name, lean.steps[name]) for name in names))
     assert [step.value.json["number"] for step in found] == [int(name[5:]) for name in names]

@@ -1,3 +1,4 @@
+import re
 import string
 import tomllib
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     settings = load(EXAMPLE)
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
-    document = tomllib.loads(text.replace("# backend = ", "backend = ").replace("# folder = ", "folder = "))
+    document = tomllib.loads(re.sub("# (backend|folder|master_key_file) = ", r"\1 = ", text))
     assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
     assert document["router"]["agent"].keys() == settings_values.AGENT.keys()
@@ -54,6 +55,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     assert document["checks"]["numbers_add_up"].keys() == settings_values.CHECK.keys()
     assert document.keys() == settings_values.SETTINGS.keys()
     assert document["nats"].keys() == settings_values.NATS.keys()
+    assert document["privacy"].keys() == settings_values.PRIVACY.keys()
     assert document["router"].keys() == settings_values.ROUTER.keys()
     assert document["telemetry"].keys() == settings_values.TELEMETRY.keys()
     assert {key for backend in document["backends"].values() for key in backend} == settings_values.BACKEND.keys()

@@ -9,7 +9,7 @@ from generators.task_histories import histories
 from hypothesis import given
 
 from callboard.events import agent_events as agent
-from callboard.events import approval, backend, budget, schedule, task
+from callboard.events import approval, backend, budget, person, schedule, task
 from callboard.events.advice import Advised
 from callboard.events.cascade import Answered, Declined
 from callboard.events.chat import Message, Tool, ToolCall, Usage
@@ -142,6 +142,8 @@ EXAMPLES: list[object] = [
     agent.Stumbled("2f-01", 1, agent.StepFailure("OSError", "no route to host"), MOMENT, "look up"),
     agent.DeadLettered("2f-01", agent.StepFailure("unknown", "interrupted"), "pay", "editor--1", 8),
     agent.Requeued("2f-01"),
+    person.Keyed(2),
+    person.Forgotten(2, "dpo", "she asked for it"),
 ]
 
 
@@ -176,6 +178,14 @@ def test_a_task_that_reads_a_context_has_golden_bytes():
     data = encode([enveloped(event)])
     assert data == (GOLDEN / "callboard.task.submitted.v1.context.json").read_bytes()
     assert decode(data) == [enveloped(event)]
+
+
+def test_an_event_about_a_person_has_golden_bytes():
+    """What everybody may know stands beside all of it, sealed."""
+    event = task.Submitted(TaskSpec(input="hello", system="Be brief.", tags=("x",), private="ann"))
+    data = encode([msgspec.structs.replace(enveloped(event), private="ann", sealed=b"\x01\x02\x03")])
+    assert data == (GOLDEN / "callboard.task.submitted.v1.private.json").read_bytes()
+    assert encode(decode(data)) == data
 
 
 def test_an_old_price_is_lifted():
