@@ -45,6 +45,11 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "costs": "What was spent, by backend, tag or day.",
         "budget": "Set and show budgets.",
     },
+    "Log": {
+        "trace": "Show what was done for a task or a message, over time.",
+        "export": "Write events or spans to a file, or send spans to a collector.",
+        "sql": "Query events, tasks, costs and spans with SQL.",
+    },
     "Plan": {
         "simulate": "Replay a trace on simulated backends, and compare policies.",
     },
