@@ -45,7 +45,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "costs": "What was spent, by backend, tag or day.",
         "budget": "Set and show budgets.",
     },
-    "Log": {
+    "Look back": {
+        "replay": "Rebuild what was true at any moment, or watch it happen again.",
         "trace": "Show what was done for a task or a message, over time.",
         "export": "Write events or spans to a file, or send spans to a collector.",
         "sql": "Query events, tasks, costs and spans with SQL.",
