@@ -1,0 +1,67 @@
+"""What a query needs beside the archive, as files in a folder of its own: the live tail, and spans if it names them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from callboard.bus.archive.folder import Archive
+from callboard.bus.archive.manifest import PARQUET
+from callboard.bus.archive.parquet import Writer
+from callboard.bus.archive.rows import Row, rows_of
+from callboard.bus.archive.segment import GROUP_ROWS
+from callboard.bus.log import Log
+from callboard.deploy.sql.span_table import SPANS, lines
+from callboard.deploy.sql.tables import named, subjects
+from callboard.deploy.tracing_log import SUBJECTS, tell
+from callboard.projections.spans import Spans
+from callboard.projections.unfinished import unfinished
+
+
+class Sources(NamedTuple):
+    """Files that tables are made of: events as Parquet, and spans as JSON lines if they are asked for.
+
+    In ``folder`` is room for more, as long as the sources are needed.
+    """
+
+    folder: Path
+    events: tuple[Path, ...]
+    spans: Path | None = None
+
+
+@asynccontextmanager
+async def sources(query: str, log: Log, archive: Archive) -> AsyncIterator[Sources]:
+    """The files for a query, the live tail among them: what is in ``log`` after the archive's end, as it is now."""
+    with TemporaryDirectory(prefix="callboard-sql-") as name:
+        folder = Path(name)
+        end = archive.refresh()
+        segments = [archive.folder / f"{each.stem}{PARQUET}" for each in archive.segments]
+        tail = folder / f"tail{PARQUET}"
+        await _write_tail(tail, log, subjects(query), end)
+        spans = folder / "spans.jsonl" if SPANS in named(query) else None
+        if spans:
+            await _write_spans(spans, log)
+        yield Sources(folder, (*segments, tail), spans)
+
+
+async def _write_tail(path: Path, log: Log, wanted: tuple[str, ...], after: int) -> None:
+    rows: list[Row] = []
+    with Writer(path) as writer:
+        async for batch in log.read_all(*wanted, after=after):
+            for record in batch:
+                rows += rows_of(record)
+            if len(rows) >= GROUP_ROWS:
+                writer.write(rows)
+                rows = []
+        if rows:
+            writer.write(rows)
+
+
+async def _write_spans(path: Path, log: Log) -> None:
+    state = Spans()
+    with path.open("wb") as file:
+        async for batch in log.read_all(*SUBJECTS):
+            state, told = tell(state, batch)
+            file.writelines(lines(each.span for each in told))
+        file.writelines(lines(unfinished(state, 0), under_way=True))
