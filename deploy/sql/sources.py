@@ -1,9 +1,6 @@
 """What a query needs beside the archive, as files in a folder of its own: the live tail, and spans if it names them."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from callboard.bus.archive.folder import Archive
@@ -30,19 +27,16 @@ class Sources(NamedTuple):
     spans: Path | None = None
 
 
-@asynccontextmanager
-async def sources(query: str, log: Log, archive: Archive) -> AsyncIterator[Sources]:
-    """The files for a query, the live tail among them: what is in ``log`` after the archive's end, as it is now."""
-    with TemporaryDirectory(prefix="callboard-sql-") as name:
-        folder = Path(name)
-        end = archive.refresh()
-        segments = [archive.folder / f"{each.stem}{PARQUET}" for each in archive.segments]
-        tail = folder / f"tail{PARQUET}"
-        await _write_tail(tail, log, subjects(query), end)
-        spans = folder / "spans.jsonl" if SPANS in named(query) else None
-        if spans:
-            await _write_spans(spans, log)
-        yield Sources(folder, (*segments, tail), spans)
+async def gather(query: str, log: Log, archive: Archive, folder: Path) -> Sources:
+    """What a query needs, in ``folder``: the tail is what is in ``log`` after the archive's end, as it is now."""
+    end = archive.refresh()
+    segments = [archive.folder / f"{each.stem}{PARQUET}" for each in archive.segments]
+    tail = folder / f"tail{PARQUET}"
+    await _write_tail(tail, log, subjects(query), end)
+    spans = folder / "spans.jsonl" if SPANS in named(query) else None
+    if spans:
+        await _write_spans(spans, log)
+    return Sources(folder, (*segments, tail), spans)
 
 
 async def _write_tail(path: Path, log: Log, wanted: tuple[str, ...], after: int) -> None:

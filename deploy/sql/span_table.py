@@ -11,7 +11,6 @@ from callboard.projections.span import Span, Value
 
 _OF_ATTRIBUTES: Final = (
     ("task", semconv.TASK),
-    ("agent", semconv.AGENT_ID),
     ("message", semconv.MESSAGE),
     ("backend", semconv.BACKEND),
     ("model", semconv.RESPONSE_MODEL),
@@ -61,7 +60,9 @@ def lines(spans: Iterable[Span], *, under_way: bool = False) -> Iterator[bytes]:
 
 
 def _row(span: Span, *, under_way: bool) -> dict[str, Any]:
-    told: dict[str, Value | None] = {name: span.attributes.get(key) for name, key in _OF_ATTRIBUTES}
+    said = span.attributes
+    told: dict[str, Value | None] = {name: said.get(key) for name, key in _OF_ATTRIBUTES}
+    told["agent"] = said.get(semconv.CONVERSATION) if semconv.MESSAGE in said else None
     return {
         "trace": span.trace,
         "span": span.span,
