@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from callboard.bus import limits, streams
+from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
@@ -73,6 +73,18 @@ class JetStreamLog:
     async def end(self) -> int:
         """The sequence of the log's last message, 0 when it is empty."""
         return await end(self._api, streams.EVENTS)
+
+    async def purge(self, entity: str, *, upto: int) -> int:
+        """Remove one entity's messages up to and with a sequence; see `HotLog.purge`."""
+        return await purging.purge(self._api, streams.EVENTS, entity, upto)
+
+    async def missing(self, *, after: int = 0) -> int:
+        """How many messages with a sequence over ``after`` were purged."""
+        return await purging.missing(self._api, streams.EVENTS, after)
+
+    async def done(self) -> tuple[int, str]:
+        """The sequence up to which no durable queue has anything left to do, and the queue that has what follows."""
+        return await purging.done(self._api, streams.EVENTS)
 
     def close(self) -> None:
         """End what waits for an append or for records."""

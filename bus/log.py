@@ -89,6 +89,25 @@ class Log(Protocol):
         ...
 
 
+class HotLog(Log, Protocol):
+    """A log from which entities can be taken that lie in an archive as well; the other sequences stay as they are."""
+
+    async def purge(self, entity: str, *, upto: int) -> int:
+        """Remove one entity's messages up to and with the sequence ``upto``, and return how many there were.
+
+        What comes after stays; the expectation for an entity of which nothing is left is 0.
+        """
+        ...
+
+    async def missing(self, *, after: int = 0) -> int:
+        """How many messages with a sequence over ``after`` were purged."""
+        ...
+
+    async def done(self) -> tuple[int, str]:
+        """The sequence up to which no durable queue has anything left to do, and the queue that has what follows."""
+        ...
+
+
 class Delivery(Protocol):
     """A message from a queue, ours until acknowledged or until it has not been touched for the queue's ack-wait."""
 
