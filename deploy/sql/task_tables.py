@@ -61,8 +61,7 @@ _BACKEND: Final = """
 """
 _STANDING: Final = f"""
     list_reduce(
-        list({{'event': event, 'backend': coalesce(d.backend, ''), 'call': coalesce(d.call, 0)}} ORDER BY nth)
-            FILTER (event NOT IN ('spent', 'evaluated')),
+        steps,
         lambda s, e: list_transform(
             [{_PLACED}],
             lambda placed: {{'status': {_STATUS}, 'backend': {_BACKEND}, 'placed': placed}}
@@ -70,7 +69,10 @@ _STANDING: Final = f"""
         {{'status': NULL::VARCHAR, 'backend': NULL::VARCHAR, 'placed': []::STRUCT(backend VARCHAR, call BIGINT)[]}}
     )
 """
-"""A fold in SQL, event by event: status, backend, and who has the task."""
+"""A fold in SQL, event by event: status, backend, and who has the task. Only a task that was hedged needs it.
+
+Of any other, one backend has it at most, so that its newest events tell.
+"""
 
 _EVENTS: Final = (
     task.Submitted,
@@ -126,13 +128,21 @@ TASKS: Final = Table(
     ),
     f"""
     WITH told AS (
-        SELECT entity AS task, {ORDER} AS nth, event, time, trace, correlationid, {data_as(_FIELDS)} AS d
+        SELECT entity AS task, {ORDER} AS nth, event, time, trace, correlationid, {data_as(_FIELDS)} AS d,
+            entity IN (SELECT entity FROM events WHERE type IN ({types_of(Hedged)})) AS hedged
         FROM events WHERE type IN ({types_of(*_EVENTS)})
     ),
     stood AS (
         SELECT
             task,
-            {_STANDING} AS standing,
+            arg_max(event, nth) FILTER (event NOT IN ('hedged', 'spent', 'evaluated')) AS newest,
+            arg_max_null(
+                CASE WHEN event IN ('assigned', 'answered', 'completed', 'failed') THEN d.backend END, nth
+            ) FILTER (event IN (
+                'assigned', 'answered', 'completed', 'failed', 'submitted', 'parked', 'requeued', 'released'
+            )) AS backend,
+            list({{'event': event, 'backend': coalesce(d.backend, ''), 'call': coalesce(d.call, 0)}} ORDER BY nth)
+                FILTER (hedged AND event NOT IN ('spent', 'evaluated')) AS steps,
             min(time) FILTER (event IN ('submitted', 'rejected')) AS submitted,
             arg_max_null(CASE event WHEN 'requeued' THEN NULL ELSE time END, nth) FILTER (
                 event IN ('completed', 'cancelled', 'expired', 'dead_lettered', 'rejected', 'requeued')
@@ -162,9 +172,18 @@ TASKS: Final = Table(
             arg_min(correlationid, nth) AS root,
             arg_min(trace, nth) AS trace
         FROM told GROUP BY task
-    )
+    ),
+    standing AS (SELECT *, CASE WHEN steps IS NOT NULL THEN {_STANDING} END AS folded FROM stood)
     SELECT
-        task, standing.status AS status, submitted, ended, standing.backend AS backend,
+        task,
+        CASE
+            WHEN folded IS NOT NULL THEN folded.status
+            WHEN newest IN ('requeued', 'released') THEN '{Status.SUBMITTED}'
+            WHEN newest = 'interrupted' THEN '{Status.ASSIGNED}'
+            WHEN newest = 'dead_lettered' THEN '{Status.DEAD}'
+            ELSE newest
+        END AS status,
+        submitted, ended, CASE WHEN folded IS NOT NULL THEN folded.backend ELSE backend END AS backend,
         coalesce(reason, '') AS reason, coalesce(calls, 0) AS calls, coalesce(tokens_in, 0)::BIGINT AS tokens_in,
         coalesce(tokens_out, 0)::BIGINT AS tokens_out, coalesce(tokens_cached, 0)::BIGINT AS tokens_cached,
         coalesce(cost, 0)::BIGINT AS cost, first_token AS first_token_ns, duration AS duration_ns, score,
@@ -176,7 +195,7 @@ TASKS: Final = Table(
             WHEN 'OBJECT' THEN format('({{:,}} bytes)', (spec.input->>'$.size')::BIGINT)
             ELSE coalesce(payload, '')
         END, 120) AS asked
-    FROM stood WHERE submitted IS NOT NULL
+    FROM standing WHERE submitted IS NOT NULL
     """,
     frozenset({"task"}),
 )
