@@ -22,8 +22,9 @@ _PLACED: Final = """
     CASE e.event
         WHEN 'assigned' THEN [{'backend': e.backend, 'call': 0::BIGINT}]
         WHEN 'hedged' THEN list_append(s.placed, {'backend': e.backend, 'call': 0::BIGINT})
-        WHEN 'started' THEN list_append(
-            list_filter(s.placed, lambda one: one.backend <> e.backend), {'backend': e.backend, 'call': e.call}
+        WHEN 'started' THEN list_transform(
+            s.placed,
+            lambda one: {'backend': one.backend, 'call': CASE WHEN one.backend = e.backend THEN e.call ELSE one.call END}
         )
         WHEN 'interrupted' THEN list_transform(
             s.placed,

@@ -87,10 +87,10 @@ def amounts(line) -> tuple:
     return (line.calls, line.usage.input, line.usage.output, line.usage.cached, line.cost, line.wasted)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32).map(lively), st.integers(0, 100))
-async def test_tables_say_what_the_projections_say(history, archived):
+@pytest.mark.parametrize("seed", range(8))
+async def test_tables_say_what_the_projections_say(seed):
     """Where each task stands, and what was spent by whom, when and for what, whatever of it is archived."""
+    history = lively(seed, tasks=60, steps=600)
     tasks, costs = fold(TASKS, TASKS.initial(), history), fold(COST, COST.initial(), history)
     rows, total, *by, calls = await answers(
         await written(history),
@@ -100,7 +100,7 @@ async def test_tables_say_what_the_projections_say(history, archived):
         f"SELECT day::VARCHAR, {LINES} FROM costs GROUP BY 1",
         f"SELECT tag, {LINES} FROM costs JOIN (SELECT task, unnest(tags) AS tag FROM tasks) USING (task) GROUP BY 1",
         "SELECT count(cost), sum(cost) FROM calls",
-        archived=min(archived, len(history)),
+        archived=seed * len(history) // 8,
     )
     known = sorted((*tasks.open.values(), *tasks.ended.values()), key=lambda row: row.id)
     assert rows == [
