@@ -9,7 +9,7 @@ from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.follower import Follower
-from callboard.bus.log import Blobs, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import Blobs, HotLog, Log, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
 from callboard.bus.report import Report, report
@@ -74,9 +74,9 @@ class JetStreamLog:
         """The sequence of the log's last message, 0 when it is empty."""
         return await end(self._api, streams.EVENTS)
 
-    async def purge(self, entity: str, *, upto: int) -> int:
-        """Remove one entity's messages up to and with a sequence; see `HotLog.purge`."""
-        return await purging.purge(self._api, streams.EVENTS, entity, upto)
+    async def purge(self, subject: str, *, upto: int) -> int:
+        """Remove the messages on one subject up to and with a sequence; see `HotLog.purge`."""
+        return await purging.purge(self._api, streams.EVENTS, subject, upto)
 
     async def missing(self, *, after: int = 0) -> int:
         """How many messages with a sequence over ``after`` were purged."""
@@ -112,6 +112,8 @@ class JetStreamBus:
         self._api = api
         self._log = JetStreamLog(api, appender)
         self.log: Log = self._log
+        self.hot: HotLog = self._log
+        """What the stream itself holds, whatever ``log`` adds to it."""
         self.blobs: Blobs = JetStreamBlobs(api)
         self.snapshots: Snapshots = JetStreamSnapshots(api)
         self.timers: Timers = JetStreamTimers(api)

@@ -11,7 +11,7 @@ from typing import Final
 from callboard.bus import subjects as names
 from callboard.bus.errors import NotFound, Unavailable
 from callboard.bus.filters import Filter
-from callboard.bus.log import Blobs, Log, Note, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import Blobs, HotLog, Log, Note, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
 from callboard.bus.memory_stream import Stream
@@ -84,11 +84,11 @@ class MemoryLog:
         self._check_open()
         return self._stream.end
 
-    async def purge(self, entity: str, *, upto: int) -> int:
-        """Remove one entity's messages up to and with a sequence; see `HotLog.purge`."""
+    async def purge(self, subject: str, *, upto: int) -> int:
+        """Remove the messages on one subject up to and with a sequence; see `HotLog.purge`."""
         await asyncio.sleep(0)
         self._check_open()
-        return self._stream.purge(entity, upto)
+        return self._stream.purge(subject, upto)
 
     async def missing(self, *, after: int = 0) -> int:
         """How many messages with a sequence over ``after`` were purged."""
@@ -221,6 +221,7 @@ class MemoryBus:
         self._log = MemoryLog(server.stream, server.queues)
         self._signals = MemorySignals(server.exchange)
         self.log: Log = self._log
+        self.hot: HotLog = self._log
         self.blobs: Blobs = server.blobs
         self.snapshots: Snapshots = server.snapshots
         self.timers: Timers = server.timers

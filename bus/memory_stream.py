@@ -75,15 +75,16 @@ class Stream:
         """Whether there is a message at this sequence."""
         return 0 < seq <= self.end and self._records[seq - 1] is not None
 
-    def purge(self, entity: str, upto: int) -> int:
-        """Remove one entity's records up to and with a sequence, and return how many; the rest stays as it is."""
+    def purge(self, subject: str, upto: int) -> int:
+        """Remove the records on one subject up to and with a sequence, and return how many; the rest stays as it is."""
+        entity = subjects.entity_of(subject)
         records = self._by_entity.get(entity, [])
-        gone = records[: bisect_right(records, upto, key=lambda record: record.seq)]
+        gone = [record for record in records if record.subject == subject and record.seq <= upto]
         for record in gone:
             self._records[record.seq - 1] = None
             self._bytes -= len(record.subject) + len(record.data)
         if len(gone) < len(records):
-            self._by_entity[entity] = records[len(gone) :]
+            self._by_entity[entity] = [record for record in records if record not in gone]
         else:
             self._by_entity.pop(entity, None)
         return len(gone)

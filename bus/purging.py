@@ -26,11 +26,11 @@ class _Info(Answer):
     state: _State | None = None
 
 
-async def purge(api: Api, stream: str, entity: str, upto: int) -> int:
-    """Remove what is under ``entity`` up to and with a sequence, and return how many messages that were."""
-    made = await api.call(f"STREAM.PURGE.{stream}", {"filter": f"{entity}.>", "seq": upto + 1}, _Purged)
+async def purge(api: Api, stream: str, subject: str, upto: int) -> int:
+    """Remove what is on ``subject`` up to and with a sequence, and return how many messages that were."""
+    made = await api.call(f"STREAM.PURGE.{stream}", {"filter": subject, "seq": upto + 1}, _Purged)
     if made.error:
-        raise refusal(made.error, f"purging {entity}")
+        raise refusal(made.error, f"purging {subject}")
     return made.purged
 
 

@@ -77,6 +77,7 @@ class _Segment:
         seen = (found.st_ino, found.st_size, found.st_mtime_ns)
         if seen != self._checked:
             segment.check_bytes(self.path, self.stated)
+            segment.check_totals(self.path, self.stated)
             self._checked = seen
 
 

@@ -25,11 +25,22 @@ class Group(NamedTuple):
     rows: int
 
 
+class Totals(NamedTuple):
+    """What the statistics of a file's row groups come to; names as in `Manifest`."""
+
+    first: int
+    last: int
+    rows: int
+    events: int
+    min_time_ns: int
+    max_time_ns: int
+
+
 class Writer:
     """Writes a new file at ``path``, row group by row group; use it as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        arrow, parquet = _installed()
+        arrow, parquet = installed()
         self._arrow = arrow
         self._schema = _schema(arrow)
         self._file = parquet.ParquetWriter(
@@ -63,7 +74,7 @@ class File:
     """An open file, whose row groups are read one by one. ``name`` is what errors call it."""
 
     def __init__(self, path: Path) -> None:
-        arrow, parquet = _installed()
+        arrow, parquet = installed()
         self._arrow = arrow
         self.name = path.stem
         with self._explained():
@@ -80,16 +91,35 @@ class File:
                 table = table.take(self._arrow.array(rows, type=self._arrow.int64()))
             return [table.column(name).to_pylist() for name in names]
 
+    def totals(self) -> Totals:
+        """What its footer tells, without reading a row. Raises Damaged."""
+        with self._explained():
+            times = [self._statistics(group.number, "stored_ns") for group in self.groups]
+            types = [self._statistics(group.number, "type") for group in self.groups]
+        if not self.groups:
+            raise Damaged(f"{self.name}: it holds no messages")
+        return Totals(
+            first=self.groups[0].first,
+            last=self.groups[-1].last,
+            rows=sum(group.rows for group in self.groups),
+            events=sum(group.rows for group in self.groups) - sum(each.null_count for each in types),
+            min_time_ns=min(each.min for each in times),
+            max_time_ns=max(each.max for each in times),
+        )
+
     def close(self) -> None:
         """Close it."""
         self._file.close()
 
     def _group(self, number: int) -> Group:
-        found = self._file.metadata.row_group(number)
-        seqs = found.column(0).statistics
-        if seqs is None or not seqs.has_min_max:
-            raise Damaged(f"{self.name}: row group {number} does not tell its sequences")
-        return Group(number, seqs.min, seqs.max, found.num_rows)
+        seqs = self._statistics(number, "seq")
+        return Group(number, seqs.min, seqs.max, self._file.metadata.row_group(number).num_rows)
+
+    def _statistics(self, number: int, name: str) -> Any:
+        found = self._file.metadata.row_group(number).column(Row._fields.index(name)).statistics
+        if found is None or not found.has_null_count or (found.null_count == 0 and not found.has_min_max):
+            raise Damaged(f"{self.name}: row group {number} does not tell what is in its column {name}")
+        return found
 
     @contextmanager
     def _explained(self, where: str = "") -> Iterator[None]:
@@ -100,15 +130,14 @@ class File:
             raise Damaged(f"{self.name}: the file is damaged{where}: {told}") from error
 
 
-def _installed() -> tuple[Any, Any]:
+def installed() -> tuple[Any, Any]:
     """What is needed of pyarrow: itself and its Parquet module. Raises NotInstalled."""
     try:
         import pyarrow as arrow  # noqa: ICN001, PLC0415  takes 0.2 s, and is optional
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise NotInstalled(
-            "part of this log lies in its archive, and pyarrow, which reads that, is not installed: "
-            "pip install 'callboard[archive]'"
+            "the archive of this log is needed here, and pyarrow is not installed: pip install 'callboard[archive]'"
         ) from error
     return arrow, parquet
 

@@ -50,6 +50,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "trace": "Show what was done for a task or a message, over time.",
         "export": "Write events or spans to a file, or send spans to a collector.",
         "sql": "Query events, tasks, costs and spans with SQL.",
+        "archive": "Archive the log as Parquet files, and purge what is closed.",
     },
     "Plan": {
         "simulate": "Replay a trace on simulated backends, and compare policies.",
