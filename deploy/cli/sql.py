@@ -64,16 +64,13 @@ def _query(query: str, where: Where, *, as_csv: bool, as_json: bool) -> None:
 
 
 async def _gather(query: str, where: Where, folder: "Path") -> "Sources":
-    from callboard.bus.archive.folder import Archive
     from callboard.deploy.cli.printing import working
     from callboard.deploy.cli.session import board_at
-    from callboard.deploy.connect import folder as data_folder
     from callboard.deploy.sql.sources import gather
 
-    archive = Archive(data_folder(where.address()[1]) / "archive")
     async with board_at(where) as place:
         with working("Reading the log"):
-            return await gather(query, place.bus.log, archive, folder)
+            return await gather(query, place.bus.log, folder)
 
 
 def _print_json(result: "Result") -> None:

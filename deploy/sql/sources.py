@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from callboard.bus.archive.folder import Archive
+from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.manifest import PARQUET
 from callboard.bus.archive.parquet import Writer
 from callboard.bus.archive.rows import Row, rows_of
@@ -27,16 +27,25 @@ class Sources(NamedTuple):
     spans: Path | None = None
 
 
-async def gather(query: str, log: Log, archive: Archive, folder: Path) -> Sources:
-    """What a query needs, in ``folder``: the tail is what is in ``log`` after the archive's end, as it is now."""
-    end = archive.refresh()
-    segments = [archive.folder / f"{each.stem}{PARQUET}" for each in archive.segments]
+async def gather(query: str, log: Log, folder: Path) -> Sources:
+    """What a query needs, put into ``folder``; segments of the log's archive stay where they are."""
+    segments, end = _archived(log)
     tail = folder / f"tail{PARQUET}"
     await _write_tail(tail, log, subjects(query), end)
     spans = folder / "spans.jsonl" if SPANS in named(query) else None
     if spans:
         await _write_spans(spans, log)
     return Sources(folder, (*segments, tail), spans)
+
+
+def _archived(log: Log) -> tuple[list[Path], int]:
+    """The segments of the log's archive, and the sequence where they end."""
+    if not isinstance(log, ArchivedLog):
+        return [], 0
+    log.archive.refresh()
+    segments = log.archive.segments
+    files = [(log.archive.folder / f"{each.stem}{PARQUET}").resolve() for each in segments]
+    return files, segments[-1].last if segments else 0
 
 
 async def _write_tail(path: Path, log: Log, wanted: tuple[str, ...], after: int) -> None:

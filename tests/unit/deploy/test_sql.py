@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callboard.bus.archive import segment
+from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.folder import Archive
 from callboard.bus.errors import NotInstalled
 from callboard.bus.log import Write
@@ -62,7 +63,8 @@ async def answers(bus: MemoryBus, *queries: str, archived: int = 0) -> list[list
         records = [record async for batch in bus.log.read_all() for record in batch][:archived]
         for part in filter(None, (records[: archived // 2], records[archived // 2 :])):
             segment.write(folder, part[0].seq, [part])
-        sources = await gather(" ".join(queries), bus.log, Archive(folder), Path(name))
+        log = ArchivedLog(bus.hot, Archive(folder))
+        sources = await gather(" ".join(queries), log, Path(name))
         with Database(sources) as database:
             return [[row for chunk in database.query(query).chunks for row in chunk] for query in queries]
 
@@ -284,7 +286,7 @@ async def test_spans_are_those_of_the_projection():
 async def test_nothing_but_the_log_can_be_reached(query, bus, tmp_path):
     """No file, no network, no extension, no variable of Python, no setting, and nothing that changes: in one line."""
     subprocess = [1]  # a name that DuckDB's replacement scans would find
-    sources = await gather("events", bus.log, Archive(tmp_path), tmp_path)
+    sources = await gather("events", bus.log, tmp_path)
     files, tail = sorted(tmp_path.iterdir()), sources.events[-1].read_bytes()
     with Database(sources) as database:
         with pytest.raises(InvalidQuery) as refused:
@@ -304,14 +306,14 @@ async def test_nothing_but_the_log_can_be_reached(query, bus, tmp_path):
 )
 async def test_a_mistake_is_told_with_its_place(query, told, bus, tmp_path):
     """In one line, with the line and the column that it is in."""
-    with Database(await gather(query, bus.log, Archive(tmp_path), tmp_path)) as database, pytest.raises(InvalidQuery) as no:
+    with Database(await gather(query, bus.log, tmp_path)) as database, pytest.raises(InvalidQuery) as no:
         database.query(query)
     assert str(no.value) == told
 
 
 async def test_explaining_a_query_is_a_query(bus, tmp_path):
     """As DuckDB has it, also with what it really took."""
-    with Database(await gather("events", bus.log, Archive(tmp_path), tmp_path)) as database:
+    with Database(await gather("events", bus.log, tmp_path)) as database:
         for query in ("EXPLAIN SELECT 1", "explain analyze SELECT count(*) FROM events"):
             assert [name for name, _ in database.query(query).columns] == ["explain_key", "explain_value"]
 
@@ -319,10 +321,10 @@ async def test_explaining_a_query_is_a_query(bus, tmp_path):
 @pytest.mark.parametrize("package", ["duckdb", "pyarrow"])
 async def test_a_missing_package_is_named(package, bus, tmp_path, monkeypatch):
     """In one line that says how to install it."""
-    sources = await gather("events", bus.log, Archive(tmp_path), tmp_path)
+    sources = await gather("events", bus.log, tmp_path)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(NotInstalled, match=r"^[^\n]*pip install 'callboard\[archive\]'$"):
-        await gather("events", bus.log, Archive(tmp_path), tmp_path) if package == "pyarrow" else Database(sources)
+        await gather("events", bus.log, tmp_path) if package == "pyarrow" else Database(sources)
 
 
 def test_only_what_is_named_is_read():
