@@ -28,7 +28,7 @@ class Told(NamedTuple):
 
 
 def tell(state: Spans, records: Iterable[Record]) -> tuple[Spans, list[Told]]:
-    """The state after ``records``, and the spans that ended with them; one that can't be read is told of and left out."""
+    """The state after ``records``, and the spans that ended with them; what can't be read is told of and left out."""
     told: list[Told] = []
     for record in records:
         try:

@@ -28,8 +28,8 @@ def sql(query: str | None, where: Where, *, as_csv: bool, tables: bool, as_json:
     """Run a QUERY (- reads standard input) over everything in the log, archived or not, with DuckDB.
 
     For example: callboard sql "SELECT day, backend, sum(cost) FROM costs GROUP BY ALL ORDER BY day". Nothing can be
-    changed, and nothing but the log can be read. Money is in micro-dollars, durations are in ns, times in UTC. Texts are
-    as they are stored: what is encrypted stays so.
+    changed, and nothing but the log can be read. Money is in micro-dollars, durations are in ns, times in UTC. Texts
+    are as they are stored: what is encrypted stays so.
 
     --json prints a list of objects, a row each; with --tables [{table, row, columns [{name, type, told}]}].
     """

@@ -60,10 +60,9 @@ def waterfall(ended: Collection[Span], under_way: Collection[Span], width: int) 
         drawn = bar(row.span.start_ns - start, row.span.end_ns - start, whole, bar_width, is_open=is_open)
         shown = one_line(told, detail_width) if detail_width > 0 else ""
         yield f"{_cut(name, name_width)}  {drawn}  {time.rjust(time_width)}  {shown}".rstrip()
-        if row.span.error is not None:
+        if failed := failure(row.span):
             said = row.below + "✗ "
-            kind = row.span.attributes.get(semconv.ERROR_TYPE, "failed")
-            yield said + one_line(f"{kind}: {row.span.error}", max(width - len(said), LEAST_BAR))
+            yield said + one_line(failed, max(width - len(said), LEAST_BAR))
 
 
 def bar(start: int, end: int, whole: int, width: int, *, is_open: bool = False) -> str:
@@ -89,6 +88,16 @@ def detail(span: Span) -> str:
         *(f"{link.attributes.get(semconv.LINK, 'linked')} {link.span[:6]}" for link in span.links),
     )
     return " ".join(str(part) for part in parts if part)
+
+
+def failure(span: Span) -> str:
+    """Why a span failed, or else its newest try; empty if none did."""
+    if span.error is not None:
+        return f"{span.attributes.get(semconv.ERROR_TYPE, 'failed')}: {span.error}"
+    for event in reversed(span.events):
+        if event.name == semconv.EXCEPTION:
+            return f"{event.attributes[semconv.EXCEPTION_TYPE]}: {event.attributes[semconv.EXCEPTION_MESSAGE]}"
+    return ""
 
 
 USUAL: Final = {"", "completed", "assigned", "started", "finished", "stepped", "answered", "sent"}

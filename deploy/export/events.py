@@ -71,9 +71,7 @@ async def events(log: Log, meant: Selection, summary: Summary) -> AsyncIterator[
     """The events that are meant, as rows, batch by batch; ``summary`` says how far it is when a batch was taken."""
     async for batch in stored(log, meant.subjects(), meant.after, meant.until):
         rows = [row for record in batch for row in rows_of(record)]
-        wanted = [
-            row for row in rows if row.raw is not None and meant.has(row.kind, row.entity, row.type or "")
-        ]
+        wanted = [row for row in rows if row.raw is not None and meant.has(row.kind, row.entity, row.type or "")]
         summary.unreadable += sum(row.raw is None for row in rows)
         yield wanted
         summary.count += len(wanted)

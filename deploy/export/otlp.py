@@ -1,4 +1,4 @@
-"""Spans that the log tells, as OTLP: to a file, where none is twice, or to a collector, under the ids of the live ones."""
+"""Spans that the log tells, as OTLP, under the ids of the live ones: to a collector, or to a file that has each once."""
 
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -145,8 +145,7 @@ async def spans(log: Log, meant: Selection, summary: Summary) -> AsyncIterator[l
         ended = [
             each.span
             for each in told
-            if each.record.seq > meant.after
-            and meant.has(each.envelope.kind, each.envelope.entity, each.envelope.type)
+            if each.record.seq > meant.after and meant.has(each.envelope.kind, each.envelope.entity, each.envelope.type)
         ]
         yield ended
         summary.last = batch[-1].seq

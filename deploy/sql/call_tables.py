@@ -11,6 +11,7 @@ from callboard.events import task
 from callboard.events.cascade import Answered, Declined
 
 _OF_TASKS: Final = frozenset({"task"})
+_BOOKED: Final = (task.Completed, Answered, task.Failed, task.Spent)
 _FIELDS: Final = """
     "backend": "VARCHAR", "call": "BIGINT", "worker": "VARCHAR", "model": "VARCHAR", "finish": "VARCHAR",
     "usage": {"input": "BIGINT", "output": "BIGINT", "cached": "BIGINT"}, "cost": "BIGINT",
@@ -22,6 +23,9 @@ _TOKENS: Final = (
     Column("tokens_out", "BIGINT", "tokens that it wrote"),
     Column("tokens_cached", "BIGINT", "tokens of those read that a prompt cache served"),
 )
+_JUDGED: Final = """
+    "call": "BIGINT", "backend": "VARCHAR", "score": "BIGINT", "source": "VARCHAR", "note": "VARCHAR"
+"""
 
 CALLS: Final = Table(
     "calls",
@@ -47,7 +51,7 @@ CALLS: Final = Table(
     WITH told AS (
         SELECT entity AS task, {ORDER} AS nth, event, time, {data_as(_FIELDS)} AS d
         FROM events
-        WHERE type IN ({types_of(task.Started, task.Interrupted, task.Completed, Answered, Declined, task.Failed, task.Spent)})
+        WHERE type IN ({types_of(task.Started, task.Interrupted, Declined, *_BOOKED)})
     )
     SELECT
         task,
@@ -92,7 +96,7 @@ COSTS: Final = Table(
     f"""
     WITH told AS (
         SELECT seq, entity AS task, event, time, {data_as(_FIELDS)} AS d
-        FROM events WHERE type IN ({types_of(task.Completed, Answered, task.Failed, task.Spent)})
+        FROM events WHERE type IN ({types_of(*_BOOKED)})
     ),
     used AS (
         SELECT task, d.call AS call, sum(d.cost) AS worth FROM told
@@ -129,9 +133,7 @@ EVALUATIONS: Final = Table(
     ),
     f"""
     WITH told AS (
-        SELECT seq, entity AS task, time, {
-        data_as('"call": "BIGINT", "backend": "VARCHAR", "score": "BIGINT", "source": "VARCHAR", "note": "VARCHAR"')
-    } AS d
+        SELECT seq, entity AS task, time, {data_as(_JUDGED)} AS d
         FROM events WHERE type IN ({types_of(task.Evaluated)})
     )
     SELECT seq, time, task, d.call AS call, d.backend AS backend, d.score AS score,

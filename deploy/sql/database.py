@@ -7,7 +7,7 @@ reach the network, load extensions, or see Python's variables; and only a query 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
@@ -82,7 +82,7 @@ class Database:
         """Forget everything."""
         self._connection.close()
 
-    def __enter__(self) -> "Database":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,9 +141,11 @@ def _read_as(kind: str) -> str:
 
 
 def _installed() -> Any:
-    """duckdb. Raises NotInstalled."""
+    """The module duckdb. Raises NotInstalled."""
     try:
         import duckdb  # noqa: PLC0415  is optional
     except ImportError as error:
-        raise NotInstalled("duckdb, which queries the log, is not installed: pip install 'callboard[archive]'") from error
+        raise NotInstalled(
+            "duckdb, which queries the log, is not installed: pip install 'callboard[archive]'"
+        ) from error
     return duckdb

@@ -24,28 +24,25 @@ _COLUMNS: Final = """
     '{"backends": ["VARCHAR"], "costs": ["BIGINT"], "latencies": ["BIGINT"], "qualities": ["BIGINT"],
     "cached": ["BIGINT"], "excluded": "MAP(VARCHAR, VARCHAR)"}'
 """
-_OPTION: Final = (
-    "{{'backend': {0}, 'cost': {1}, 'latency': {2}, 'quality': {3}, 'cached': {4}, 'excluded': {5}::VARCHAR}}"
-)
-_NOTHING: Final = "NULL::BIGINT"
+_LEFT_OUT: Final = "'cost': NULL::BIGINT, 'latency': NULL::BIGINT, 'quality': NULL::BIGINT, 'cached': NULL::BIGINT"
 _OF_ROWS: Final = f"""
     list_transform(from_json(d.decision.candidates, {_ROWS}), lambda one: CASE
-        WHEN one.excluded IS NULL THEN {
-    _OPTION.format("one.backend", *(f"coalesce(one.{name}, 0)" for name in ("cost", "latency", "quality", "cached")), "NULL")
-}
-        ELSE {_OPTION.format("one.backend", *[_NOTHING] * 4, "one.excluded")}
+        WHEN one.excluded IS NULL THEN {{
+            'backend': one.backend, 'cost': coalesce(one.cost, 0), 'latency': coalesce(one.latency, 0),
+            'quality': coalesce(one.quality, 0), 'cached': coalesce(one.cached, 0), 'excluded': NULL::VARCHAR
+        }}
+        ELSE {{'backend': one.backend, {_LEFT_OUT}, 'excluded': one.excluded}}
     END)
 """
 _OF_COLUMNS: Final = f"""
     list_transform([from_json(d.decision.candidates, {_COLUMNS})], lambda seen: list_concat(
-        list_transform(range(1, coalesce(len(seen.backends), 0) + 1), lambda n: {
-    _OPTION.format(
-        "seen.backends[n]", "seen.costs[n]", "seen.latencies[n]", "seen.qualities[n]", "coalesce(seen.cached[n], 0)", "NULL"
-    )
-}),
-        list_transform(coalesce(map_entries(seen.excluded), []), lambda out: {
-    _OPTION.format("out.key", *[_NOTHING] * 4, "out.value")
-})
+        list_transform(range(1, coalesce(len(seen.backends), 0) + 1), lambda n: {{
+            'backend': seen.backends[n], 'cost': seen.costs[n], 'latency': seen.latencies[n],
+            'quality': seen.qualities[n], 'cached': coalesce(seen.cached[n], 0), 'excluded': NULL::VARCHAR
+        }}),
+        list_transform(coalesce(map_entries(seen.excluded), []), lambda out: {{
+            'backend': out.key, {_LEFT_OUT}, 'excluded': out.value
+        }})
     ))[1]
 """
 
@@ -121,7 +118,9 @@ CANDIDATES: Final = Table(
         Column("excluded", "VARCHAR", "why it was left out"),
     ),
     f"""
-    WITH each AS (SELECT seq, task, d.attempt AS attempt, d.backend AS chosen, unnest(options) AS one FROM ({DECISIONS}))
+    WITH each AS (
+        SELECT seq, task, d.attempt AS attempt, d.backend AS chosen, unnest(options) AS one FROM ({DECISIONS})
+    )
     SELECT seq, task, attempt, one.backend AS backend, one.backend = chosen AS chosen, one.cost AS cost,
         one.latency AS latency_ns, one.quality AS quality, one.cached AS cached, one.excluded AS excluded
     FROM each

@@ -1,4 +1,4 @@
-"""Where tasks stand: in SQL what `callboard.projections.tasks` says in Python. Tests compare them on random histories."""
+"""Where tasks stand: in SQL what `callboard.projections.tasks` says in Python; tests compare them on many histories."""
 
 from typing import Final
 
@@ -24,7 +24,9 @@ _PLACED: Final = """
         WHEN 'hedged' THEN list_append(s.placed, {'backend': e.backend, 'call': 0::BIGINT})
         WHEN 'started' THEN list_transform(
             s.placed,
-            lambda one: {'backend': one.backend, 'call': CASE WHEN one.backend = e.backend THEN e.call ELSE one.call END}
+            lambda one: {
+                'backend': one.backend, 'call': CASE WHEN one.backend = e.backend THEN e.call ELSE one.call END
+            }
         )
         WHEN 'interrupted' THEN list_transform(
             s.placed,

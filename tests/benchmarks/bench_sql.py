@@ -45,7 +45,9 @@ def life_of(number: int) -> Iterator[tuple[str, bytes]]:
     task_id, backend = f"{number % 64:02x}-task-{number}", BACKENDS[number % 3]
     decision = task_spec.Decision(
         "balanced/1", "best value: quality 75 %, about 60 micro-dollars, 0.50 s", number,
-        task_spec.Candidates(BACKENDS[:2], (60, 9), (500_000_000, 900_000_000), (750_000, 600_000), excluded={"tiny": "x"}),
+        task_spec.Candidates(
+            BACKENDS[:2], (60, 9), (500_000_000, 900_000_000), (750_000, 600_000), excluded={"tiny": "is draining"}
+        ),
         features=bytes(range(100)),
     )  # fmt: skip
     usage, cost = Usage(120, 45 + number % 50), 60 + number % 100

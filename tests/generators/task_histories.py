@@ -161,7 +161,15 @@ def lively(seed: int, tasks: int = 4, steps: int = 200) -> list[Envelope]:
 def _allowed(rng: Random, state: task.Task) -> object | None:
     """Something that may be said of a task now, if there is anything."""
     usage = Usage(rng.randrange(1000), rng.randrange(1000), rng.randrange(10))
-    drawn = (usage, rng.randrange(10_000), -rng.randrange(2), rng.randbytes(3), rng.choice(LEASES), "invalid", rng.randrange(4))
+    drawn = (
+        usage,
+        rng.randrange(10_000),
+        -rng.randrange(2),
+        rng.randbytes(3),
+        rng.choice(LEASES),
+        "invalid",
+        rng.randrange(4),
+    )
     wanted = every_wish(rng.choice(BACKENDS), *drawn)
     rng.shuffle(wanted)
     ends = rng.random() < 0.1

@@ -173,7 +173,9 @@ async def test_an_event_of_a_later_version_counts_for_nothing():
 async def test_what_is_no_event_is_seen_as_that(bus):
     """A message that can't be read is a row of `events`, without all that only an event has."""
     await bus.log.append(Write(subject_of("task", "t", "odd"), b"{not json", 1))
-    (rows,) = await answers(bus, "SELECT seq, kind, entity, type, id, data FROM events ORDER BY seq OFFSET 1", archived=2)
+    (rows,) = await answers(
+        bus, "SELECT seq, kind, entity, type, id, data FROM events ORDER BY seq OFFSET 1", archived=2
+    )
     assert rows == [(2, "task", "t", None, None, None)]
 
 
@@ -214,7 +216,9 @@ async def test_budgets_stand_where_their_history_says(wishes):
         for event in events:
             state = budget.evolve(state, event)
             history.append(told("team", event, len(history) + 1, "budget"))
-    (rows,) = await answers(await written(history), 'SELECT "limit", parent, on_breach, settled, held, "left" FROM budgets')
+    (rows,) = await answers(
+        await written(history), 'SELECT "limit", parent, on_breach, settled, held, "left" FROM budgets'
+    )
     assert rows == [(state.limit, "org", "stop", state.settled, state.held, state.left)]
 
 
@@ -300,7 +304,10 @@ async def test_nothing_but_the_log_can_be_reached(query, bus, tmp_path):
     ("query", "told"),
     [
         ("SELEC 1", 'syntax error at or near "SELEC" (line 1, column 1)'),
-        ("SELECT 'ß',\n  foo", 'Referenced column "foo" was not found because the FROM clause is missing (line 2, column 3)'),
+        (
+            "SELECT 'ß',\n  foo",
+            'Referenced column "foo" was not found because the FROM clause is missing (line 2, column 3)',
+        ),
         ("SELECT * FROM evnts", 'Table with name evnts does not exist! Did you mean "events"? (line 1, column 15)'),
     ],
 )
@@ -329,6 +336,9 @@ async def test_a_missing_package_is_named(package, bus, tmp_path, monkeypatch):
 
 def test_only_what_is_named_is_read():
     """A query of tasks needs no event of anything else."""
-    assert [table.name for table in named("select * from Costs join tasks using (task) where tasks.cost > 1")] == ["tasks", "costs"]
+    assert [table.name for table in named("select * from Costs join tasks using (task) where tasks.cost > 1")] == [
+        "tasks",
+        "costs",
+    ]
     assert subjects("SELECT * FROM costs, budgets") == ("evt.*.budget.>", "evt.*.task.>")
     assert subjects("SELECT * FROM costs, events") == subjects("SELECT 1") == ("evt.>",)
