@@ -49,8 +49,9 @@ def _query(query: str, where: Where, *, as_csv: bool, as_json: bool) -> None:
     from tempfile import TemporaryDirectory
 
     from callboard.deploy.cli.session import run
-    from callboard.deploy.sql.database import Database
+    from callboard.deploy.sql.database import Database, installed
 
+    installed()
     with TemporaryDirectory(prefix="callboard-sql-") as folder:
         sources = run(_gather(query, where, Path(folder)))
         with Database(sources) as database:

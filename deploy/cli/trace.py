@@ -98,18 +98,23 @@ async def _messages(place: "Place", what: str) -> dict[str, Meant]:
     from callboard.events.agent_events import Received
     from callboard.events.agent_trace import message_span
     from callboard.events.envelope import decode
+    from callboard.events.errors import Undecodable
 
     found: dict[str, Meant] = {}
-    part = what.lower()
     async for batch in place.bus.log.read_all("evt.*.agent.*.received"):
         for record in batch:
-            for envelope in decode(record.data):
-                event = envelope.event
-                if isinstance(event, Received) and event.message.lower().startswith(part) | event.message.endswith(
-                    part
-                ):
+            try:
+                events = [envelope.event for envelope in decode(record.data)]
+            except Undecodable:
+                continue
+            for event in events:
+                if isinstance(event, Received) and _named(event.message, what):
                     found[event.message] = Meant(message_span(event).trace, 0 if event.traceparent else record.seq)
     return found
+
+
+def _named(message: str, what: str) -> bool:
+    return message.lower().startswith(what.lower()) or message.lower().endswith(what.lower())
 
 
 def _document(found: "Trace") -> dict[str, Any]:

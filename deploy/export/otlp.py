@@ -1,4 +1,4 @@
-"""Spans that the log tells, as OTLP, under the ids of the live ones: to a collector, or to a file that has each once."""
+"""Spans that the log tells, as OTLP, under the ids of live ones: to a collector, or to a file that has each once."""
 
 import sys
 from collections.abc import AsyncIterator, Sequence

@@ -40,7 +40,7 @@ class Database:
     """The tables over ``sources``; use it as a context manager."""
 
     def __init__(self, sources: Sources) -> None:
-        self._duckdb = _installed()
+        self._duckdb = installed()
         self._connection = self._duckdb.connect(":memory:", config={"memory_limit": MEMORY})
         run = self._connection.execute
         run("SET TimeZone = 'UTC'")
@@ -140,7 +140,7 @@ def _read_as(kind: str) -> str:
     return "BIGINT" if kind.startswith("TIMESTAMP") else kind
 
 
-def _installed() -> Any:
+def installed() -> Any:
     """The module duckdb. Raises NotInstalled."""
     try:
         import duckdb  # noqa: PLC0415  is optional
