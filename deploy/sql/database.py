@@ -63,6 +63,7 @@ class Database:
             "autoinstall_known_extensions = false",
             "autoload_known_extensions = false",
             "allow_community_extensions = false",
+            "enable_progress_bar = false",
             "errors_as_json = true",
             "enable_external_access = false",
             "lock_configuration = true",
@@ -110,6 +111,10 @@ class Database:
             yield
         except self._duckdb.Error as error:
             raise InvalidQuery(_in_words(str(error), sql)) from error
+        except RuntimeError as error:
+            if "interrupted" not in str(error):
+                raise
+            raise KeyboardInterrupt from error  # as which it was sent
 
 
 class _Error(msgspec.Struct):

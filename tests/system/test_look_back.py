@@ -106,7 +106,7 @@ def test_sql_prints_tables_and_csv(folder):
 
 
 def test_an_archive_changes_no_answer(folder):
-    """What is archived, purged and not yet archived is one log."""
+    """What is archived and what is not yet is one log."""
     query = "SELECT event, count(*) AS n, max(seq) AS last FROM events WHERE kind = 'task' GROUP BY ALL ORDER BY ALL"
     before = folder.json("sql", query), folder.json("trace", folder.done[0]["task"])
     lines = folder.call("export", "--kind", "task").stdout
