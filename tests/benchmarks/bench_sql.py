@@ -1,15 +1,18 @@
 """SQL over the archive: how many events a second column queries and the tables of tasks and costs get through.
 
+And how long it takes to bring what is not archived: as many events as a segment has, out of memory.
+
 python tests/benchmarks/bench_sql.py [--events 1000000] [--segment 200000]
 """
 
 import argparse
+import asyncio
 import json
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from callboard.bus.archive.manifest import PARQUET
 from callboard.bus.log import Record
 from callboard.bus.subjects import event as subject_of
 from callboard.deploy.sql.database import Database
-from callboard.deploy.sql.sources import Sources
+from callboard.deploy.sql.sources import Sources, gather
 from callboard.events import task, task_spec
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope, encode, message_hash, short_type
@@ -109,11 +112,33 @@ def main() -> None:
             "bytes": sum(path.stat().st_size for path in files),
             "written_s": round(written_s, 1),
             "opened_s": round(opened_s, 3),
+            "tail": tail(options.segment, Path(name)),
             "queries": results,
             "python": platform.python_version(),
             "machine": platform.processor() or platform.machine(),
         }
         print(json.dumps(told, indent=1))
+
+
+class Tail:
+    """A log without archive, as far as it is read."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self._records = records
+
+    async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
+        """All of it."""
+        for batch in batched_lists(iter(self._records)):
+            yield batch
+
+
+def tail(events: int, folder: Path) -> dict:
+    """How long it takes until events that are not archived can be queried."""
+    records = list(log(events))
+    began, worked = time.perf_counter(), time.process_time()
+    asyncio.run(gather("SELECT * FROM events", Tail(records), folder))
+    taken, worked = time.perf_counter() - began, time.process_time() - worked
+    return {"events": events, "s": round(taken, 3), "events_per_s": round(events / taken), "cpu_s": round(worked, 3)}
 
 
 def batched_lists(records: Iterator[Record]) -> Iterator[list[Record]]:

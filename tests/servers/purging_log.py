@@ -78,7 +78,7 @@ class PurgingLog(ArchivedLog):
                 return
             batches = [records async for records in self.hot.read_all(after=start)]
             await asyncio.to_thread(segment.write, folder, start + 1, batches)
-            upto = min(self.archive.refresh(), (await self.hot.done())[0])
+            upto = min([self.archive.refresh(), *(each.done for each in await self.hot.behind())])
             last = {record.subject: record.seq for records in batches for record in records}
             for subject in sorted(last, key=last.__getitem__):
                 if crc32(entity_of(subject).encode()) % 3:

@@ -56,7 +56,7 @@ async def written(messages: Sequence[bytes | Envelope]) -> MemoryBus:
 
 
 async def answers(bus: MemoryBus, *queries: str, archived: int = 0) -> list[list[tuple]]:
-    """The rows of each query over a log whose first messages are archived, in two segments."""
+    """The rows of each query over a log whose first messages are archived, in two segments, and half of them purged."""
     with TemporaryDirectory() as name:
         folder = Path(name) / "archive"
         folder.mkdir()
@@ -64,6 +64,8 @@ async def answers(bus: MemoryBus, *queries: str, archived: int = 0) -> list[list
         for part in filter(None, (records[: archived // 2], records[archived // 2 :])):
             segment.write(folder, part[0].seq, [part])
         log = ArchivedLog(bus.hot, Archive(folder))
+        for record in records[: archived // 2]:
+            await bus.hot.purge(record.subject, upto=record.seq)
         sources = await gather(" ".join(queries), log, Path(name))
         with Database(sources) as database:
             return [[row for chunk in database.query(query).chunks for row in chunk] for query in queries]
@@ -89,7 +91,7 @@ def amounts(line) -> tuple:
     return (line.calls, line.usage.input, line.usage.output, line.usage.cached, line.cost, line.wasted)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 async def test_tables_say_what_the_projections_say(seed):
     """Where each task stands, and what was spent by whom, when and for what, whatever of it is archived."""
     history = lively(seed, tasks=60, steps=600)
@@ -102,7 +104,7 @@ async def test_tables_say_what_the_projections_say(seed):
         f"SELECT day::VARCHAR, {LINES} FROM costs GROUP BY 1",
         f"SELECT tag, {LINES} FROM costs JOIN (SELECT task, unnest(tags) AS tag FROM tasks) USING (task) GROUP BY 1",
         "SELECT count(cost), sum(cost) FROM calls",
-        archived=seed * len(history) // 8,
+        archived=seed * len(history) // 5,
     )
     known = sorted((*tasks.open.values(), *tasks.ended.values()), key=lambda row: row.id)
     assert rows == [
@@ -195,7 +197,7 @@ async def test_what_was_asked_is_told_as_it_is_stored():
 reservations = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(("a", "b")), st.integers(0, 9), st.integers(0, 9)))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(reservations)
 @example([(1, "a", 5, 0), (2, "a", 3, 0), (1, "a", 4, 0), (2, "a", 2, 2), (3, "a", 0, 0)])
 async def test_budgets_stand_where_their_history_says(wishes):
@@ -258,45 +260,44 @@ async def test_spans_are_those_of_the_projection():
     assert sorted(row[2:] for row in rows[2:]) == [("chat m", "t", None), ("invoke_workflow task", "t", None)]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "COPY (SELECT 1) TO '{folder}/out.csv'",
-        "COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
-        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
-        "EXPLAIN /**/ ANALYZE COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
-        "SELECT 1; COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
-        "SELECT * FROM read_csv('/etc/passwd')",
-        "SELECT * FROM read_text('/etc/passwd')",
-        "SELECT * FROM '/etc/passwd'",
-        "SELECT * FROM glob('/etc/*')",
-        "SELECT * FROM read_parquet('https://example.com/x.parquet')",
-        "SELECT * FROM enable_logging(storage = 'file', storage_path = '{folder}/log')",
-        "SELECT * FROM subprocess",
-        "INSTALL httpfs",
-        "LOAD httpfs",
-        "ATTACH '{folder}/other.db'",
-        "ATTACH ':memory:' AS other",
-        "SET enable_external_access = true",
-        "RESET lock_configuration",
-        "PRAGMA version",
-        "CREATE TABLE mine AS SELECT 1",
-        "DROP VIEW events",
-        "DELETE FROM events",
-        "EXPORT DATABASE '{folder}/all'",
-        "",
-    ],
+REFUSED = (
+    "COPY (SELECT 1) TO '{folder}/out.csv'",
+    "COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
+    "EXPLAIN /**/ ANALYZE COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
+    "SELECT 1; COPY (SELECT 1) TO '{tail}' (FORMAT parquet, USE_TMP_FILE false)",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM read_parquet('https://example.com/x.parquet')",
+    "SELECT * FROM enable_logging(storage = 'file', storage_path = '{folder}/log')",
+    "SELECT * FROM subprocess",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "ATTACH '{folder}/other.db'",
+    "ATTACH ':memory:' AS other",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "PRAGMA version",
+    "CREATE TABLE mine AS SELECT 1",
+    "DROP VIEW events",
+    "DELETE FROM events",
+    "EXPORT DATABASE '{folder}/all'",
+    "",
 )
-async def test_nothing_but_the_log_can_be_reached(query, bus, tmp_path):
+
+
+async def test_nothing_but_the_log_can_be_reached(bus, tmp_path):
     """No file, no network, no extension, no variable of Python, no setting, and nothing that changes: in one line."""
     subprocess = [1]  # a name that DuckDB's replacement scans would find
     sources = await gather("events", bus.log, tmp_path)
     files, tail = sorted(tmp_path.iterdir()), sources.events[-1].read_bytes()
     with Database(sources) as database:
-        with pytest.raises(InvalidQuery) as refused:
-            [*database.query(query.format(folder=tmp_path, tail=sources.events[-1])).chunks]
-        assert [*database.query("SELECT count(*) FROM events").chunks] == [[(1,)]]
-    assert "\n" not in str(refused.value)
+        for query in REFUSED:
+            with pytest.raises(InvalidQuery, match=r"^[^\n]+$"):
+                [*database.query(query.format(folder=tmp_path, tail=sources.events[-1])).chunks]
+            assert [*database.query("SELECT count(*) FROM events").chunks] == [[(1,)]]
     assert (sorted(tmp_path.iterdir()), sources.events[-1].read_bytes(), subprocess) == (files, tail, [1])
 
 
