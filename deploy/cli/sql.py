@@ -78,7 +78,7 @@ def _print_json(result: "Result") -> None:
     """One list, a row on each line, so that a long one need not be held in memory."""
     import msgspec
 
-    names = [name for name, _ in result.columns]
+    names = _unlike([name for name, _ in result.columns])
     is_json = [kind == "JSON" for _, kind in result.columns]
     encoder = msgspec.json.Encoder(enc_hook=str)
     click.echo("[", nl=False)
@@ -88,6 +88,11 @@ def _print_json(result: "Result") -> None:
         click.echo(joint + encoder.encode(dict(zip(names, values, strict=True))).decode(), nl=False)
         joint = ",\n"
     click.echo("\n]" if joint != "\n" else "]")
+
+
+def _unlike(names: Sequence[str]) -> list[str]:
+    """Names of which none is twice: one that comes again is told with the number of its column."""
+    return [name if name not in names[:place] else f"{name}_{place + 1}" for place, name in enumerate(names)]
 
 
 def _document(text: str | None) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from callboard.bus.errors import NotInstalled
+from callboard.bus.errors import Damaged, NotInstalled
 from callboard.deploy.sql.event_tables import STORED
 from callboard.deploy.sql.sources import Sources
 from callboard.deploy.sql.span_table import SPANS
@@ -37,15 +37,22 @@ class Result(NamedTuple):
 
 
 class Database:
-    """The tables over ``sources``; use it as a context manager."""
+    """The tables over ``sources``; use it as a context manager. Raises Damaged and NotInstalled."""
 
     def __init__(self, sources: Sources) -> None:
         self._duckdb = installed()
         self._connection = self._duckdb.connect(":memory:", config={"memory_limit": MEMORY})
+        try:
+            self._set_up(sources)
+        except self._duckdb.Error as error:
+            self.close()
+            told = " ".join(str(error).split())
+            raise Damaged(f"the archive can't be read ({told}): `callboard archive --verify` says more") from error
+
+    def _set_up(self, sources: Sources) -> None:
         run = self._connection.execute
         run("SET TimeZone = 'UTC'")
         run(f"SET temp_directory = {_text(str(sources.folder / 'overflow'))}")
-        files = ", ".join(_text(str(path)) for path in sources.events)
         if sources.spans:
             columns = ", ".join(f"{column.name}: {_text(_read_as(column.type))}" for column in SPANS.columns)
             run(f"""
@@ -53,12 +60,13 @@ class Database:
                 SELECT * REPLACE (make_timestamptz(began) AS began, make_timestamptz(ended) AS ended)
                 FROM read_json({_text(str(sources.spans))}, format = 'newline_delimited', columns = {{{columns}}})
             """)
+        files = ", ".join(_text(str(path)) for path in sources.events)
         run(f"CREATE VIEW {STORED} AS SELECT * FROM read_parquet([{files}])")
         for table in TABLES.values():
             if table is not SPANS or sources.spans:
                 run(f"CREATE VIEW {table.name} AS {table.query}")
-        run(f"SET allowed_paths = [{files}]")
         for setting in (
+            f"allowed_paths = [{files}]",
             "python_enable_replacements = false",
             "autoinstall_known_extensions = false",
             "autoload_known_extensions = false",

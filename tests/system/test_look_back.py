@@ -100,6 +100,7 @@ def test_sql_prints_tables_and_csv(folder):
         ["status", "number"],
         ["completed", "3"],
     ]
+    assert folder.json("sql", "SELECT 1 AS x, 2 AS x") == [{"x": 1, "x_2": 2}]
     assert "costs: a row is a call that was booked, once" in folder.call("sql", "--tables").stdout
     refused = folder.call("sql", "SELECT * FROM read_csv('/etc/passwd')", code=1).stderr
     assert re.fullmatch(r"callboard: [^\n]*disabled by configuration \(line 1, column 15\)\n", refused)

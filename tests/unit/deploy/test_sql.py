@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from callboard.bus.archive import segment
 from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.folder import Archive
-from callboard.bus.errors import NotInstalled
+from callboard.bus.errors import Damaged, NotInstalled
 from callboard.bus.log import Write
 from callboard.bus.memory import MemoryBus
 from callboard.bus.subjects import event as subject_of
@@ -333,6 +333,14 @@ async def test_a_missing_package_is_named(package, bus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(NotInstalled, match=r"^[^\n]*pip install 'callboard\[archive\]'$"):
         await gather("events", bus.log, tmp_path) if package == "pyarrow" else Database(sources)
+
+
+async def test_a_damaged_archive_is_told(bus, tmp_path):
+    """In one line, which says how to learn more."""
+    sources = await gather("events", bus.log, tmp_path)
+    sources.events[-1].write_bytes(b"PAR1 no more")
+    with pytest.raises(Damaged, match=r"^the archive can't be read [^\n]*`callboard archive --verify` says more$"):
+        Database(sources)
 
 
 def test_only_what_is_named_is_read():
