@@ -106,6 +106,15 @@ def test_sql_prints_tables_and_csv(folder):
     assert re.fullmatch(r"callboard: [^\n]*disabled by configuration \(line 1, column 15\)\n", refused)
 
 
+def test_spans_are_exported_to_a_file_once(folder):
+    """However often it is asked for; to standard output they go as they are."""
+    arguments = ("export", "--format", "otlp", "--until", "40")
+    first, again = (folder.json(*arguments, "-o", "spans.jsonl") for _ in range(2))
+    assert (first["count"], first["skipped"]) == (again["skipped"], again["count"])
+    assert first["count"] > 3
+    assert "resourceSpans" in json.loads(folder.call(*arguments).stdout.splitlines()[0])
+
+
 def test_an_archive_changes_no_answer(folder):
     """What is archived and what is not yet is one log."""
     query = "SELECT event, count(*) AS n, max(seq) AS last FROM events WHERE kind = 'task' GROUP BY ALL ORDER BY ALL"
@@ -174,6 +183,13 @@ async def test_what_is_sent_again_is_the_same(tmp_path, monkeypatch):
             arguments = ("export", "--format", "otlp", "--data", str(tmp_path / "data"), "--endpoint", collector.url)
             told = json.loads((await asyncio.to_thread(folder.call, *arguments, "--json")).stdout)
         again = collector.spans[len(live) :]
+        shown = await asyncio.to_thread(folder.json, "trace", message.id, "--data", str(tmp_path / "data"))
+        assert shown == await asyncio.to_thread(folder.json, "trace", message.id[-9:], "--data", str(tmp_path / "data"))
+    kinds = ["invoke_agent", "handoff", "invoke_agent", "task", "invoke_workflow", "route", "process", "chat"]
+    assert [span["name"].split()[0] for span in shown["spans"]] == kinds
+    assert {(shown["trace"], span["span"]) for span in shown["spans"]} <= {
+        (trace.hex(), span.hex()) for trace, span in live
+    }
     assert told["count"] * 2 == len(again)
     assert {(span.trace_id, span.span_id) for span in again} <= live.keys()
     assert {span.name for key, span in live.items() if span not in again} == {"POST"}
