@@ -19,18 +19,22 @@ class Deliveries:
 
     def attempt(self, deliver: Callable[[], bool]) -> bool:
         """Whether ``deliver`` said that it succeeded; one that raises did not."""
-        _words.clear()
-        try:
-            delivered = deliver()
-            why = _words.gist()
-        except Exception as error:
-            delivered, why = False, str(error)
+        delivered, why = attempted(deliver)
         if not delivered and not self._failing:
             _log.warning(f"{self._what} can't be delivered, trying again", where=self._where, why=why)
         elif self._failing and delivered:
             _log.info(f"{self._what} are delivered again", where=self._where)
         self._failing = not delivered
         return delivered
+
+
+def attempted(deliver: Callable[[], bool]) -> tuple[bool, str]:
+    """Whether ``deliver`` said that it succeeded, and what was said of it; one that raises did not."""
+    _words.clear()
+    try:
+        return deliver(), _words.gist()
+    except Exception as error:
+        return False, str(error)
 
 
 def collector(signal: str, environ: Mapping[str, str]) -> str | None:

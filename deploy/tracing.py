@@ -16,13 +16,11 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus, Record
+from callboard.deploy.tracing_log import SUBJECTS, tell
 from callboard.deploy.tracing_spans import readable, resource
-from callboard.events.envelope import decode
-from callboard.events.errors import Undecodable
 from callboard.projections.projection import Snapshot, dump, load
-from callboard.projections.spans import SPANS, Spans, apply
+from callboard.projections.spans import SPANS, Spans
 
-SUBJECTS: Final = ("evt.*.task.>", "evt.*.backend.>", "evt.*.agent.>", "evt.*.approval.>")
 CHUNK: Final = 1000
 """Records that are exported at a time; no more than twice as many wait in memory."""
 
@@ -153,17 +151,8 @@ class TraceExport:
         return state
 
     def _fold(self, state: Spans, records: Sequence[Record]) -> tuple[Spans, list[ReadableSpan]]:
-        spans: list[ReadableSpan] = []
-        for record in records:
-            try:
-                envelopes = decode(record.data)
-            except Undecodable as error:
-                _log.warning("an event can't be read; its trace will lack it", seq=record.seq, why=str(error))
-                continue
-            for envelope in envelopes:
-                state = apply(state, envelope)
-                spans += [readable(span, self._resource) for span in state.finished]
-        return msgspec.structs.replace(state, finished=()), spans
+        state, told = tell(state, records)
+        return state, [readable(each.span, self._resource) for each in told]
 
     async def _save(self) -> None:
         self._saved_at = time.monotonic()

@@ -48,6 +48,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Look back": {
         "replay": "Rebuild what was true at any moment, or watch it happen again.",
+        "trace": "Show what was done for a task or a message, over time.",
+        "export": "Write events or spans to a file, or send spans to a collector.",
+        "sql": "Query events, tasks, costs and spans with SQL.",
         "archive": "Archive the log as Parquet files, and purge what is closed.",
     },
     "Plan": {

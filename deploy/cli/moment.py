@@ -52,7 +52,7 @@ async def _sequence(log: Log, text: str, end: int, option: str) -> int:
         if int(text) > end:
             raise InvalidInput(f"{option} {text} is beyond the log's end: its last sequence is {end}")
         return int(text)
-    at, present = _time(text, option), now()
+    at, present = time_of(text, option), now()
     if at > present:
         raise InvalidInput(f"{option} {text} is yet to come: it is {present:%Y-%m-%d %H:%M:%S}Z now")
     seq = await seq_at(log, (at - _EPOCH) // timedelta(microseconds=1) * 1000 + 999)
@@ -62,7 +62,8 @@ async def _sequence(log: Log, text: str, end: int, option: str) -> int:
     return seq
 
 
-def _time(text: str, option: str) -> datetime:
+def time_of(text: str, option: str) -> datetime:
+    """The time that is meant, in UTC. Raises InvalidInput."""
     if text.endswith("ago"):
         length = text.removesuffix("ago").strip()
         if days := _DAYS.fullmatch(length):

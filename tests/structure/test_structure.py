@@ -23,6 +23,7 @@ ONLY_IN = {
     "matplotlib": "deploy/plots.py",
     "mcp": "actors/tools/mcp_connection.py",
     "pyarrow": "bus/archive/parquet.py",
+    "duckdb": "deploy/sql/database.py",
     "httpx2": "actors/tools/mcp_connection.py",
 }
 PURE = ("events", "projections", "actors/router/policies")
@@ -103,7 +104,7 @@ def test_imports_are_lazy(code):
     """Nothing heavy is imported before a command needs it."""
     heavy = (
         "{'ray', 'nats', 'httpx', 'rich', 'opentelemetry', 'genai_prices', 'numpy', 'xllamacpp', 'matplotlib', 'mcp',"
-        " 'pyarrow'}"
+        " 'pyarrow', 'duckdb'}"
     )
     check = f"{code}; import sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
