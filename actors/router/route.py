@@ -211,9 +211,7 @@ def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | Non
     return Parked(f"trying {task.backend} again: {failure.message}", now + timedelta(seconds=pause))
 
 
-def _weigh(
-    task: Task, found: Survey, view: View, policy: Policy, check: str, looks: bytes, prefix: bytes
-) -> Weighed:
+def _weigh(task: Task, found: Survey, view: View, policy: Policy, check: str, looks: bytes, prefix: bytes) -> Weighed:
     spec = task.spec
     assert spec is not None
     fresh = tuple(option for option in found.options if not option.failed) if task.failure else ()

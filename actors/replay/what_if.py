@@ -1,0 +1,127 @@
+"""A what-if: the log replayed in three lanes: what happened, the same rules again, and the rules that are asked about.
+
+What happened is what the log says. The same rules again say how faithful the replay is, and how probable each choice
+was. The rules asked about say what would have gone elsewhere; what came of that is estimated from what came of the rest.
+"""
+
+from collections import Counter
+
+from msgspec.structs import replace
+
+from callboard.actors.replay.candidate import Candidate
+from callboard.actors.replay.changes import Changes, RulesAt
+from callboard.actors.replay.outcomes import Outcomes
+from callboard.actors.replay.reader import Reader
+from callboard.actors.replay.remade import Remade, difference, policy_of, remade
+from callboard.actors.replay.report import UNITS, Faithful, Moved, Report, metric
+from callboard.actors.replay.units import Unit, evidence, unit
+from callboard.actors.replay.walk import Recorded, Told, Walk
+from callboard.actors.router.asking import TAGS
+from callboard.actors.router.route import Rules
+from callboard.events.task import Assigned
+
+
+async def what_if(reader: Reader, changes: Changes, rules_at: RulesAt, *, upto: int | None = None) -> Report:
+    """What would have been, from the log's beginning to the sequence ``upto``, or its end.
+
+    Raises InvalidInput for changes that name what is not there.
+    """
+    walk, lanes = Walk(reader, upto), Lanes(changes, rules_at)
+    await walk.look_ahead()
+    changes.check(rules_at(None), walk.backends, walk.budgets)
+    async for told in walk.events():
+        lanes.take(told)
+    return lanes.report(walk.upto, walk.lost)
+
+
+class Lanes:
+    """The three lanes, event by event."""
+
+    def __init__(self, changes: Changes, rules_at: RulesAt) -> None:
+        self._rules_at = rules_at
+        self._rules: dict[tuple[int | None, str], Rules] = {}
+        self._changes = changes
+        self._candidate = Candidate(changes, rules_at)
+        self._outcomes = Outcomes(changes)
+        self._units: list[Unit] = []
+        self._unplaced = 0
+        self._identical: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._moved: Counter[tuple[str, str]] = Counter()
+
+    def take(self, told: Told) -> None:
+        """One event."""
+        if told.envelope.kind != "task":
+            return
+        if told.decision is not None and told.decision.assigned is not None:
+            self._decided(told, told.decision, told.decision.assigned)
+        elif told.decision is not None:
+            self._refused(told.decision)
+        self._outcomes.see(told)
+        self._candidate.see(told)
+
+    def report(self, upto: int, lost: int) -> Report:
+        """What was found."""
+        by_task = self._outcomes.by_task
+        ended = [one for one in self._units if by_task[one.task].ended]
+        count = self._identical
+        faithful = Faithful(
+            decisions=count["decisions"],
+            identical=count["identical"],
+            same=count["same"],
+            reasons=dict(self._reasons.most_common()),
+            lost=lost,
+            refusals=count["refusals"],
+            alike=count["alike"],
+        )
+        moved = tuple(Moved(*pair, number) for pair, number in self._moved.most_common())
+        return Report(
+            upto=upto,
+            faithful=faithful,
+            decisions=sum(one.decisions for one in moved),
+            elsewhere=sum(one.decisions for one in moved if one.before != one.after),
+            moved=moved,
+            units=len(ended),
+            unplaced=self._unplaced,
+            open=len(self._units) - len(ended),
+            budgets=dict(self._candidate.budgets),
+            spent={name: self._candidate.ledger.spent(name) for name in self._changes.budgets},
+            metrics=tuple(metric(name, evidence(ended, by_task, name)) for name in UNITS),
+        )
+
+    def _decided(self, told: Told, recorded: Recorded, event: Assigned) -> None:
+        baseline = self._again(recorded)
+        candidate = self._candidate.decide(recorded)
+        self._identical["decisions"] += 1
+        self._identical["same"] += baseline.backend == event.backend
+        why = difference(recorded, baseline, self._rules_at(event.decision.pace))
+        self._identical["identical"] += not why
+        self._reasons.update([why] if why else ())
+        self._moved[event.backend, candidate.backend if candidate else ""] += 1
+        spec = recorded.task.spec
+        if event.attempt != 1 or spec is None or not TAGS.isdisjoint(spec.tags):
+            return
+        found = unit(recorded.task.id, event, baseline, candidate) if candidate else None
+        if found is None:
+            self._unplaced += 1
+        else:
+            self._units.append(found)
+            self._outcomes.begin(told)
+
+    def _refused(self, recorded: Recorded) -> None:
+        """A task that was parked for want of a backend, or rejected; what money or a question did is not made again."""
+        event = recorded.envelope.event
+        if getattr(event, "asks", "") or getattr(event, "budget", None):
+            return
+        self._identical["refusals"] += 1
+        rules = self._rules_at(None)
+        self._identical["alike"] += not difference(recorded, self._again(recorded), rules)
+
+    def _again(self, recorded: Recorded) -> Remade:
+        pace = recorded.assigned.decision.pace if recorded.assigned else None
+        rules = self._rules_at(pace)
+        policy = policy_of(recorded, rules)
+        key = (pace, policy)
+        if key not in self._rules:
+            self._rules[key] = replace(rules, default=policy)
+        return remade(recorded, recorded.view, self._rules[key])
