@@ -27,7 +27,8 @@ which estimates another quantity when policy, prices and tasks change on the way
 these; for these very tasks they are too wide.
 
 Outcomes that nobody told are taken to be missing by a chance that depends on the backend alone. What has no support in
-the log, π where e is 0, is worth anything that is possible: it widens the interval to both sides.
+the log, π where e is 0, is worth anything that is possible, and costs or takes from nothing to `MISTAKEN` times what was
+predicted: it widens the interval to both sides.
 """
 
 from math import exp, sqrt
@@ -45,8 +46,11 @@ LEAST_FREEDOM: Final = 3.0
 FURTHEST: Final = 5.0
 """No value is taken to be off by a greater factor than this on the logarithm: there is no answer then anyway."""
 
-RARE: Final = 0.01
-"""Outcomes without a bound are taken to be, relative to what was predicted, beyond all but such a part at most."""
+ONCE: Final = 0.5
+"""How far off a prediction is taken to have been one time: of 1 for quality, of itself for costs and latencies."""
+
+MISTAKEN: Final = 3.0
+"""What has no support costs, or takes, at most so many times what was predicted."""
 
 
 class Interval(Struct, frozen=True):
@@ -88,6 +92,12 @@ def estimates(evidence: Evidence, bounds: tuple[float, float] | None = None) -> 
         _estimate("snips", evidence, known, nothing + mean, bounds),
         _estimate("dr", evidence, known, evidence.predicted, bounds),
     )
+
+
+def observed_mean(evidence: Evidence) -> float | None:
+    """What happened on average: of what is known, where backends count as if as much were known of each."""
+    weight = _known(evidence).weight
+    return float(weight @ np.nan_to_num(evidence.happened)) / float(weight.sum()) if weight.any() else None
 
 
 def _known(evidence: Evidence) -> _Known:
@@ -144,22 +154,29 @@ def _reach(evidence: Evidence, known: _Known, off: np.ndarray, scale: np.ndarray
     sure = np.where(known.supported, logged, 1.0)
     lost = (1 - rates) / np.where(rates > 0, rates, 1.0)
     could = wanted**2 * (1 / sure - 1) + lost * sure * (wanted / sure - less) ** 2
-    could *= known.supported * _squares(evidence, known, off, scale)[evidence.backend] * scale**2
+    squares = _squares(evidence, known, off, scale)
+    could *= known.supported * squares
     variance = max(float(drawn.sum()), float(could.sum()))
     if not variance:
         return 0.0
     carried = float(drawn.sum()) ** 2 / max(float((drawn**2).sum()), 1e-300)
+    variance += float(wanted @ squares) / evidence.size  # one decision more, for what hardly ever happens
     return _quantile(max(carried - 1, LEAST_FREEDOM)) * sqrt(variance) / evidence.size
 
 
 def _squares(evidence: Evidence, known: _Known, off: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """By backend the mean square of errors, over the square of ``scale``, where the other policy wants it."""
+    """By row the square of the error to expect: in proportion to that of ``scale``, as its backend was mistaken so far.
+
+    As it was where the other policy wants it, that is; and each is taken to have been mistaken by `ONCE` one time.
+    """
     chosen, count = evidence.chosen, len(evidence.names)
     places, weight = evidence.backend[chosen], known.weight * evidence.weights
-    found = np.bincount(places, weight * off**2, count)
-    against = np.bincount(places, weight * scale[chosen] ** 2, count)
-    usual = found.sum() / max(against.sum(), 1e-300)
-    squares: np.ndarray = np.where(against > 0, found / np.where(against > 0, against, 1.0), usual)
+    much = np.bincount(evidence.backend, evidence.wanted * scale**2, count)
+    usual = much / np.maximum(np.bincount(evidence.backend, evidence.wanted, count), 1e-300)
+    usual = np.where(usual > 0, usual, 1.0)
+    found = np.bincount(places, weight * off**2, count) + ONCE**2 * usual
+    against = np.bincount(places, weight * scale[chosen] ** 2, count) + usual
+    squares: np.ndarray = (found / against)[evidence.backend] * scale**2
     return squares
 
 
@@ -174,11 +191,7 @@ def _unsupported(
     if bounds:
         lowest, highest = np.full(len(wanted), bounds[0]), np.full(len(wanted), bounds[1])
     else:
-        told = known.weight > 0
-        told &= evidence.predicted[evidence.chosen] > 0
-        ratios = evidence.outcome[told] / evidence.predicted[evidence.chosen][told]
-        least, most = np.quantile(ratios, (RARE, 1 - RARE)) if len(ratios) else (0.0, 1.0)
-        lowest, highest = least * evidence.predicted[gone], most * evidence.predicted[gone]
+        lowest, highest = 0 * wanted, MISTAKEN * evidence.predicted[gone]
     return (
         max(float(wanted @ (expected - lowest)) / evidence.size, 0.0),
         max(float(wanted @ (highest - expected)) / evidence.size, 0.0),

@@ -7,6 +7,9 @@
 - A task that ended without an answer has no quality and no latency, but a cost.
 """
 
+from datetime import datetime, timedelta
+from typing import Final
+
 from msgspec import Struct
 
 from callboard.actors.replay.changes import Changes
@@ -18,7 +21,7 @@ from callboard.events.money import Price
 from callboard.events.task import PERFECT
 from callboard.projections.backends import BACKENDS
 
-PER_S = 1_000_000_000
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Outcome(Struct):
@@ -27,7 +30,7 @@ class Outcome(Struct):
     ``calls`` are those under way that count; ``answer`` is the first one that was answered.
     """
 
-    began: float
+    began: datetime
     cost: float = 0.0
     would: float = 0.0
     latency: float | None = None
@@ -46,7 +49,7 @@ class Outcomes:
 
     def begin(self, told: Told) -> None:
         """A task's first decision."""
-        self.by_task[told.envelope.entity] = Outcome(told.envelope.time.timestamp())
+        self.by_task[told.envelope.entity] = Outcome(told.envelope.time)
 
     def see(self, told: Told) -> None:
         """One event of a task."""
@@ -61,7 +64,7 @@ class Outcomes:
                 self._paid(one, told, event.backend, event.call, event.usage, event.cost)
                 if one.answer is None:
                     one.answer = event.call
-                    one.latency = (told.envelope.time.timestamp() - one.began) * PER_S
+                    one.latency = float((told.envelope.time - one.began) // MICROSECOND * 1000)
             case tasks.Failed() | tasks.Spent():
                 self._paid(one, told, event.backend, event.call, event.usage, event.cost)
             case tasks.Evaluated() | Declined() if event.call == one.answer:

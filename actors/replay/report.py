@@ -2,9 +2,10 @@
 
 from typing import Final
 
+import numpy as np
 from msgspec import Struct
 
-from callboard.actors.replay.estimates import Estimate, Interval, estimates
+from callboard.actors.replay.estimates import Estimate, Interval, estimates, observed_mean
 from callboard.actors.replay.evidence import Evidence
 from callboard.actors.replay.support import Support, support
 
@@ -91,10 +92,8 @@ class Report(Struct, frozen=True):
 
 def metric(name: str, evidence: Evidence) -> Metric:
     """A figure from its evidence."""
-    import numpy as np  # noqa: PLC0415  most commands estimate nothing
-
-    found, known = support(evidence, name), ~np.isnan(evidence.happened)
-    observed = float(evidence.happened[known].mean()) if known.any() else None
+    found, known = support(evidence, name, bounded=BOUNDS[name] is not None), ~np.isnan(evidence.happened)
+    observed = observed_mean(evidence)
     if not known.any():
         return Metric(name, UNITS[name], observed, found, (), None, found.silent)
     told = estimates(evidence, BOUNDS[name])

@@ -38,8 +38,12 @@ class Support(Struct, frozen=True):
     silent: str
 
 
-def support(evidence: Evidence, what: str) -> Support:
-    """The support of an estimate of ``what``, such as ``quality``."""
+def support(evidence: Evidence, what: str, *, bounded: bool) -> Support:
+    """The support of an estimate of ``what``, such as ``quality``.
+
+    What is not ``bounded`` is counted by how much is predicted, if that is more than by how often: a single dear call can
+    cost as much as a hundred cheap ones.
+    """
     told = ~np.isnan(evidence.outcome)
     weights = evidence.weights[told]
     total = float(weights.sum())
@@ -48,6 +52,10 @@ def support(evidence: Evidence, what: str) -> Support:
     tried = np.bincount(evidence.backend[evidence.chosen], minlength=len(evidence.names)) > 0
     gone = (evidence.logged <= 0) | (tried & ~heard)[evidence.backend]
     lost = np.bincount(evidence.backend[gone], evidence.wanted[gone], len(evidence.names)) / max(evidence.size, 1)
+    if not bounded:
+        much = evidence.wanted * evidence.predicted
+        dear = np.bincount(evidence.backend[gone], much[gone], len(evidence.names)) / max(much.sum(), 1e-300)
+        lost = dear if dear.sum() > lost.sum() else lost
     found = Support(
         units=evidence.size,
         known=int(told.sum()),

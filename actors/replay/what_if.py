@@ -5,6 +5,7 @@ was. The rules asked about say what would have gone elsewhere; what came of that
 """
 
 from collections import Counter
+from functools import cache
 
 from msgspec.structs import replace
 
@@ -26,7 +27,8 @@ async def what_if(reader: Reader, changes: Changes, rules_at: RulesAt, *, upto: 
 
     Raises InvalidInput for changes that name what is not there.
     """
-    walk, lanes = Walk(reader, upto), Lanes(changes, rules_at)
+    rules_at = cache(rules_at)
+    walk, lanes = Walk(reader, upto), Lanes(changes, rules_at, Baseline(rules_at))
     await walk.look_ahead()
     changes.check(rules_at(None), walk.backends, walk.budgets)
     async for told in walk.events():
@@ -34,16 +36,43 @@ async def what_if(reader: Reader, changes: Changes, rules_at: RulesAt, *, upto: 
     return lanes.report(walk.upto, walk.lost)
 
 
+class Baseline:
+    """The same rules again: each decision is made by the policy, and at the pace, that made it."""
+
+    def __init__(self, rules_at: RulesAt) -> None:
+        self._rules_at = rules_at
+        self._rules: dict[tuple[int | None, str], Rules] = {}
+        self._last: tuple[Recorded, Remade] | None = None
+
+    def again(self, recorded: Recorded) -> Remade:
+        """The decision; that on the one before is not worked out twice."""
+        if self._last is None or self._last[0] is not recorded:
+            self._last = recorded, remade(recorded, recorded.view, self._rules_of(recorded))
+        return self._last[1]
+
+    def why_other(self, recorded: Recorded) -> str:
+        """In what it is not the one recorded; empty if it is."""
+        return difference(recorded, self.again(recorded), self._rules_of(recorded))
+
+    def _rules_of(self, recorded: Recorded) -> Rules:
+        pace = recorded.assigned.decision.pace if recorded.assigned else None
+        rules = self._rules_at(pace)
+        key = (pace, policy_of(recorded, rules))
+        if key not in self._rules:
+            self._rules[key] = replace(rules, default=key[1])
+        return self._rules[key]
+
+
 class Lanes:
     """The three lanes, event by event."""
 
-    def __init__(self, changes: Changes, rules_at: RulesAt) -> None:
-        self._rules_at = rules_at
-        self._rules: dict[tuple[int | None, str], Rules] = {}
+    def __init__(self, changes: Changes, rules_at: RulesAt, baseline: Baseline) -> None:
+        self._baseline = baseline
         self._changes = changes
         self._candidate = Candidate(changes, rules_at)
         self._outcomes = Outcomes(changes)
-        self._units: list[Unit] = []
+        self.units: list[Unit] = []
+        """The decisions that estimates are made from."""
         self._unplaced = 0
         self._identical: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
@@ -63,7 +92,7 @@ class Lanes:
     def report(self, upto: int, lost: int) -> Report:
         """What was found."""
         by_task = self._outcomes.by_task
-        ended = [one for one in self._units if by_task[one.task].ended]
+        ended = [one for one in self.units if by_task[one.task].ended]
         count = self._identical
         faithful = Faithful(
             decisions=count["decisions"],
@@ -83,18 +112,18 @@ class Lanes:
             moved=moved,
             units=len(ended),
             unplaced=self._unplaced,
-            open=len(self._units) - len(ended),
+            open=len(self.units) - len(ended),
             budgets=dict(self._candidate.budgets),
             spent={name: self._candidate.ledger.spent(name) for name in self._changes.budgets},
             metrics=tuple(metric(name, evidence(ended, by_task, name)) for name in UNITS),
         )
 
     def _decided(self, told: Told, recorded: Recorded, event: Assigned) -> None:
-        baseline = self._again(recorded)
+        baseline = self._baseline.again(recorded)
         candidate = self._candidate.decide(recorded)
         self._identical["decisions"] += 1
         self._identical["same"] += baseline.backend == event.backend
-        why = difference(recorded, baseline, self._rules_at(event.decision.pace))
+        why = self._baseline.why_other(recorded)
         self._identical["identical"] += not why
         self._reasons.update([why] if why else ())
         self._moved[event.backend, candidate.backend if candidate else ""] += 1
@@ -105,7 +134,7 @@ class Lanes:
         if found is None:
             self._unplaced += 1
         else:
-            self._units.append(found)
+            self.units.append(found)
             self._outcomes.begin(told)
 
     def _refused(self, recorded: Recorded) -> None:
@@ -114,14 +143,4 @@ class Lanes:
         if getattr(event, "asks", "") or getattr(event, "budget", None):
             return
         self._identical["refusals"] += 1
-        rules = self._rules_at(None)
-        self._identical["alike"] += not difference(recorded, self._again(recorded), rules)
-
-    def _again(self, recorded: Recorded) -> Remade:
-        pace = recorded.assigned.decision.pace if recorded.assigned else None
-        rules = self._rules_at(pace)
-        policy = policy_of(recorded, rules)
-        key = (pace, policy)
-        if key not in self._rules:
-            self._rules[key] = replace(rules, default=policy)
-        return remade(recorded, recorded.view, self._rules[key])
+        self._identical["alike"] += not self._baseline.why_other(recorded)

@@ -52,10 +52,10 @@ class MemoryReader:
 
 
 class RecordedWorld(MemoryReader):
-    """The log of one policy on ``prompts``; ``scored`` is the share of answers that get a score."""
+    """The log of one policy on ``prompts``; ``scored`` is the share of answers that get a score; ``lot`` tells logs of one seed apart."""
 
     def __init__(
-        self, prompts: Sequence[Prompt], offers: dict[str, Offer], rules_at: RulesAt, seed: int, scored: float = 1.0
+        self, prompts: Sequence[Prompt], offers: dict[str, Offer], rules_at: RulesAt, seed: int, scored: float = 1.0, lot: str = ""
     ) -> None:
         super().__init__()
         self.models = names_of(offers)
@@ -63,7 +63,7 @@ class RecordedWorld(MemoryReader):
         self._states = {projection.name: projection.initial() for projection in SEEN}
         self._versions: dict[str, int] = {}
         self._rules = rules_at(None)
-        self._chance = random.Random(seed)
+        self._chance = random.Random(f"{seed} {lot}")
         self._scored = scored
         self._now = START
         for name, model in self.models.items():
