@@ -1,7 +1,8 @@
 """The other world: each decision made again as it would have been with the changes asked for.
 
-It sees what the log's router saw: the loads, and what was learned, are those of the world that was. Money is its own: what
-its choices would have spent, as billed where the log's choice is the same, else as predicted, paces it and fills budgets.
+It sees what the log's router saw: the loads, and what was learned, are those of the world that was. Money is its own:
+what its choices would have spent, as billed where the log's choice is the same, else as predicted, paces it and fills
+budgets.
 """
 
 from collections import Counter
@@ -37,7 +38,7 @@ class _Placed(Struct):
 
 
 class Candidate:
-    """One other world. ``budgets`` counts what limits did: ``stopped``, ``asked``, ``waited`` and ``degraded`` tasks."""
+    """One other world. ``budgets`` counts tasks ``stopped``, ``asked`` about, let wait (``waited``), ``degraded``."""
 
     def __init__(self, changes: Changes, rules_at: RulesAt) -> None:
         self.budgets: Counter[str] = Counter()

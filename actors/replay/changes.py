@@ -19,7 +19,7 @@ RulesAt: TypeAlias = Callable[[int | None], Rules]
 
 
 class Changes(Struct, frozen=True):
-    """All of them together. Money in micro-dollars: ``budgets`` are limits, ``pace`` is what a task may cost on average.
+    """All together. Money in micro-dollars: ``budgets`` are limits, ``pace`` is what a task may cost on average.
 
     ``policy`` counts for tasks that name none themselves. ``without`` are backends as if never registered.
     """

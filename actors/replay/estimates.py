@@ -1,4 +1,4 @@
-"""Off-policy estimates: what another policy would have got on these very decisions, from what one policy did get. Pure.
+"""Off-policy estimates: what another policy would have got on these very decisions, from what one did get. Pure.
 
 With the probability e of each choice by the log's policy, π by the other one, and w = π/e of what was chosen, all three
 estimators are
@@ -6,29 +6,29 @@ estimators are
     mean over decisions of  Σ π·q  +  w·(outcome - q of the chosen)
 
 and differ in q alone: 0 (inverse propensity scoring, IPS), one constant, the estimate itself (self-normalised, SNIPS),
-or what was predicted of each backend as of the decision (doubly robust, DR: Dudik, Langford and Li, 2011). As q, e and π
-follow from what was known before the draw, the errors of decisions are martingale differences however the log's policy
-learned on the way, and their sum is about normal as long as no few of them make up most of its variance.
+or what was predicted of each backend as of the decision (doubly robust, DR: Dudik, Langford and Li, 2011). As q, e and
+π follow from what was known before the draw, the errors of decisions are martingale differences however the log's
+policy learned on the way, and their sum is about normal as long as no few of them make up most of its variance.
 
 What is asked for is about these decisions, with the outcomes that each backend would have had fixed: the draw is the
-only chance there is. So the variance of a decision's error is Σ π²d²/e - (Σ π·d)², with d = outcome - q. It is estimated
-twice, and the larger one counts:
+only chance there is. So the variance of a decision's error is Σ π²d²/e - (Σ π·d)², with d = outcome - q. It is
+estimated twice, and the larger one counts:
 
-- from what was drawn: w·(w - π)·d², which leaves out that a task is hard for several backends at a time (that would make
-  it smaller);
+- from what was drawn: w·(w - π)·d², which leaves out that a task is hard for several backends at a time (that would
+  make it smaller);
 - from all that could have been drawn: Σ π²·(1/e - 1)·s², where s² is the weighted mean square of d at a backend, for
   costs and latencies relative to q. A rare choice with a great weight counts here also when luck left it out.
 
 Intervals are Student's t, with so many degrees of freedom as decisions carry the variance (Satterthwaite); those of
-costs and latencies, which have long tails, are taken on the logarithm (the delta method). Adaptive
-weights that stabilise the variance (Hadad et al., 2021) are not used: they give some decisions more weight than others,
-which estimates another quantity when policy, prices and tasks change on the way. Bets and empirical likelihood
-(Waudby-Smith and Ramdas, 2024; Karampatziakis, Langford and Mineiro, 2020) hold for the mean of a stream of tasks like
-these; for these very tasks they are too wide.
+costs and latencies, which have long tails, are taken on the logarithm (the delta method). Adaptive weights that
+stabilise the variance (Hadad et al., 2021) are not used: they give some decisions more weight than others, which
+estimates another quantity when policy, prices and tasks change on the way. Bets and empirical likelihood (Waudby-Smith
+and Ramdas, 2024; Karampatziakis, Langford and Mineiro, 2020) hold for the mean of a stream of tasks like these; for
+these very tasks they are too wide.
 
 Outcomes that nobody told are taken to be missing by a chance that depends on the backend alone. What has no support in
-the log, π where e is 0, is worth anything that is possible, and costs or takes from nothing to `MISTAKEN` times what was
-predicted: it widens the interval to both sides.
+the log, π where e is 0, is worth anything that is possible, and costs or takes from nothing to `MISTAKEN` times what
+was predicted: it widens the interval to both sides.
 """
 
 from math import exp, sqrt

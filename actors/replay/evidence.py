@@ -1,4 +1,4 @@
-"""What a log says about another policy, as arrays: one row for each backend that a decision could have gone to. Pure."""
+"""What a log says of another policy, as arrays: a row for each backend that a decision could have gone to. Pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

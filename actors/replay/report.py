@@ -21,10 +21,14 @@ FURTHEST: Final = 4.0
 """Nor is one of cost or latency whose upper end is so many times the lower one."""
 
 NOTES: Final = (
-    "The estimates are about these very tasks, each by its first decision up to its first answer: retries and hedges count"
-    " as what came of it, what a cascade went on to try does not.",
-    "Latency under another policy would be under another load: calls that went elsewhere would have waited in other queues,"
-    " and made others wait there. The estimate is as if loads had stayed as they were.",
+    (
+        "Estimates are about these very tasks, each by its first decision up to its first answer. Retries and hedges"
+        " count as what came of it; what a cascade went on to try does not."
+    ),
+    (
+        "Latency under another policy would be under another load: what goes elsewhere waits in other queues, and makes"
+        " others wait there. The estimate is as if loads had stayed as they were."
+    ),
     "What was learned is what the log's choices taught; the other policy would have learned from its own.",
 )
 

@@ -41,8 +41,8 @@ class Support(Struct, frozen=True):
 def support(evidence: Evidence, what: str, *, bounded: bool) -> Support:
     """The support of an estimate of ``what``, such as ``quality``.
 
-    What is not ``bounded`` is counted by how much is predicted, if that is more than by how often: a single dear call can
-    cost as much as a hundred cheap ones.
+    What is not ``bounded`` is counted by how much is predicted, if that is more than by how often: a single dear call
+    can cost as much as a hundred cheap ones.
     """
     told = ~np.isnan(evidence.outcome)
     weights = evidence.weights[told]
@@ -75,9 +75,9 @@ def _silent(found: Support, what: str, heaviest: float) -> str:
     if found.unsupported > UNSUPPORTED:
         most = max(found.by_backend, key=found.by_backend.__getitem__)
         return (
-            f"of {found.unsupported:.0%} of what would go elsewhere or stay the log has nothing, most of it at {most},"
-            f" which had no chance there{_or_score(what)}: have the router try it for a while, by a policy that gives"
-            " every backend a part (shares of 2 % or more), and ask again"
+            f"the log has nothing about {found.unsupported:.0%} of it, most of that at {most}, which had no chance"
+            f"{_or_score(what)} where it is wanted: have the router try it for a while, by a policy that gives every"
+            " backend a part of the tasks (2 % or more), and ask again"
         )
     if found.known < FEWEST:
         return (
@@ -87,8 +87,8 @@ def _silent(found: Support, what: str, heaviest: float) -> str:
     if found.effective < EFFECTIVE:
         times = EFFECTIVE / max(found.effective, 1.0)
         return (
-            f"the {found.known} decisions are worth {found.effective:.0f} of the other policy's own, {EFFECTIVE:.0f} are"
-            f" needed: about {times:.1f} times as many decisions would do, or a policy that tries what the other one wants"
+            f"the {found.known} decisions are worth {found.effective:.0f} of the other policy's own, {EFFECTIVE:.0f}"
+            f" are needed: about {times:.1f} times as many would do, or a policy that tries what the other one wants"
         )
     if heaviest > HEAVY:
         return (
@@ -99,4 +99,4 @@ def _silent(found: Support, what: str, heaviest: float) -> str:
 
 
 def _or_score(what: str) -> str:
-    return ", or no score" if what == "quality" else ""
+    return ", or got no score," if what == "quality" else ""

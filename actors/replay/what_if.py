@@ -1,7 +1,7 @@
 """A what-if: the log replayed in three lanes: what happened, the same rules again, and the rules that are asked about.
 
 What happened is what the log says. The same rules again say how faithful the replay is, and how probable each choice
-was. The rules asked about say what would have gone elsewhere; what came of that is estimated from what came of the rest.
+was. The rules asked about say what would have gone elsewhere; what would have come of that is estimated.
 """
 
 from collections import Counter

@@ -1,10 +1,10 @@
 """How far a what-if can be believed: other policies, estimated from the log of one, beside what they truly would get.
 
 Logs of one policy are made by the real router on public files that tell what every model would have answered, in the
-events of a node; others are estimated from each log, with other prices and without a backend too, and compared with their
-own probabilities times all outcomes. Prints one JSON document: how often the 95 % intervals hold the truth, by estimator
-and figure, how wide they are, how often there is no answer, and how fast decisions are made again. Latencies are made up
-from the answers' tokens, since the files tell none.
+events of a node; others are estimated from each log, with other prices and without a backend too, and compared with
+their own probabilities times all outcomes. Prints one JSON document: how often the 95 % intervals hold the truth, by
+estimator and figure, how wide they are, how often there is no answer, and how fast decisions are made again. Latencies
+are made up from the answers' tokens, since the files tell none.
 
     python tests/benchmarks/bench_what_if.py --data DIR [--seeds 20] [--first 1000] [--tasks 800] [--processes 2]
 
@@ -29,8 +29,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "routing"), str(HERE / "what_if")]
+sys.path.insert(0, str(Path(__file__).parent / "routing"))
+sys.path.insert(0, str(Path(__file__).parent / "what_if"))
 
 import pairs
 import routellm

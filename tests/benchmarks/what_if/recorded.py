@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
@@ -11,7 +11,7 @@ from stream import Prompt
 
 from callboard.actors.replay.changes import RulesAt
 from callboard.actors.replay.walk import SEEN
-from callboard.actors.router.route import View, route, seed_of
+from callboard.actors.router.route import View, route
 from callboard.bus.log import Record
 from callboard.bus.subjects import event as subject_of
 from callboard.events import task as tasks
@@ -52,10 +52,19 @@ class MemoryReader:
 
 
 class RecordedWorld(MemoryReader):
-    """The log of one policy on ``prompts``; ``scored`` is the share of answers that get a score; ``lot`` tells logs of one seed apart."""
+    """The log of one policy on ``prompts``.
+
+    ``scored`` is the share of answers that get a score; ``lot`` tells logs of one seed apart.
+    """
 
     def __init__(
-        self, prompts: Sequence[Prompt], offers: dict[str, Offer], rules_at: RulesAt, seed: int, scored: float = 1.0, lot: str = ""
+        self,
+        prompts: Sequence[Prompt],
+        offers: dict[str, Offer],
+        rules_at: RulesAt,
+        seed: int,
+        scored: float = 1.0,
+        lot: str = "",
     ) -> None:
         super().__init__()
         self.models = names_of(offers)

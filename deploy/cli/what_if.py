@@ -1,0 +1,133 @@
+"""`callboard replay --what-if`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from callboard.deploy.cli.options import Where
+
+if TYPE_CHECKING:
+    from callboard.actors.replay.estimates import Interval
+    from callboard.actors.replay.report import Faithful, Metric, Report
+    from callboard.actors.router.route import Rules
+
+
+def what_if(given: Sequence[str], where: Where, *, as_json: bool, upto: int | None = None) -> None:
+    """Print what would have been with the changes ``given`` (``KEY=VALUE,…``), up to a log sequence or to its end.
+
+    Raises InvalidInput for changes that can't be read, or name what is not there.
+    """
+    from callboard.deploy.cli.session import run
+
+    run(_what_if(given, where, as_json=as_json, upto=upto))
+
+
+async def _what_if(given: Sequence[str], where: Where, *, as_json: bool, upto: int | None) -> None:
+    from msgspec.structs import replace
+
+    from callboard.actors.replay.what_if import what_if as replayed
+    from callboard.deploy.cli.printing import print_json, working
+    from callboard.deploy.cli.session import board_at
+    from callboard.deploy.cli.what_if_text import changes
+    from callboard.deploy.routing import rules_of, unloaded
+
+    asked, settings = changes(given), where.settings()
+    checks = unloaded(settings)
+
+    def rules_at(pace: int | None) -> "Rules":
+        router = settings.router if pace is None else replace(settings.router, pace_micros_per_task=pace)
+        return rules_of(replace(settings, router=router), checks)
+
+    async with board_at(where) as place:
+        with working("Making the decisions again"):
+            report = await replayed(place.bus.log, asked, rules_at, upto=upto)
+    if as_json:
+        print_json(report)
+    else:
+        _print(", ".join(given), report)
+
+
+def _print(asked: str, report: "Report") -> None:
+    from callboard.deploy.cli.printing import print_table
+
+    click.echo(f"What if {asked}, on the log up to {report.upto}\n")
+    _print_faithful(report.faithful)
+    click.echo(f"{report.elsewhere:,} of {report.decisions:,} decisions would have gone elsewhere:\n")
+    print_table(
+        ("from", "to", "decisions"),
+        ((one.before, one.after or "nobody", f"{one.decisions:,}") for one in report.moved),
+        right=("decisions",),
+    )
+    _print_budgets(report)
+    tasks = f"Estimates from {report.units:,} tasks that have ended"
+    left_out = [f"{report.open:,} still open", f"{report.unplaced:,} nobody would have got"]
+    click.echo(f"{tasks} ({' and '.join(left_out)} left out), 95 % intervals:\n")
+    print_table(
+        ("", "observed", "would be", "difference", "ips", "snips", "dr", "support"),
+        map(_row, report.metrics),
+        right=("observed", "would be", "difference", "ips", "snips", "dr"),
+    )
+    for one in report.metrics:
+        if one.silent:
+            click.echo(f"{one.name}: the data cannot support an answer: {one.silent}")
+    for note in report.notes:
+        click.echo(f"Note: {note}")
+
+
+def _print_faithful(found: "Faithful") -> None:
+    share = f" ({found.identical / found.decisions:.1%})" if found.decisions else ""
+    click.echo(
+        f"The same rules again: {found.identical:,} of {found.decisions:,} decisions are identical{share},"
+        f" {found.same:,} go to the same backend"
+    )
+    for reason, count in found.reasons.items():
+        click.echo(f"  {count:,}: {reason}")
+    if found.lost:
+        click.echo(f"  {found.lost:,} can't be made again: the log no longer has what they were made on")
+    if found.refusals:
+        click.echo(f"  {found.alike:,} of {found.refusals:,} that waited or were refused would again")
+
+
+def _print_budgets(report: "Report") -> None:
+    from callboard.deploy.cli.printing import usd
+
+    for name, spent in report.spent.items():
+        told = (
+            ("stopped", "stopped"),
+            ("asked", "waiting for somebody to raise it"),
+            ("waited", "waiting for money held for others"),
+            ("degraded", "given to a cheaper backend"),
+        )
+        did = [f"{report.budgets[key]:,} tasks {text}" for key, text in told if report.budgets.get(key)]
+        click.echo(f"Budget {name} would have spent {usd(spent)}: {', '.join(did) or 'its limit is not reached'}\n")
+
+
+def _row(one: "Metric") -> tuple[str, ...]:
+    by_name = {each.estimator: each.value for each in one.estimates}
+    support = one.support
+    told = f"{support.known:,} known, worth {support.effective:,.0f}; weights up to {support.largest:.1f}"
+    return (
+        one.name,
+        "" if one.observed is None else _shown(one.name, one.observed),
+        _interval(one.name, one.answer.value) if one.answer else "no answer",
+        _interval(one.name, one.answer.difference, signed=True) if one.answer else "",
+        *(_interval(one.name, by_name[name]) if name in by_name else "" for name in ("ips", "snips", "dr")),
+        f"{told}; {support.unsupported:.1%} without",
+    )
+
+
+def _interval(name: str, found: "Interval", *, signed: bool = False) -> str:
+    ends = (_shown(name, end, signed=signed) for end in (found.low, found.high))
+    return f"{_shown(name, found.value, signed=signed)} ({' to '.join(ends)})"
+
+
+def _shown(name: str, value: float, *, signed: bool = False) -> str:
+    """A figure for people: quality in percent, money in USD, time in ms or s."""
+    plus = "+" if signed and value > 0 else "-" if value < 0 else ""
+    size = abs(value)
+    if name == "quality":
+        return f"{plus}{size:.1%}"
+    if name == "cost":
+        return f"{plus}${size / 1e6:.6f}"
+    return f"{plus}{size / 1e9:.2f} s" if size >= 1e9 else f"{plus}{size / 1e6:.0f} ms"
