@@ -59,7 +59,7 @@ class Candidate:
             return None
         spec, view, rules = task.spec, self._view(recorded), self._rules_of(recorded)
         assert spec is not None
-        purse = self.ledger.purse(recorded.seen.of(BUDGETS), spec.budget)
+        purse = self.ledger.purse(recorded.before.of(BUDGETS), spec.budget)
         if purse is None:
             again = remade(recorded, view, rules)
         else:

@@ -1,6 +1,7 @@
 """A decision made again by the real router code, and how it differs from the one that the log has. Pure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,6 +13,10 @@ from callboard.actors.router.prefix import prefix_of
 from callboard.actors.router.route import Rules, Verdict, View, Weighed, seed_of, weighed
 from callboard.actors.router.twins import Shares
 from callboard.events.task import Assigned, Parked, Rejected
+
+
+MOMENT: Final = 0.001
+"""What a latency may be off, of itself."""
 
 
 class Remade(Struct, frozen=True):
@@ -70,7 +75,8 @@ def policy_of(recorded: Recorded, rules: Rules) -> str:
 def difference(recorded: Recorded, again: Remade, rules: Rules) -> str:
     """In what a decision that was made again by the same rules is not the one recorded; empty if it is.
 
-    Of several differences it is the first in the order in which a decision is made.
+    Of several differences it is the first in the order in which a decision is made. The moment of a decision is known
+    a little late, by when it was written down: a latency that depends on it may be off by `MOMENT`.
     """
     event, verdict = recorded.assigned, again.verdict
     if event is None:
@@ -85,13 +91,17 @@ def difference(recorded: Recorded, again: Remade, rules: Rules) -> str:
     checks = (
         ("other backends could do it", _same(before.candidates.backends, after.candidates.backends)),
         ("what answers cost is predicted otherwise", _same(before.candidates.costs, after.candidates.costs)),
-        ("latencies are predicted otherwise", _same(before.candidates.latencies, after.candidates.latencies)),
+        ("latencies are predicted otherwise", _near(before.candidates.latencies, after.candidates.latencies)),
         ("qualities are predicted otherwise", _same(before.candidates.qualities, after.candidates.qualities)),
         ("money counts otherwise", _same(before.money, after.money)),
         ("the probability is another, by other settings", _same(before.propensity, after.propensity)),
         ("another backend is chosen, by other settings", _same(event.backend, verdict.backend)),
     )
     return next((reason for reason, same in checks if not same), "")
+
+
+def _near(before: Sequence[int], after: Sequence[int]) -> bool:
+    return all(abs(one - other) <= MOMENT * one for one, other in zip(before, after, strict=True))
 
 
 def _same(before: object, after: object) -> bool:

@@ -54,6 +54,7 @@ class States(NamedTuple):
 class Recorded(Struct, frozen=True, dict=True):
     """A decision in the log: the ``task`` as it stood, what its router had ``seen``, and what it had assigned beyond.
 
+    ``before`` is all that came before it in the log: of budgets routers look up the newest.
     ``assigned`` is what it came to; None where the task was parked or refused, for which the log does not tell what the
     view stood at: it is taken to be all that came before.
     """
@@ -62,6 +63,7 @@ class Recorded(Struct, frozen=True, dict=True):
     envelope: Envelope
     task: Task
     seen: States
+    before: States
     own: Mapping[str, Work]
     assigned: Assigned | None = None
 
@@ -185,10 +187,10 @@ class Walk:
                 self._kept.pop(seen, None)
             self.lost += known is None
             own = self._own.unseen(seq, envelope, seen, task.spec.priority)
-            return Recorded(seq, envelope, task, known, own, event) if known else None
+            return Recorded(seq, envelope, task, known, states, own, event) if known else None
         if isinstance(event, tasks.Parked | tasks.Rejected):
             own = self._own.unseen(seq, envelope, states.seq, task.spec.priority)
-            return Recorded(seq, envelope, task, states, own)
+            return Recorded(seq, envelope, task, states, states, own)
         return None
 
     def _keep(self, states: States, upto: int) -> None:
