@@ -39,7 +39,9 @@ class Bandit(NamedTuple):
 
 
 def rows_of(logged: Sequence[float], wanted: Sequence[float], predicted: Sequence[float]) -> list[Row]:
-    return [Row(*each) for each in zip(NAMES, map(float, logged), map(float, wanted), map(float, predicted), strict=True)]
+    return [
+        Row(*each) for each in zip(NAMES, map(float, logged), map(float, wanted), map(float, predicted), strict=True)
+    ]
 
 
 def qualities(size: int, seed: int) -> Bandit:
