@@ -68,6 +68,27 @@ class Candidate:
             self._place(recorded, again.verdict, purse)
         return again
 
+    def frees(self, recorded: Recorded, *, money: bool) -> bool:
+        """Whether a task would have been placed that was parked, refused or given up, for want of ``money`` or not.
+
+        What it would have cost then is spent, unless the log goes on with it.
+        """
+        spec, task = recorded.task.spec, recorded.task.id
+        purse = self.ledger.purse(recorded.before.of(BUDGETS), spec.budget if spec else None)
+        if task in self._ended or (money and purse is None):
+            return False
+        view, rules = self._view(recorded), self._rules_of(recorded)
+        if purse is None:
+            return isinstance(remade(recorded, view, rules).verdict, Assigned)
+        verdict = fund(recorded.task, view, rules, recorded.time, seed(recorded), purse, prefix(recorded)).verdict
+        if not isinstance(verdict, Assigned):
+            return False
+        chosen = verdict.decision.candidates.of(verdict.backend)
+        if isinstance(recorded.envelope.event, DeadLettered):
+            self.ledger.hold(task, purse.levels, 0)
+            self.ledger.settle(task, chosen.cost if chosen else 0)
+        return True
+
     def see(self, told: Told) -> None:
         """What happened to a task: its call may have ended, at a cost."""
         event = told.envelope.event

@@ -12,8 +12,7 @@ from callboard.actors.router.options import Option
 from callboard.actors.router.prefix import prefix_of
 from callboard.actors.router.route import Rules, Verdict, View, Weighed, seed_of, weighed
 from callboard.actors.router.twins import Shares
-from callboard.events.task import Assigned, Parked, Rejected
-
+from callboard.events.task import Assigned
 
 MOMENT: Final = 0.001
 """What a latency may be off, of itself."""
@@ -80,8 +79,8 @@ def difference(recorded: Recorded, again: Remade, rules: Rules) -> str:
     """
     event, verdict = recorded.assigned, again.verdict
     if event is None:
-        kind = Parked if isinstance(recorded.envelope.event, Parked) else Rejected
-        return "" if isinstance(verdict, kind) else "it would not have had to wait, or be refused"
+        same = isinstance(verdict, type(recorded.envelope.event))
+        return "" if same else "it would not have had to wait, or be refused"
     before = event.decision
     if named(rules, before.policy) is None:
         return f"policy {before.policy} is not here"

@@ -20,7 +20,7 @@ from callboard.events.backend import Registered
 from callboard.events.budget import Granted
 from callboard.events.envelope import Envelope, Unknown, decode
 from callboard.events.errors import Undecodable
-from callboard.events.task import Assigned, Status, Task
+from callboard.events.task import WAITING, Assigned, Status, Task
 from callboard.projections.backends import BACKENDS
 from callboard.projections.budgets import BUDGETS
 from callboard.projections.learning import LEARNING
@@ -54,9 +54,9 @@ class States(NamedTuple):
 class Recorded(Struct, frozen=True, dict=True):
     """A decision in the log: the ``task`` as it stood, what its router had ``seen``, and what it had assigned beyond.
 
-    ``before`` is all that came before it in the log: of budgets routers look up the newest.
-    ``assigned`` is what it came to; None where the task was parked or refused, for which the log does not tell what the
-    view stood at: it is taken to be all that came before.
+    ``before`` is all that came before it in the log: of budgets routers look up the newest. ``assigned`` is what it came
+    to; None where the task was parked, refused or given up, for which the log does not tell what the view stood at: it
+    is taken to be ``before``.
     """
 
     seq: int
@@ -188,7 +188,7 @@ class Walk:
             self.lost += known is None
             own = self._own.unseen(seq, envelope, seen, task.spec.priority)
             return Recorded(seq, envelope, task, known, states, own, event) if known else None
-        if isinstance(event, tasks.Parked | tasks.Rejected):
+        if isinstance(event, tasks.Parked | tasks.Rejected | tasks.DeadLettered) and task.status in WAITING:
             own = self._own.unseen(seq, envelope, states.seq, task.spec.priority)
             return Recorded(seq, envelope, task, states, states, own)
         return None

@@ -19,7 +19,7 @@ from callboard.actors.replay.units import Unit, evidence, unit
 from callboard.actors.replay.walk import Recorded, Told, Walk
 from callboard.actors.router.asking import TAGS
 from callboard.actors.router.route import Rules
-from callboard.events.task import Assigned
+from callboard.events.task import Assigned, DeadLettered, Parked
 
 
 async def what_if(reader: Reader, changes: Changes, rules_at: RulesAt, *, upto: int | None = None) -> Report:
@@ -74,6 +74,7 @@ class Lanes:
         self.units: list[Unit] = []
         """The decisions that estimates are made from."""
         self._unplaced = 0
+        self._freed: set[str] = set()
         self._identical: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._moved: Counter[tuple[str, str]] = Counter()
@@ -112,6 +113,7 @@ class Lanes:
             moved=moved,
             units=len(ended),
             unplaced=self._unplaced,
+            freed=len(self._freed),
             open=len(self.units) - len(ended),
             budgets=dict(self._candidate.budgets),
             spent={name: self._candidate.ledger.spent(name) for name in self._changes.budgets},
@@ -138,9 +140,15 @@ class Lanes:
             self._outcomes.begin(told)
 
     def _refused(self, recorded: Recorded) -> None:
-        """A task that was parked for want of a backend, or rejected; what money or a question did is not made again."""
+        """A task that was parked, rejected or given up; of those for want of money only the other world decides."""
         event = recorded.envelope.event
-        if getattr(event, "asks", "") or getattr(event, "budget", None):
+        if isinstance(event, Parked) and event.asks:
+            return
+        money = isinstance(event, Parked) and event.budget is not None
+        money = money or (isinstance(event, DeadLettered) and event.reason.startswith("budget "))
+        if self._candidate.frees(recorded, money=money):
+            self._freed.add(recorded.task.id)
+        if money:
             return
         self._identical["refusals"] += 1
         self._identical["alike"] += not self._baseline.why_other(recorded)

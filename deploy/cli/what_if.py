@@ -59,6 +59,8 @@ def _print(asked: str, report: "Report") -> None:
         ((one.before, one.after or "nobody", f"{one.decisions:,}") for one in report.moved),
         right=("decisions",),
     )
+    if report.freed:
+        click.echo(f"{report.freed:,} tasks would have been placed that waited, were refused or given up\n")
     _print_budgets(report)
     tasks = f"Estimates from {report.units:,} tasks that have ended"
     left_out = [f"{report.open:,} still open", f"{report.unplaced:,} nobody would have got"]

@@ -58,8 +58,9 @@ def main() -> None:
         for done, found in enumerate(pool.map(_job, jobs), 1):
             print(f"{done} of {len(jobs)} logs", end="\r", file=sys.stderr, flush=True)
             rows += found
-    if given.rows:
-        given.rows.write_text("\n".join(map(json.dumps, rows)))
+            if given.rows:
+                with given.rows.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{json.dumps(row)}\n" for row in found)
     head = {
         "benchmark": "what-if",
         "date": began.date().isoformat(),
@@ -80,7 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=1000, help="the first seed")
     parser.add_argument("--tasks", type=int, default=800, help="of each log")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--rows", type=Path, help="write each what-if there, as JSON lines")
+    parser.add_argument("--rows", type=Path, help="add each what-if to this file of JSON lines as it is done")
     return parser.parse_args()
 
 

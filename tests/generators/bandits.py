@@ -48,7 +48,7 @@ def qualities(size: int, seed: int) -> Bandit:
     """From 0 to 1: some tasks are hard for all; half of them are wanted at one backend, half at another."""
     chance = np.random.default_rng(seed)
     hard = chance.normal(0, 0.2, (size, 1))
-    outcomes = np.clip([0.5, 0.7, 0.85] + hard + chance.normal(0, 0.15, (size, 3)), 0, 1)
+    outcomes = np.clip(np.array([0.5, 0.7, 0.85]) + hard + chance.normal(0, 0.15, (size, 3)), 0, 1)
     predicted = np.tile([0.6, 0.75, 0.9], (size, 1))
     wanted = np.where(chance.random((size, 1)) < 0.5, [[1.0, 0, 0]], [[0, 0.2, 0.8]])
     return Bandit(outcomes, predicted, wanted)

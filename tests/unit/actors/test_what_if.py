@@ -15,6 +15,7 @@ from callboard.actors.router.route import Rules
 from callboard.actors.task_handle import TaskFailed
 from callboard.events.errors import InvalidInput
 from callboard.events.money import Price
+from callboard.events.task import Status
 from callboard.events.task_spec import TaskSpec
 from callboard.projections.backends import BACKENDS
 from callboard.projections.load import BackendLoad
@@ -175,6 +176,30 @@ async def test_a_cascade_counts_up_to_its_first_answer(stage, say):
         await task.result()
     report = await asked(stage, policy="best")
     assert report.faithful.decisions == report.faithful.identical
+
+
+@pytest.mark.parametrize("on_breach", ["stop", "ask"])
+async def test_a_higher_limit(stage, say, on_breach):
+    """Who was stopped, or waited for somebody to raise it, would have been placed, and spent more."""
+    await fleet(stage, say)
+    await stage.board.set_budget("team", limit=5, on_breach=on_breach)
+    task = await stage.board.submit("x", budget="team")
+    while (await task.state()).status not in {Status.PARKED, Status.DEAD}:
+        await asyncio.sleep(0.01)
+    report = await asked(stage, budgets={"team": 100_000})
+    assert (report.freed, report.spent["team"] > 5) == (1, on_breach == "stop")
+    assert (await asked(stage, budgets={"team": 4})).freed == 0
+    assert (await asked(stage, policy="best")).freed == 0
+
+
+async def test_what_was_refused_is_refused_again(stage, say):
+    """For want of a backend that can; without a change that helps, nobody is freed."""
+    await fleet(stage, say)
+    task = await stage.board.submit("x", needs={"capabilities": ["tools"]})
+    with pytest.raises(TaskFailed):
+        await task.result()
+    report = await asked(stage, policy="best")
+    assert (report.faithful.refusals, report.faithful.alike, report.freed) == (1, 1, 0)
 
 
 async def test_no_change_of_what_a_task_asks_for(stage, say):
