@@ -17,7 +17,7 @@ from callboard.actors.replay.ledger import Ledger
 from callboard.actors.replay.remade import Remade, policy_of, prefix, remade, seed
 from callboard.actors.replay.walk import Recorded, States, Told
 from callboard.actors.router.funding import Purse, chances, fund
-from callboard.actors.router.route import Rules, View, Weighed
+from callboard.actors.router.route import Look, Rules, View, Weighed
 from callboard.events import task as tasks
 from callboard.events.backend import Backend
 from callboard.events.cascade import Answered
@@ -52,8 +52,11 @@ class Candidate:
         self._ended: set[str] = set()
         self._backends: tuple[Mapping[str, Backend], Mapping[str, Backend]] = ({}, {})
 
-    def decide(self, recorded: Recorded) -> Remade | None:
-        """The decision as it would have been; None if the task would have been given up before."""
+    def decide(self, recorded: Recorded, look: Look | None = None) -> Remade | None:
+        """The decision as it would have been; None if the task would have been given up before.
+
+        ``look`` is that of the world that was: it is the same here unless backends or prices are others.
+        """
         task = recorded.task
         if task.id in self._ended:
             return None
@@ -61,7 +64,7 @@ class Candidate:
         assert spec is not None
         purse = self.ledger.purse(recorded.before.of(BUDGETS), spec.budget)
         if purse is None:
-            again = remade(recorded, view, rules)
+            again = remade(recorded, view, rules, None if self._changes.prices or self._changes.without else look)
         else:
             again = self._funded(recorded, replace(view, unaffordable={}), rules, purse)
         if recorded.assigned is not None and isinstance(again.verdict, Assigned):

@@ -10,7 +10,7 @@ from callboard.actors.replay.changes import named
 from callboard.actors.replay.walk import Recorded
 from callboard.actors.router.options import Option
 from callboard.actors.router.prefix import prefix_of
-from callboard.actors.router.route import Rules, Verdict, View, Weighed, seed_of, weighed
+from callboard.actors.router.route import Look, Rules, Verdict, View, Weighed, seed_of, weighed
 from callboard.actors.router.twins import Shares
 from callboard.events.task import Assigned
 
@@ -19,11 +19,15 @@ MOMENT: Final = 0.001
 
 
 class Remade(Struct, frozen=True):
-    """What came of it: the ``verdict``, how probable each backend was in parts per million, and the options for it."""
+    """What came of it: the ``verdict``, how probable each backend was in parts per million, and the options for it.
+
+    ``look`` is what it was weighed by, if it came to that.
+    """
 
     verdict: Verdict
     chances: Mapping[str, int] = {}
     options: tuple[Option, ...] = ()
+    look: Look | None = None
 
     @property
     def backend(self) -> str:
@@ -31,13 +35,13 @@ class Remade(Struct, frozen=True):
         return self.verdict.backend if isinstance(self.verdict, Assigned) else ""
 
 
-def remade(recorded: Recorded, view: View, rules: Rules) -> Remade:
-    """The decision on a view, at the recorded time, by the recorded seed."""
-    found = weighed(recorded.task, view, rules, recorded.time, prefix(recorded))
+def remade(recorded: Recorded, view: View, rules: Rules, look: Look | None = None) -> Remade:
+    """The decision on a view, at the recorded time, by the recorded seed; ``look`` is that at the view, if known."""
+    found = weighed(recorded.task, view, rules, recorded.time, prefix(recorded), look)
     if not isinstance(found, Weighed):
         return Remade(found)
     found = replace(found, shares=_once(found.shares))
-    return Remade(found.drawn(seed(recorded)), found.chances(), found.found.options)
+    return Remade(found.drawn(seed(recorded)), found.chances(), found.found.options, found.look)
 
 
 def _once(shares: Shares) -> Shares:

@@ -75,9 +75,9 @@ class Moved(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """All of it. ``units`` are the tasks that estimates are made from, ``unplaced`` those that nobody would get.
 
-    ``freed`` waited, were refused or given up, and would have been placed then. ``moved`` tells of all decisions where they went and would go, retries included. ``budgets`` counts the tasks that
-    another limit would have ``stopped``, ``asked`` about, let wait (``waited``) or ``degraded``, and what each budget
-    would have ``spent``.
+    ``freed`` waited, were refused or given up, and would have been placed then. ``moved`` tells of all decisions where
+    they went and would go, retries included. ``budgets`` counts the tasks that another limit would have ``stopped``,
+    ``asked`` about, let wait (``waited``) or ``degraded``, and what each budget would have ``spent``.
     """
 
     upto: int

@@ -54,7 +54,7 @@ class States(NamedTuple):
 class Recorded(Struct, frozen=True, dict=True):
     """A decision in the log: the ``task`` as it stood, what its router had ``seen``, and what it had assigned beyond.
 
-    ``before`` is all that came before it in the log: of budgets routers look up the newest. ``assigned`` is what it came
+    ``before`` is all that came before in the log: of budgets routers look up the newest. ``assigned`` is what it came
     to; None where the task was parked, refused or given up, for which the log does not tell what the view stood at: it
     is taken to be ``before``.
     """

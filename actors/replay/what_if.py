@@ -5,6 +5,7 @@ was. The rules asked about say what would have gone elsewhere; what would have c
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 
 from msgspec.structs import replace
@@ -27,13 +28,23 @@ async def what_if(reader: Reader, changes: Changes, rules_at: RulesAt, *, upto: 
 
     Raises InvalidInput for changes that name what is not there.
     """
+    return (await what_ifs(reader, [changes], rules_at, upto=upto))[0]
+
+
+async def what_ifs(
+    reader: Reader, several: Sequence[Changes], rules_at: RulesAt, *, upto: int | None = None
+) -> list[Report]:
+    """The same of several worlds, to compare them: each decision is made again by the same rules only once."""
     rules_at = cache(rules_at)
-    walk, lanes = Walk(reader, upto), Lanes(changes, rules_at, Baseline(rules_at))
+    baseline, walk = Baseline(rules_at), Walk(reader, upto)
+    worlds = [Lanes(changes, rules_at, baseline) for changes in several]
     await walk.look_ahead()
-    changes.check(rules_at(None), walk.backends, walk.budgets)
+    for changes in several:
+        changes.check(rules_at(None), walk.backends, walk.budgets)
     async for told in walk.events():
-        lanes.take(told)
-    return lanes.report(walk.upto, walk.lost)
+        for lanes in worlds:
+            lanes.take(told)
+    return [lanes.report(walk.upto, walk.lost) for lanes in worlds]
 
 
 class Baseline:
@@ -122,7 +133,7 @@ class Lanes:
 
     def _decided(self, told: Told, recorded: Recorded, event: Assigned) -> None:
         baseline = self._baseline.again(recorded)
-        candidate = self._candidate.decide(recorded)
+        candidate = self._candidate.decide(recorded, baseline.look)
         self._identical["decisions"] += 1
         self._identical["same"] += baseline.backend == event.backend
         why = self._baseline.why_other(recorded)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -88,6 +88,13 @@ class Rules(Struct, frozen=True):
     agent: AgentRules = AgentRules()
 
 
+class Look(NamedTuple):
+    """What a task looks like, and every backend looked at for it."""
+
+    features: bytes
+    survey: Survey
+
+
 class Weighed(Struct, frozen=True):
     """A task that can be placed: its ``options``, of all that was ``found``, and by what is drawn among them."""
 
@@ -105,6 +112,11 @@ class Weighed(Struct, frozen=True):
     pace: int
     money: int
     solved: bool
+
+    @property
+    def look(self) -> Look:
+        """What it was weighed by."""
+        return Look(self.looks, self.found)
 
     def chances(self) -> dict[str, int]:
         """How probable each of the options is to be drawn, by its backend, in parts per million."""
@@ -152,8 +164,13 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix
     return found.drawn(seed) if isinstance(found, Weighed) else found
 
 
-def weighed(task: Task, view: View, rules: Rules, now: datetime, prefix: bytes = b"") -> Weighed | Verdict:
-    """The same up to the draw; the verdict, where there is nothing to draw."""
+def weighed(
+    task: Task, view: View, rules: Rules, now: datetime, prefix: bytes = b"", look: Look | None = None
+) -> Weighed | Verdict:
+    """The same up to the draw; the verdict, where there is nothing to draw.
+
+    ``look`` is the one at this view, if that is known already.
+    """
     spec = task.spec
     assert spec is not None
     if spec.deadline is not None and spec.deadline <= now:
@@ -174,8 +191,10 @@ def weighed(task: Task, view: View, rules: Rules, now: datetime, prefix: bytes =
         return Rejected(refused)
     if isinstance(policy, Agent):
         policy = policy.advised(task.advice)
-    looks = features(spec)
-    found = surveyed(task, view, looks, prefix, now)
+    if look is None:
+        looks = features(spec)
+        look = Look(looks, surveyed(task, view, looks, prefix, now))
+    looks, found = look
     if pause := _pause(task, found, view, now):
         return pause
     if not found.options:

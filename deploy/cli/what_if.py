@@ -1,7 +1,7 @@
 """`callboard replay --what-if`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -9,51 +9,53 @@ from callboard.deploy.cli.options import Where
 
 if TYPE_CHECKING:
     from callboard.actors.replay.estimates import Interval
-    from callboard.actors.replay.report import Faithful, Metric, Report
+    from callboard.actors.replay.report import Metric, Report
     from callboard.actors.router.route import Rules
+    from callboard.deploy.connect import Place
+
+HERE: Final = Where()
+"""The settings file of the working directory."""
 
 
-def what_if(given: Sequence[str], where: Where, *, as_json: bool, upto: int | None = None) -> None:
-    """Print what would have been with the changes ``given`` (``KEY=VALUE,…``), up to a log sequence or to its end.
+async def what_if(
+    place: "Place", given: Sequence[str], where: Where = HERE, *, until: int | None = None, as_json: bool
+) -> None:
+    """Print what would have been with the changes given, each a world of its own (``KEY=VALUE,…``).
 
+    ``until`` is the log sequence up to which; None for all of the log. Settings are those that ``where`` says.
     Raises InvalidInput for changes that can't be read, or name what is not there.
     """
-    from callboard.deploy.cli.session import run
-
-    run(_what_if(given, where, as_json=as_json, upto=upto))
-
-
-async def _what_if(given: Sequence[str], where: Where, *, as_json: bool, upto: int | None) -> None:
     from msgspec.structs import replace
 
-    from callboard.actors.replay.what_if import what_if as replayed
-    from callboard.deploy.cli.printing import print_json, working
-    from callboard.deploy.cli.session import board_at
+    from callboard.actors.replay.what_if import what_ifs
+    from callboard.deploy.cli.printing import print_json, whole, working
     from callboard.deploy.cli.what_if_text import changes
     from callboard.deploy.routing import rules_of, unloaded
 
-    asked, settings = changes(given), where.settings()
+    asked, settings = [changes(each) for each in given], where.settings()
     checks = unloaded(settings)
 
     def rules_at(pace: int | None) -> "Rules":
         router = settings.router if pace is None else replace(settings.router, pace_micros_per_task=pace)
         return rules_of(replace(settings, router=router), checks)
 
-    async with board_at(where) as place:
-        with working("Making the decisions again"):
-            report = await replayed(place.bus.log, asked, rules_at, upto=upto)
+    with working("Making the decisions again"):
+        found = await what_ifs(place.bus.log, asked, rules_at, upto=until)
     if as_json:
-        print_json(report)
-    else:
-        _print(", ".join(given), report)
+        print_json([{"what_if": text, **whole(report)} for text, report in zip(given, found, strict=True)])
+        return
+    _print_faithful(found[0])
+    for text, report in zip(given, found, strict=True):
+        _print(text, report)
+    for note in found[0].notes:
+        click.echo(f"Note: {note}")
 
 
 def _print(asked: str, report: "Report") -> None:
     from callboard.deploy.cli.printing import print_table
 
-    click.echo(f"What if {asked}, on the log up to {report.upto}\n")
-    _print_faithful(report.faithful)
-    click.echo(f"{report.elsewhere:,} of {report.decisions:,} decisions would have gone elsewhere:\n")
+    told = f"What if {asked}: {report.elsewhere:,} of {report.decisions:,} decisions would have gone elsewhere"
+    click.echo(f"{told}\n")
     print_table(
         ("from", "to", "decisions"),
         ((one.before, one.after or "nobody", f"{one.decisions:,}") for one in report.moved),
@@ -62,9 +64,8 @@ def _print(asked: str, report: "Report") -> None:
     if report.freed:
         click.echo(f"{report.freed:,} tasks would have been placed that waited, were refused or given up\n")
     _print_budgets(report)
-    tasks = f"Estimates from {report.units:,} tasks that have ended"
-    left_out = [f"{report.open:,} still open", f"{report.unplaced:,} nobody would have got"]
-    click.echo(f"{tasks} ({' and '.join(left_out)} left out), 95 % intervals:\n")
+    left_out = f"{report.open:,} still open and {report.unplaced:,} nobody would have got are left out"
+    click.echo(f"Estimates from {report.units:,} tasks ({left_out}), with 95 % intervals:\n")
     print_table(
         ("", "observed", "would be", "difference", "ips", "snips", "dr", "support"),
         map(_row, report.metrics),
@@ -73,22 +74,21 @@ def _print(asked: str, report: "Report") -> None:
     for one in report.metrics:
         if one.silent:
             click.echo(f"{one.name}: the data cannot support an answer: {one.silent}")
-    for note in report.notes:
-        click.echo(f"Note: {note}")
+    click.echo()
 
 
-def _print_faithful(found: "Faithful") -> None:
+def _print_faithful(report: "Report") -> None:
+    found = report.faithful
     share = f" ({found.identical / found.decisions:.1%})" if found.decisions else ""
-    click.echo(
-        f"The same rules again: {found.identical:,} of {found.decisions:,} decisions are identical{share},"
-        f" {found.same:,} go to the same backend"
-    )
+    told = f"{found.identical:,} of {found.decisions:,} decisions are identical{share}"
+    click.echo(f"The same rules again, on the log up to {report.upto}: {told}, {found.same:,} go to the same backend")
     for reason, count in found.reasons.items():
         click.echo(f"  {count:,}: {reason}")
     if found.lost:
         click.echo(f"  {found.lost:,} can't be made again: the log no longer has what they were made on")
     if found.refusals:
         click.echo(f"  {found.alike:,} of {found.refusals:,} that waited or were refused would again")
+    click.echo()
 
 
 def _print_budgets(report: "Report") -> None:

@@ -1,7 +1,7 @@
 """What a what-if asks, read from the command line: ``KEY=VALUE,…``."""
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,8 +26,8 @@ KEYS: Final = {
 _RATES: Final = ("input", "output", "cached")
 
 
-def changes(given: Iterable[str]) -> "Changes":
-    """All that is asked for, together; each of ``given`` is one or several changes joined by commas.
+def changes(given: str) -> "Changes":
+    """All that is asked for together: one change, or several joined by commas.
 
     Raises InvalidInput that says what is wrong, and what was probably meant.
     """
@@ -52,8 +52,8 @@ def changes(given: Iterable[str]) -> "Changes":
     return Changes(**found | {"without": frozenset(found["without"])})
 
 
-def _pairs(given: Iterable[str]) -> Iterator[tuple[str, str]]:
-    parts = [part.strip() for each in given for part in each.split(",") if part.strip()]
+def _pairs(given: str) -> Iterator[tuple[str, str]]:
+    parts = [part.strip() for part in given.split(",") if part.strip()]
     if not parts:
         raise InvalidInput(f"--what-if: nothing is changed; use {'; '.join(KEYS.values())}")
     for part in parts:

@@ -27,9 +27,14 @@ FORBIDDEN = ("httpx", "mcp", "callboard.actors.backend.worker", "callboard.actor
 
 def main() -> None:
     from callboard.deploy.cli.options import Where
+    from callboard.deploy.cli.session import board_at, run
     from callboard.deploy.cli.what_if import what_if
 
-    what_if(sys.argv[2:], Where(data=sys.argv[1]), as_json=True)
+    async def asked() -> None:
+        async with board_at(Where(data=sys.argv[1])) as place:
+            await what_if(place, sys.argv[2:], as_json=True)
+
+    run(asked())
     known = {PROVIDERS + name for name in SHAPES}
     imported = sorted(name for name in sys.modules if name.startswith((PROVIDERS, *FORBIDDEN)) and name not in known)
     print(json.dumps(REACHED | {"imported": imported}))

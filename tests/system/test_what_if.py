@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from servers.working_directory import ENVIRON, WAIT_S, Folder, end
 
 from callboard.deploy.cli.options import Where
+from callboard.deploy.cli.session import board_at, run
 from callboard.deploy.cli.what_if import what_if
 from callboard.events.errors import InvalidInput
 
@@ -54,14 +55,19 @@ def folder(tmp_path_factory):
 
 def asked(folder, *given, as_json=True):
     """What it prints, in this process."""
+
+    async def ask():
+        async with board_at(Where()) as place:
+            await what_if(place, given, as_json=as_json)
+
     with contextlib.chdir(folder.path), CliRunner().isolation() as (out, *_):
-        what_if(given, Where(), as_json=as_json)
+        run(ask())
         return out.getvalue().decode()
 
 
 def test_a_real_log(folder):
     """Every decision comes out identical, all would go elsewhere, and eight tasks are too few to say more."""
-    found = json.loads(asked(folder, "policy=best"))
+    [found] = json.loads(asked(folder, "policy=best"))
     assert (found["faithful"]["decisions"], found["faithful"]["identical"]) == (TASKS, TASKS), found["faithful"]
     assert found["moved"] == [{"before": "echo", "after": "dear", "decisions": TASKS}]
     assert [one["name"] for one in found["metrics"]] == ["quality", "cost", "latency"]
@@ -71,27 +77,28 @@ def test_a_real_log(folder):
 
 def test_for_people(folder):
     """A table from where to where, why there is no answer, and what latencies leave out."""
-    told = asked(folder, "policy=best", as_json=False)
+    told = asked(folder, "policy=best", "without=dear", as_json=False)
     assert f"{TASKS} of {TASKS} decisions are identical (100.0%)" in told
     assert f"{TASKS} of {TASKS} decisions would have gone elsewhere" in told
+    assert f"What if without=dear: 0 of {TASKS} decisions" in told
     assert "quality: the data cannot support an answer: only 8 of 8" in told
     assert "under another load" in told
 
 
 def test_it_reaches_nothing_but_nats(folder):
     """No process, no other address; nothing that could call a model is imported; nothing is appended."""
-    before = json.loads(asked(folder, "without=echo"))["upto"]
+    before = json.loads(asked(folder, "without=echo"))[0]["upto"]
     command = [sys.executable, AUDITED, str(folder.path / ".callboard"), "policy=best,prices=dear=1/1"]
     ended = subprocess.run(
         command, cwd=folder.path, env=ENVIRON, text=True, capture_output=True, timeout=WAIT_S, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    found, reached = map(json.loads, ended.stdout.splitlines())
+    [found], reached = map(json.loads, ended.stdout.splitlines())
     assert found["faithful"]["identical"] == TASKS
     nats = urlsplit(folder.ready["url"])
     assert set(reached["connected"]) == {repr((nats.hostname, nats.port))}
     assert (reached["started"], reached["imported"]) == ([], [])
-    assert found["upto"] == before == json.loads(asked(folder, "without=echo"))["upto"]
+    assert found["upto"] == before == json.loads(asked(folder, "without=echo"))[0]["upto"]
 
 
 def test_wrong_input(folder):

@@ -9,8 +9,8 @@ from callboard.events.money import Price
 
 
 def test_several_changes_together():
-    """By commas, or each by itself."""
-    together = changes(["policy=adaptive,pace=0.002,without=a", "without=b,prices=c=0.25/2,budget=team:1.50usd"])
+    """By commas."""
+    together = changes("policy=adaptive,pace=0.002,without=a, without=b,prices=c=0.25/2,budget=team:1.50usd")
     assert together == Changes(
         policy="adaptive",
         pace=2000,
@@ -22,7 +22,7 @@ def test_several_changes_together():
 
 def test_prices():
     """With a price for cached tokens, or from a file."""
-    assert changes(["prices=c=1/2/0.1"]).prices == {"c": Price(1_000_000, 2_000_000, 100_000)}
+    assert changes("prices=c=1/2/0.1").prices == {"c": Price(1_000_000, 2_000_000, 100_000)}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_prices():
 def test_a_file_of_prices(tmp_path, name, text):
     """A table for each backend."""
     (tmp_path / name).write_text(text)
-    assert changes([f"prices={tmp_path / name}"]).prices == {"c": Price(1_000_000, 2_500_000), "d": Price(0, 0, 0)}
+    assert changes(f"prices={tmp_path / name}").prices == {"c": Price(1_000_000, 2_500_000), "d": Price(0, 0, 0)}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_file_of_prices(tmp_path, name, text):
 def test_what_is_wrong(given, told):
     """One line says what, and how to write it."""
     with pytest.raises(InvalidInput, match=told) as error:
-        changes([given])
+        changes(given)
     assert "\n" not in str(error.value)
 
 
@@ -70,4 +70,4 @@ def test_a_wrong_file(tmp_path, text, told):
     path = tmp_path / "p.toml"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=told):
-        changes([f"prices={path}"])
+        changes(f"prices={path}")
