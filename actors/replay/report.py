@@ -20,6 +20,9 @@ WIDEST: Final = 0.5
 FURTHEST: Final = 4.0
 """Nor is one of cost or latency whose upper end is so many times the lower one."""
 
+FAITHFUL: Final = 0.8
+"""Nor is anything said if fewer decisions come out identical by the same rules."""
+
 NOTES: Final = (
     (
         "Estimates are about these very tasks, each by its first decision up to its first answer. Retries and hedges"
@@ -95,16 +98,27 @@ class Report(Struct, frozen=True):
     notes: tuple[str, ...] = NOTES
 
 
-def metric(name: str, evidence: Evidence) -> Metric:
+def metric(name: str, evidence: Evidence, faithful: Faithful) -> Metric:
     """A figure from its evidence."""
     found, known = support(evidence, name, bounded=BOUNDS[name] is not None), ~np.isnan(evidence.happened)
     observed = observed_mean(evidence)
     if not known.any():
-        return Metric(name, UNITS[name], observed, found, (), None, found.silent)
+        return Metric(name, UNITS[name], observed, found, (), None, _unfaithful(faithful) or found.silent)
     told = estimates(evidence, BOUNDS[name])
     answer = next(each for each in told if each.estimator == ANSWER)
-    silent = found.silent or too_wide(answer.value, BOUNDS[name])
+    silent = _unfaithful(faithful) or found.silent or too_wide(answer.value, BOUNDS[name])
     return Metric(name, UNITS[name], observed, found, told, None if silent else answer, silent)
+
+
+def _unfaithful(found: Faithful) -> str:
+    """Why a replay is none; empty if it is one."""
+    if found.identical >= FAITHFUL * found.decisions:
+        return ""
+    why = next(iter(found.reasons), "")
+    return (
+        f"only {found.identical} of {found.decisions} decisions come out identical by the same rules ({why}): ask with"
+        " the settings that made them"
+    )
 
 
 def too_wide(found: Interval, bounds: tuple[float, float] | None) -> str:

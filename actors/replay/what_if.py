@@ -128,7 +128,7 @@ class Lanes:
             open=len(self.units) - len(ended),
             budgets=dict(self._candidate.budgets),
             spent={name: self._candidate.ledger.spent(name) for name in self._changes.budgets},
-            metrics=tuple(metric(name, evidence(ended, by_task, name)) for name in UNITS),
+            metrics=tuple(metric(name, evidence(ended, by_task, name), faithful) for name in UNITS),
         )
 
     def _decided(self, told: Told, recorded: Recorded, event: Assigned) -> None:

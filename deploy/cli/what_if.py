@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 HERE: Final = Where()
 """The settings file of the working directory."""
 
+BY: Final = ("ips", "snips", "dr")
+"""The estimators: the last one is the answer."""
+
 
 async def what_if(
     place: "Place", given: Sequence[str], where: Where = HERE, *, until: int | None = None, as_json: bool
@@ -67,10 +70,12 @@ def _print(asked: str, report: "Report") -> None:
     left_out = f"{report.open:,} still open and {report.unplaced:,} nobody would have got are left out"
     click.echo(f"Estimates from {report.units:,} tasks ({left_out}), with 95 % intervals:\n")
     print_table(
-        ("", "observed", "would be", "difference", "ips", "snips", "dr", "support"),
+        ("", "observed", "would be", "difference"),
         map(_row, report.metrics),
-        right=("observed", "would be", "difference", "ips", "snips", "dr"),
+        right=("observed", "would be", "difference"),
     )
+    columns = ("", *BY, "known", "worth", "largest weight", "without support")
+    print_table(columns, map(_details, report.metrics), right=columns[1:])
     for one in report.metrics:
         if one.silent:
             click.echo(f"{one.name}: the data cannot support an answer: {one.silent}")
@@ -106,16 +111,24 @@ def _print_budgets(report: "Report") -> None:
 
 
 def _row(one: "Metric") -> tuple[str, ...]:
-    by_name = {each.estimator: each.value for each in one.estimates}
-    support = one.support
-    told = f"{support.known:,} known, worth {support.effective:,.0f}; weights up to {support.largest:.1f}"
     return (
         one.name,
         "" if one.observed is None else _shown(one.name, one.observed),
         _interval(one.name, one.answer.value) if one.answer else "no answer",
         _interval(one.name, one.answer.difference, signed=True) if one.answer else "",
-        *(_interval(one.name, by_name[name]) if name in by_name else "" for name in ("ips", "snips", "dr")),
-        f"{told}; {support.unsupported:.1%} without",
+    )
+
+
+def _details(one: "Metric") -> tuple[str, ...]:
+    """By each estimator, and how far the log supports them."""
+    by_name, support = {each.estimator: each.value for each in one.estimates}, one.support
+    return (
+        one.name,
+        *(_interval(one.name, by_name[name]) if name in by_name else "" for name in BY),
+        f"{support.known:,} of {support.units:,}",
+        f"{support.effective:,.0f}",
+        f"{support.largest:.1f}",
+        f"{support.unsupported:.1%}",
     )
 
 
@@ -131,5 +144,6 @@ def _shown(name: str, value: float, *, signed: bool = False) -> str:
     if name == "quality":
         return f"{plus}{size:.1%}"
     if name == "cost":
-        return f"{plus}${size / 1e6:.6f}"
+        digits = 2 if size >= 1e6 else 4 if size >= 1e4 else 6
+        return f"{plus}${size / 1e6:.{digits}f}"
     return f"{plus}{size / 1e9:.2f} s" if size >= 1e9 else f"{plus}{size / 1e6:.0f} ms"

@@ -3,8 +3,10 @@
 import numpy as np
 from generators.bandits import greedy, qualities
 
-from callboard.actors.replay.report import metric
+from callboard.actors.replay.report import Faithful, metric
 from callboard.actors.replay.support import support
+
+FAITHFUL = Faithful(100, 100, 100, {}, 0, 0, 0)
 
 
 def told(evidence, what="quality"):
@@ -24,7 +26,7 @@ def test_a_log_that_tried_it_all_answers():
 def test_what_was_never_tried():
     """It is said where, how much, and what would help; and there is no number."""
     evidence = qualities(600, 1).logged_by(lambda *_: np.array([0.0, 0.5, 0.5]), 1)
-    found = metric("quality", evidence)
+    found = metric("quality", evidence, FAITHFUL)
     assert found.answer is None
     assert "most of that at a, which had no chance" in found.silent
     assert "give" in found.silent
@@ -68,6 +70,6 @@ def test_one_decision_that_makes_up_most():
 
 def test_nothing_known_at_all():
     """A log without scores has no estimate of quality, and says what to do."""
-    found = metric("quality", qualities(100, 1).logged_by(greedy, 1, scored=0.0))
+    found = metric("quality", qualities(100, 1).logged_by(greedy, 1, scored=0.0), FAITHFUL)
     assert (found.estimates, found.answer, found.observed) == ((), None, None)
     assert "score more answers" in found.silent
