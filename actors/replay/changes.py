@@ -6,6 +6,7 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from callboard.actors.router.policies.policy import Paced
 from callboard.actors.router.route import Rules
 from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend
@@ -34,6 +35,9 @@ class Changes(Struct, frozen=True):
         """Raises InvalidInput for a name that is not known: ``backends`` and ``budgets`` are all that the log names."""
         if self.policy and self.policy not in rules.policies:
             _unknown("policy", self.policy, rules.policies)
+        deciding = self.policy or rules.default
+        if self.pace is not None and not isinstance(rules.policies.get(deciding), Paced):
+            raise InvalidInput(f"pace means nothing to policy {deciding!r}: ask for policy=adaptive,pace=… together")
         for name in (*self.prices, *self.without):
             if name not in backends:
                 _unknown("backend", name, backends)

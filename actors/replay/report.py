@@ -36,6 +36,9 @@ NOTES: Final = (
 )
 
 
+NOBODY_ASKED: Final = "The policy agent decides as its fallback does: the log has no advice that was never asked for."
+
+
 class Faithful(Struct, frozen=True):
     """How faithful the replay is: of ``decisions`` so many come out ``identical``, ``same`` go to the same backend.
 

@@ -15,7 +15,7 @@ from callboard.actors.replay.changes import Changes, RulesAt
 from callboard.actors.replay.outcomes import Outcomes
 from callboard.actors.replay.reader import Reader
 from callboard.actors.replay.remade import Remade, difference, policy_of, remade
-from callboard.actors.replay.report import UNITS, Faithful, Moved, Report, metric
+from callboard.actors.replay.report import NOBODY_ASKED, NOTES, UNITS, Faithful, Moved, Report, metric
 from callboard.actors.replay.units import Unit, evidence, unit
 from callboard.actors.replay.walk import Recorded, Told, Walk
 from callboard.actors.router.asking import TAGS
@@ -128,6 +128,7 @@ class Lanes:
             open=len(self.units) - len(ended),
             budgets=dict(self._candidate.budgets),
             spent={name: self._candidate.ledger.spent(name) for name in self._changes.budgets},
+            notes=NOTES if self._changes.policy != "agent" else (*NOTES, NOBODY_ASKED),
             metrics=tuple(metric(name, evidence(ended, by_task, name), faithful) for name in UNITS),
         )
 

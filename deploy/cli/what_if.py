@@ -50,7 +50,7 @@ async def what_if(
     _print_faithful(found[0])
     for text, report in zip(given, found, strict=True):
         _print(text, report)
-    for note in found[0].notes:
+    for note in dict.fromkeys(note for report in found for note in report.notes):
         click.echo(f"Note: {note}")
 
 

@@ -23,6 +23,13 @@ from callboard.projections.load import BackendLoad
 CHEAP, DEAR = Price(1_000_000, 2_000_000), Price(10_000_000, 20_000_000)
 
 
+class OnlyReads:
+    """A log of which nothing else is there."""
+
+    def __init__(self, log):
+        self.read_all, self.end = log.read_all, log.end
+
+
 def rules_at(default="cheapest"):
     def at(pace):
         return Rules(policies(pace=pace or 0), default=default, max_attempts=3)
@@ -46,7 +53,7 @@ async def done(stage, count=1, **fields):
 
 async def asked(stage, default="cheapest", **changes):
     await stage.projector.reached(await stage.bus.log.end())
-    return await what_if(stage.bus.log, Changes(**changes), rules_at(default))
+    return await what_if(OnlyReads(stage.bus.log), Changes(**changes), rules_at(default))
 
 
 def went(report):
@@ -208,6 +215,15 @@ async def test_what_was_refused_is_refused_again(stage, say):
     assert (report.faithful.refusals, report.faithful.alike, report.freed) == (1, 1, 0)
 
 
+async def test_agent_without_advice(stage, say):
+    """Nobody was asked, so its fallback decides, and that is said."""
+    await fleet(stage, say)
+    await done(stage, 2)
+    report = await asked(stage, policy="agent")
+    assert "fallback" in report.notes[-1]
+    assert report.decisions == 2
+
+
 async def test_no_change_of_what_a_task_asks_for(stage, say):
     """A task that names its policy keeps it."""
     await fleet(stage, say)
@@ -241,6 +257,7 @@ async def test_another_limit(stage, say, on_breach, told):
         ({"policy": "cheepest"}, "unknown policy 'cheepest'; did you mean 'cheapest'"),
         ({"without": frozenset({"chep"})}, "unknown backend 'chep'; did you mean 'cheap'"),
         ({"prices": {"deer": CHEAP}}, "unknown backend 'deer'; did you mean 'dear'"),
+        ({"pace": 5}, "pace means nothing to policy 'cheapest'"),
         ({"budgets": {"teem": 5}}, "unknown budget 'teem'; did you mean 'team'"),
         ({"prices": {"cheap": DEAR}, "without": frozenset({"cheap"})}, "has a price and is left out"),
     ],
