@@ -7,6 +7,7 @@ estimator and figure, how wide they are, how often there is no answer, and how f
 are made up from the answers' tokens, since the files tell none.
 
     python tests/benchmarks/bench_what_if.py --data DIR [--seeds 20] [--first 1000] [--tasks 800] [--processes 2]
+        [--only paretobandit,mmlu,gsm8k] [--rows FILE]
 
 DIR is as for `routing/bench_routing.py`. Seeds under 1000 were looked at when the estimators were written; the default
 begins beyond them.
@@ -47,7 +48,7 @@ def main() -> None:
     """Run it all, and print it."""
     given = _arguments()
     began = datetime.now(UTC)
-    data = _data(given.data)
+    data = {name: _data(given.data, name) for name in given.only.split(",")}
     seeds = range(given.first, given.first + given.seeds)
     jobs = [
         Job(name, logger, seed, given.tasks, scored)
@@ -77,6 +78,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with paretobandit/ and routellm/")
+    parser.add_argument("--only", default="paretobandit,mmlu,gsm8k", help="parts of it, by commas")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1000, help="the first seed")
     parser.add_argument("--tasks", type=int, default=800, help="of each log")
@@ -85,15 +87,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _data(folder: Path) -> dict[str, Data]:
-    pareto = read(folder / "paretobandit" / "val.jsonl") + read(folder / "paretobandit" / "test.jsonl")
-    mmlu, gsm8k = (routellm.read(folder / "routellm" / name) for name in ("mmlu", "gsm8k"))
-    pace = routellm.pace(0.5)
-    return {
-        "paretobandit": Data(pareto, offers_of(pareto), 660_000),
-        "mmlu": Data(mmlu, offers_of(mmlu), pace),
-        "gsm8k": Data(gsm8k, offers_of(gsm8k), pace),
-    }
+def _data(folder: Path, name: str) -> Data:
+    if name == "paretobandit":
+        prompts = read(folder / name / "val.jsonl") + read(folder / name / "test.jsonl")
+        return Data(prompts, offers_of(prompts), 660_000)
+    prompts = routellm.read(folder / "routellm" / name)
+    return Data(prompts, offers_of(prompts), routellm.pace(0.5))
 
 
 def _job(job: Job) -> list[dict[str, Any]]:
