@@ -10,7 +10,7 @@ from callboard.actors.replay.changes import named
 from callboard.actors.replay.walk import Recorded
 from callboard.actors.router.options import Option
 from callboard.actors.router.prefix import prefix_of
-from callboard.actors.router.route import Look, Rules, Verdict, View, Weighed, seed_of, weighed
+from callboard.actors.router.route import Look, Rules, Verdict, View, Weighed, seed_of, surveyed, weighed
 from callboard.actors.router.twins import Shares
 from callboard.events.task import Assigned
 
@@ -37,11 +37,18 @@ class Remade(Struct, frozen=True):
 
 def remade(recorded: Recorded, view: View, rules: Rules, look: Look | None = None) -> Remade:
     """The decision on a view, at the recorded time, by the recorded seed; ``look`` is that at the view, if known."""
+    look = look or _look(recorded, view)
     found = weighed(recorded.task, view, rules, recorded.time, prefix(recorded), look)
     if not isinstance(found, Weighed):
         return Remade(found)
     found = replace(found, shares=_once(found.shares))
     return Remade(found.drawn(seed(recorded)), found.chances(), found.found.options, found.look)
+
+
+def _look(recorded: Recorded, view: View) -> Look | None:
+    """The look by the features that were recorded: what was learned is about these, also if others are made today."""
+    looks = recorded.assigned.decision.features if recorded.assigned else b""
+    return Look(looks, surveyed(recorded.task, view, looks, prefix(recorded), recorded.time)) if looks else None
 
 
 def _once(shares: Shares) -> Shares:
