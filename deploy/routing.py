@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import cast
 
-from callboard.actors.backend.providers.callable import load
 from callboard.actors.checks import BUILT_IN, JUDGE, Check, CheckFunction
 from callboard.actors.router.asking import AgentRules
 from callboard.actors.router.cascade import CascadeRules
@@ -17,6 +16,8 @@ NS = 1_000_000_000
 
 def checks_of(configured: settings.Settings) -> dict[str, Check]:
     """Every check by its name. Raises InvalidInput when a function can't be found."""
+    from callboard.actors.backend.providers.callable import load  # noqa: PLC0415  only who runs functions loads them
+
     checks = dict(BUILT_IN)
     for name, check in configured.checks.items():
         try:
@@ -25,6 +26,11 @@ def checks_of(configured: settings.Settings) -> dict[str, Check]:
             raise InvalidInput(f"check {name}: {error}") from error
         checks[name] = Check(check.accept, function)
     return checks
+
+
+def unloaded(configured: settings.Settings) -> dict[str, Check]:
+    """Every check by its name, for whoever verifies nothing: no function of the user's is loaded."""
+    return {**BUILT_IN} | {name: Check(check.accept) for name, check in configured.checks.items()}
 
 
 def rules_of(configured: settings.Settings, checks: Mapping[str, Check]) -> Rules:

@@ -12,11 +12,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from callboard.actors.router.ceiling import hold_for
-from callboard.actors.router.route import Rules, Verdict, View, route
+from callboard.actors.router.route import Rules, Verdict, View, Weighed, route, weighed
 from callboard.events.budget import Breached, Budget
 from callboard.events.money import dollars
 from callboard.events.task import Assigned, DeadLettered, Parked, Rejected, Task
 from callboard.events.task_spec import Hold
+from callboard.projections.bill import PPM
 from callboard.projections.load import BackendLoad
 
 
@@ -80,6 +81,35 @@ def fund(
             return Funded(cheaper, _breach(task, purse, needed))
         needed = min(holds[name].amount for name in able)
     return _unaffordable(task, purse, needed, short)
+
+
+def chances(
+    task: Task, view: View, rules: Rules, now: datetime, purse: Purse, prefix: bytes = b""
+) -> tuple[Weighed | Verdict, dict[str, int]]:
+    """How probable each backend is to get a task that `fund` decides on, in parts per million.
+
+    What they miss of a whole is how probable it is to get none. With it comes what was weighed as if there were money
+    enough.
+    """
+    found = weighed(task, view, rules, now, prefix)
+    if not isinstance(found, Weighed):
+        return found, {}
+    free, holds = found.chances(), _holds(task, view)
+    kept = {name: chance for name, chance in free.items() if purse.fits(holds[name].amount)}
+    cheaper: Weighed | Verdict | None = None
+    for name, chance in free.items():
+        needed = holds[name].amount
+        if not chance or name in kept:
+            continue
+        level = purse.exhausted(needed) or purse.short(needed)
+        fit = any(purse.fits(holds[able].amount) for able in (each.backend for each in found.found.options))
+        if level is None or level.on_breach != "degrade" or not fit:
+            continue
+        if cheaper is None:
+            cheaper = weighed(task, replace(view, unaffordable=_too_dear(purse, holds)), rules, now, prefix)
+        for other, part in cheaper.chances().items() if isinstance(cheaper, Weighed) else ():
+            kept[other] = kept.get(other, 0) + chance * part // PPM
+    return found, kept
 
 
 def _holds(task: Task, view: View) -> Mapping[str, Hold]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,7 +27,7 @@ from callboard.actors.router.policies.agent import Agent
 from callboard.actors.router.policies.cascade import Cascade
 from callboard.actors.router.policies.policy import Paced, Policy
 from callboard.actors.router.standing import not_now
-from callboard.actors.router.twins import ALONE, Crowd, draw
+from callboard.actors.router.twins import ALONE, Crowd, Shares, chances, draw
 from callboard.actors.strict_json import did_you_mean
 from callboard.events.backend import Backend, Breaker
 from callboard.events.private import forgotten_reason, is_forgotten
@@ -89,10 +89,88 @@ class Rules(Struct, frozen=True):
     agent: AgentRules = AgentRules()
 
 
+class Look(NamedTuple):
+    """What a task looks like, and every backend looked at for it."""
+
+    features: bytes
+    survey: Survey
+
+
+class Weighed(Struct, frozen=True):
+    """A task that can be placed: its ``options``, of all that was ``found``, and by what is drawn among them."""
+
+    task: Task
+    found: Survey
+    options: tuple[Option, ...]
+    policy: Policy
+    shares: Shares
+    crowd: Crowd
+    crowded: bool
+    seen: int
+    looks: bytes
+    prefix: bytes
+    check: str
+    pace: int
+    money: int
+    solved: bool
+
+    @property
+    def look(self) -> Look:
+        """What it was weighed by."""
+        return Look(self.looks, self.found)
+
+    def chances(self) -> dict[str, int]:
+        """How probable each of the options is to be drawn, by its backend, in parts per million."""
+        return chances(self.options, self.shares, self.crowd)
+
+    def drawn(self, seed: int) -> Assigned:
+        """The assignment that this seed draws."""
+        spec, found, policy = self.task.spec, self.found, self.policy
+        assert spec is not None
+        winner, propensity = draw(self.options, self.shares, seed, self.crowd)
+        reason = "by capacity, since all are busy" if self.crowded else policy.reason(winner)
+        decision = Decision(
+            policy=policy.name,
+            reason="the only one that can" if len(found.options) == 1 else reason,
+            seen=self.seen,
+            candidates=candidates(found.options, found.excluded),
+            seed=seed,
+            propensity=propensity,
+            features=self.looks if TAGS.isdisjoint(spec.tags) else b"",
+            input=found.input,
+            pace=self.pace,
+            money=self.money,
+            solved=self.solved,
+            prefix=self.prefix,
+            output=spec.max_tokens or 0,
+        )
+        return Assigned(
+            backend=winner.backend,
+            attempt=self.task.attempt + 1,
+            tokens=winner.tokens,
+            decision=decision,
+            priority=spec.priority,
+            cached=winner.cached,
+            service=winner.service,
+            check=self.check,
+        )
+
+
 def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix: bytes = b"") -> Verdict:
     """What is to be done with a task that waits, whose prompt begins with ``prefix``.
 
     The same arguments give the same verdict.
+    """
+    found = weighed(task, view, rules, now, prefix)
+    return found.drawn(seed) if isinstance(found, Weighed) else found
+
+
+def weighed(
+    task: Task, view: View, rules: Rules, now: datetime, prefix: bytes = b"", look: Look | None = None
+) -> Weighed | Verdict:
+    """The same up to the draw; the verdict, where there is nothing to draw.
+
+    ``look`` is the one at this view, if that is known already.
     """
     spec = task.spec
     assert spec is not None
@@ -116,14 +194,16 @@ def route(task: Task, view: View, rules: Rules, now: datetime, seed: int, prefix
         return Rejected(refused)
     if isinstance(policy, Agent):
         policy = policy.advised(task.advice)
-    looks = features(spec)
-    found = surveyed(task, view, looks, prefix, now)
+    if look is None:
+        looks = features(spec)
+        look = Look(looks, surveyed(task, view, looks, prefix, now))
+    looks, found = look
     if pause := _pause(task, found, view, now):
         return pause
     if not found.options:
         return _no_option(task, found, view)
     check = check_of(spec, rules.cascade) if isinstance(policy, Cascade) else ""
-    return _assign(task, found, view, policy, check, looks, prefix, seed)
+    return _weigh(task, found, view, policy, check, looks, prefix)
 
 
 def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime) -> Survey:
@@ -154,9 +234,7 @@ def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | Non
     return Parked(f"trying {task.backend} again: {told}", now + timedelta(seconds=pause))
 
 
-def _assign(
-    task: Task, found: Survey, view: View, policy: Policy, check: str, looks: bytes, prefix: bytes, seed: int
-) -> Assigned:
+def _weigh(task: Task, found: Survey, view: View, policy: Policy, check: str, looks: bytes, prefix: bytes) -> Weighed:
     spec = task.spec
     assert spec is not None
     fresh = tuple(option for option in found.options if not option.failed) if task.failure else ()
@@ -168,32 +246,9 @@ def _assign(
         return [option.capacity for option in among] if crowded else policy.shares(spec, among, money / PPM)
 
     # work that is spread by capacity does not rush anywhere
-    winner, propensity = draw(options, shares, seed, ALONE if crowded else Crowd(view.backends, view.routers))
-    reason = "by capacity, since all are busy" if crowded else policy.reason(winner)
-    decision = Decision(
-        policy=policy.name,
-        reason="the only one that can" if len(found.options) == 1 else reason,
-        seen=view.seen,
-        candidates=candidates(found.options, found.excluded),
-        seed=seed,
-        propensity=propensity,
-        features=looks if TAGS.isdisjoint(spec.tags) else b"",
-        input=found.input,
-        pace=pace,
-        money=money,
-        solved=solved,
-        prefix=prefix,
-        output=spec.max_tokens or 0,
-    )
-    return Assigned(
-        backend=winner.backend,
-        attempt=task.attempt + 1,
-        tokens=winner.tokens,
-        decision=decision,
-        priority=spec.priority,
-        cached=winner.cached,
-        service=winner.service,
-        check=check,
+    crowd = ALONE if crowded else Crowd(view.backends, view.routers)
+    return Weighed(
+        task, found, options, policy, shares, crowd, crowded, view.seen, looks, prefix, check, pace, money, solved
     )
 
 

@@ -41,12 +41,7 @@ def draw(options: Sequence[Option], shares: Shares, seed: int, crowd: Crowd = AL
     winner = chance.choices(options, first)[0]
     if crowd.routers < 2:
         return winner, PPM * first[options.index(winner)] // sum(first)
-    kinds: dict[Kind, list[Option]] = {}
-    weights: dict[Kind, int] = {}
-    for option, share in zip(options, first, strict=True):
-        one = kind(option, crowd.backends[option.backend])
-        kinds.setdefault(one, []).append(option)
-        weights[one] = weights.get(one, 0) + share
+    kinds, weights = _kinds(options, first, crowd)
     twins = kinds[kind(winner, crowd.backends[winner.backend])]
     if len(twins) > 2:
         rest = _without(options, twins, min(chance.sample(twins, 2), key=latency_of))
@@ -54,23 +49,60 @@ def draw(options: Sequence[Option], shares: Shares, seed: int, crowd: Crowd = AL
     probability = 0.0
     for one, members in kinds.items():
         if weights[one] and len(members) > 2:
-            probability += weights[one] / sum(first) * _after_two(winner, options, members, shares)
+            only = (winner,) if winner in members else members  # a twin is there only if it is the one that stays
+            probability += weights[one] / sum(first) * _after_two(options, members, only, shares)[winner.backend]
         elif winner in members:
             probability += first[options.index(winner)] / sum(first)
     return winner, round(PPM * probability)
 
 
-def _after_two(winner: Option, options: Sequence[Option], twins: Sequence[Option], shares: Shares) -> float:
-    """How probable ``winner`` is when the faster of two of the twins stays, and the policy chooses again."""
-    probability = 0.0
-    for twin in [winner] if winner in twins else twins:
+def chances(options: Sequence[Option], shares: Shares, crowd: Crowd = ALONE) -> dict[str, int]:
+    """How probable each backend is to get the task, in parts per million: what `draw` records, of all of them."""
+    first = shares(options)
+    if crowd.routers < 2:
+        return {option.backend: PPM * share // sum(first) for option, share in zip(options, first, strict=True)}
+    kinds, weights = _kinds(options, first, crowd)
+    found = dict.fromkeys((option.backend for option in options), 0.0)
+    for one, members in kinds.items():
+        if weights[one] and len(members) > 2:
+            for name, part in _after_two(options, members, members, shares).items():
+                found[name] += weights[one] / sum(first) * part
+        else:
+            for option in members:
+                found[option.backend] += first[options.index(option)] / sum(first)
+    return {name: round(PPM * probability) for name, probability in found.items()}
+
+
+def _kinds(
+    options: Sequence[Option], first: Sequence[int], crowd: Crowd
+) -> tuple[dict[Kind, list[Option]], dict[Kind, int]]:
+    """The options by what twins have in common, and the share of each kind."""
+    kinds: dict[Kind, list[Option]] = {}
+    weights: dict[Kind, int] = {}
+    for option, share in zip(options, first, strict=True):
+        one = kind(option, crowd.backends[option.backend])
+        kinds.setdefault(one, []).append(option)
+        weights[one] = weights.get(one, 0) + share
+    return kinds, weights
+
+
+def _after_two(
+    options: Sequence[Option], twins: Sequence[Option], staying: Sequence[Option], shares: Shares
+) -> dict[str, float]:
+    """How probable each option is when the faster of two of the twins stays, and the policy chooses again.
+
+    Only as far as one of ``staying`` is the one that stays.
+    """
+    found = dict.fromkeys((option.backend for option in options), 0.0)
+    for twin in staying:
         slower = sum(other.latency > twin.latency for other in twins)
         equal = sum(other.latency == twin.latency for other in twins) - 1
         if stays := (2 * slower + equal) / (len(twins) * (len(twins) - 1)):
             rest = _without(options, twins, twin)
             again = shares(rest)
-            probability += stays * again[rest.index(winner)] / sum(again)
-    return probability
+            for option, share in zip(rest, again, strict=True):
+                found[option.backend] += stays * share / sum(again)
+    return found
 
 
 def _without(options: Sequence[Option], twins: Sequence[Option], stays: Option) -> list[Option]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.actors.router.ceiling import hold_for, input_bound
-from callboard.actors.router.funding import Purse, fund
+from callboard.actors.router.funding import Purse, chances, fund
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules, View
 from callboard.events.backend import Backend, BackendSpec
@@ -118,3 +118,17 @@ def test_a_prompt_has_no_more_tokens_than_its_bound(given_messages, system, tool
         assert input_bound(spec) >= sent + 1024, "what a provider says of tools once they were called"
     stored = Blob("0" * 64, len(msgspec.json.encode(given_messages)), "application/json")
     assert input_bound(TaskSpec(input=stored)) >= input_bound(TaskSpec(input=given_messages)) - 16
+
+
+@given(specs, prices, purses, st.lists(st.integers(0, 2**32), min_size=1, max_size=5))
+def test_how_probable_each_backend_is(spec, prices, purse, seeds):
+    """Whatever is assigned was possible; where nothing is, it was possible that nothing would be."""
+    view, task = world(prices), Task("t", Status.SUBMITTED, spec)
+    told = chances(task, view, RULES, NOW, purse)[1]
+    assert sum(told.values()) <= 1_000_000
+    for seed in seeds:
+        verdict = fund(task, view, RULES, NOW, seed, purse).verdict
+        if isinstance(verdict, Assigned):
+            assert told[verdict.backend] > 0
+        else:
+            assert sum(told.values()) < 1_000_000

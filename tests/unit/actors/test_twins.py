@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callboard.actors.router.options import Option
 from callboard.actors.router.policies.fastest import Fastest
-from callboard.actors.router.twins import PPM, Crowd, draw
+from callboard.actors.router.twins import PPM, Crowd, chances, draw
 from callboard.events.backend import Backend, BackendSpec
 from callboard.events.money import Price
 from callboard.events.task_spec import TaskSpec
@@ -68,9 +68,25 @@ def test_propensities_are_exact(latencies, routers, cached):
             for option in fastest:
                 expected[option.backend] += 1 / len(best) / len(pairs) / len(fastest)
     assert abs(sum(expected.values()) - 1) < 1e-9
+    told = chances(found, by_latency, crowd(routers))
+    assert all(abs(told[option.backend] - PPM * expected[option.backend]) <= 10 for option in found)
     for seed in range(12):
         option, propensity = draw(found, by_latency, seed, crowd(routers))
-        assert abs(propensity - PPM * expected[option.backend]) <= 10
+        assert propensity == told[option.backend]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 4), st.integers(0, 99))
+def test_the_whole_distribution_is_known(latencies, routers, seed):
+    """It adds up to one, and has the propensity of whatever is drawn."""
+
+    def shares(among):
+        return [1 + (option.latency * 7 + len(among)) % 5 for option in among]
+
+    found = options(*latencies)
+    told = chances(found, shares, crowd(routers))
+    option, propensity = draw(found, shares, seed, crowd(routers))
+    assert abs(sum(told.values()) - PPM) <= len(found)
+    assert propensity == told[option.backend]
 
 
 def test_a_warm_cache_is_no_twin_of_a_cold_one():
