@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,11 +14,44 @@ if TYPE_CHECKING:
     from callboard.deploy.connect import Place
 
 SHOWN = 30
+KEYS = ("agents", "baseline", "agent")
 
 
-async def rehearsals(
-    place: "Place", candidate: Path, baseline: Path | None, agent: str | None, *, until: int, as_json: bool
-) -> None:
+class Asked(NamedTuple):
+    """The files with the code to rehearse, and with what handled the messages then; the name of the only agent."""
+
+    candidate: Path
+    baseline: Path | None = None
+    agent: str | None = None
+
+
+def is_of_agents(given: Sequence[str]) -> bool:
+    """Whether what-ifs are about the code of agents, not about decisions."""
+    return any(part.partition("=")[0].strip() in KEYS for each in given for part in each.split(","))
+
+
+def asked(given: Sequence[str]) -> Asked:
+    """What is asked for by ``agents=FILE[,baseline=FILE][,agent=NAME]``. Raises InvalidInput."""
+    from callboard.actors.strict_json import did_you_mean
+    from callboard.events.errors import InvalidInput
+
+    form = "--what-if agents=FILE[,baseline=FILE][,agent=NAME]"
+    if len(given) > 1:
+        raise InvalidInput(f"{form} stands alone: agents are rehearsed by the code of one file at a time")
+    said: dict[str, str] = {}
+    for part in given[0].split(","):
+        key, equals, value = part.strip().partition("=")
+        if key not in KEYS:
+            raise InvalidInput(f"--what-if {part}: unknown {key!r}{did_you_mean(key, KEYS)}; write {form}")
+        if not equals or not value or key in said:
+            raise InvalidInput(f"--what-if {part}: write {form}")
+        said[key] = value
+    if "agents" not in said:
+        raise InvalidInput(f"--what-if {given[0]}: write {form}")
+    return Asked(Path(said["agents"]), Path(said["baseline"]) if "baseline" in said else None, said.get("agent"))
+
+
+async def rehearsals(place: "Place", meant: Asked, *, until: int, as_json: bool) -> None:
     """Rehearse what the log has of the agents that a file defines, up to a sequence, and print what comes of it.
 
     Raises InvalidInput: a file defines no agents, or none of that name.
@@ -28,6 +61,7 @@ async def rehearsals(
     from callboard.events.agent_names import definition_of, id_of
     from callboard.events.errors import InvalidInput
 
+    candidate, baseline, agent = meant
     now, then = _load(candidate), _load(baseline) if baseline else []
     agent_id = id_of(agent) if agent else None
     if agent_id and definition_of(agent_id) not in {each.name for each in now}:

@@ -19,7 +19,8 @@ from callboard.deploy.cli.options import Where, as_json, where
     "changes",
     metavar="KEY=VALUE[,…]",
     multiple=True,
-    help="Decide again under other rules; may be given several times, to compare.",
+    help="Decide again under other rules (policy, prices, budget, pace, without); several are compared. "
+    "Or handle agents' messages again by other code: agents=FILE[,baseline=FILE][,agent=NAME].",
 )
 @where
 @as_json
@@ -44,7 +45,9 @@ def replay(
     --json prints {seq, end, time, tasks {status: number}, cost {calls, cost, wasted}, backends, budgets, agents}; of a
     projection {projection, version, seq, end, time, state}; of an entity {entity, seq, end, time, version, state, last
     {seq, time, event, told}, next}; of a difference {from, to, compared {projection: seq}, differences [{path, change,
-    before, after}]}; when following, on each line {seq, time, entity, event, type, id, source, version, told, data}.
+    before, after}]}; of a what-if a list of {what_if, …}, or of each message of agents {agent, message, seq, observed,
+    baseline, candidate}; when following, on each line {seq, time, entity, event, type, id, source, version, told,
+    data}.
     """
     from callboard.deploy.cli.session import run
 
@@ -89,10 +92,17 @@ async def _state(until: str | None, projection: str | None, entity: str | None, 
 
 
 async def _what_if(until: str | None, changes: tuple[str, ...], where: Where, *, as_json: bool) -> None:
+    from callboard.deploy.cli.modules import importable
     from callboard.deploy.cli.moment import moment_of
+    from callboard.deploy.cli.rehearsals import asked, is_of_agents, rehearsals
     from callboard.deploy.cli.session import board_at
-    from callboard.deploy.cli.what_if import what_if
 
     async with board_at(where) as place:
         moment = await moment_of(place.bus.log, until)
+        if is_of_agents(changes):
+            importable(where.config)
+            await rehearsals(place, asked(changes), until=moment.seq, as_json=as_json)
+            return
+        from callboard.deploy.cli.what_if import what_if
+
         await what_if(place, changes, where, until=moment.seq, as_json=as_json)

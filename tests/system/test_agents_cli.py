@@ -82,6 +82,40 @@ def test_a_crew_hands_over_and_asks(folder, live):
     assert folder.json("context", "show", "published")["messages"][0]["content"].count("I have read") == 2
 
 
+def test_other_code_is_rehearsed_on_what_happened(folder, live):
+    """By the same code all is the same, by other code it is said where the ways part; nothing is done."""
+    live("crew.py")
+    folder.call("send", "researcher/when", "when is it?")
+    crew = (folder.path / "crew.py").read_text()
+    (folder.path / "wordy.py").write_text(crew.replace("In one sentence", "In two sentences"))
+    before = folder.json("replay")["end"]
+    (found,) = folder.json("replay", "--what-if", "agents=wordy.py,baseline=crew.py,agent=researcher/when")
+    assert found["observed"]["steps"] == ["ask"]
+    assert found["baseline"]["end"] == "same"
+    why = "asks 'In two sentences: when is it?', it asked 'In one sentence: when is it?'"
+    assert found["candidate"]["divergence"] == {"step": "ask", "why": why}
+    told = folder.call("replay", "--what-if", "agents=wordy.py,agent=researcher/when").stdout
+    assert "wordy.py: of 1 messages 0 end the same, 0 otherwise by the same answers, and 1 leave the record" in told
+    assert folder.json("replay")["end"] == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("agents=nope.py", "no file nope.py: name a Python file that defines agents"),
+        ("agents=crew.py,agent=writer/1", "crew.py defines no agent 'writer': there are researcher, editor"),
+        ("agents=crew.py,agnt=a", "unknown 'agnt'; did you mean 'agent'?"),
+        ("agents=", "write --what-if agents=FILE"),
+        ("agent=crew.py", "write --what-if agents=FILE"),
+    ],
+)
+def test_what_cannot_be_rehearsed_is_said_in_a_line(folder, asked, why):
+    """A file or a name that there is not."""
+    refused = folder.call("replay", "--what-if", asked, code=1).stderr
+    assert why in refused
+    assert refused.count("\n") == 1
+
+
 def test_a_cron_agent_takes_notes(folder, live):
     """Its schedule is planned, and it remembers what it is told."""
     live("digest.py")
