@@ -8,6 +8,7 @@ from pathlib import Path
 
 import golden_models
 import nats
+from msgspec.structs import replace
 
 import callboard
 from callboard.actors.agents import activation
@@ -15,7 +16,7 @@ from callboard.actors.agents.host import Host
 from callboard.bus.log import Bus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.node import Node
-from callboard.deploy.settings import Agent, Backend, Cascade, Check, Nats, Router, Settings, Telemetry
+from callboard.deploy.settings import Agent, Backend, Cascade, Check, Nats, Privacy, Router, Settings, Telemetry
 from callboard.events.approval import Approved, Denied
 from callboard.events.backend import Drained, Removed, Resumed, Scaled
 from callboard.events.errors import IllegalTransition
@@ -294,4 +295,29 @@ async def contexts(board: callboard.Board) -> None:
     await (await board.submit("What will that cost?", context="plan")).result(30)
 
 
-SCENES = {"tasks": tasks, "money": money, "agents": agents}
+async def private(folder: Path, server: EmbeddedServer) -> None:
+    """What is about persons: tasks, a context, an agent, an approval; one of them is forgotten, and comes again."""
+    key = folder.with_name("master.key")
+    key.write_text("5a" * 32)
+
+    @callboard.agent("carer", private=True)
+    async def care(turn: callboard.Turn, message: str) -> str:
+        turn.remember("last", message)
+        await turn.change("note", "file", callboard.Say("assistant", message))
+        return await turn.model("ask", message)
+
+    alone = replace(settings(folder, server.url, echo=model("echo", 1)), privacy=Privacy(master_key_file=str(key)))
+    async with Node(alone) as node:
+        board = node.board
+        for person in ("ann", "bob"):
+            await (await board.submit("my secret", private=person, tags=["secret"])).result(30)
+            await board.context(f"about-{person}", private=person).say("known to few")
+            await (await board.submit("and now?", context=f"about-{person}")).result(30)
+            await board.ask({"call": person}, question="Call?", by="carer", private=person)
+        async with living(node.bus, care):
+            await (await board.send("carer/ann", "it hurts")).result(30)
+        await board.forget("ann", by="clerk", reason="asked for it")
+        await (await board.submit("I am back", private="ann")).result(30)
+
+
+SCENES = {"tasks": tasks, "money": money, "agents": agents, "private": private}
