@@ -8,8 +8,9 @@ from callboard.bus import limits, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
+from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.follower import Follower
-from callboard.bus.log import Blobs, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import Blobs, Checkpoints, Log, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
 from callboard.bus.report import Report, report
@@ -103,6 +104,7 @@ class JetStreamBus:
         self.blobs: Blobs = JetStreamBlobs(api)
         self.snapshots: Snapshots = JetStreamSnapshots(api)
         self.timers: Timers = JetStreamTimers(api)
+        self.checkpoints: Checkpoints = JetStreamCheckpoints(api)
         self._signals = JetStreamSignals(wire)
         self.signals: Signals = self._signals
         self._queues: list[JetStreamQueue] = []

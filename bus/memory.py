@@ -10,7 +10,8 @@ from typing import Final
 
 from callboard.bus import subjects as names
 from callboard.bus.errors import NotFound, Unavailable
-from callboard.bus.log import Blobs, Log, Note, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import Blobs, Checkpoints, Log, Note, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.memory_checkpoints import MemoryCheckpoints
 from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
 from callboard.bus.memory_stream import Filter, Stream
@@ -140,6 +141,7 @@ class _Server:
         self.exchange = Exchange()
         self.blobs = MemoryBlobs()
         self.snapshots = MemorySnapshots()
+        self.checkpoints = MemoryCheckpoints(clock)
         self.submissions = {subject: WorkQueue() for subject in names.TAKERS}
         self.fired = WorkQueue()
         self.timers = MemoryTimers(clock, self.fired)
@@ -204,6 +206,7 @@ class MemoryBus:
         self.snapshots: Snapshots = server.snapshots
         self.timers: Timers = server.timers
         self.signals: Signals = self._signals
+        self.checkpoints: Checkpoints = server.checkpoints
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""

@@ -7,13 +7,14 @@ import msgspec
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
 from callboard.bus.limits import MAX_MESSAGE, MAX_SUBMISSION
-from callboard.bus.subjects import ALL_EVENTS, TAKERS
+from callboard.bus.subjects import ALL_EVENTS, TAKERS, checkpoint
 
 EVENTS: Final = "EVENTS"
 SUBMISSIONS: Final = "SUBMISSIONS"
 TIMERS: Final = "TIMERS"
 BLOBS: Final = "BLOBS"
 SNAPSHOTS: Final = "SNAPSHOTS"
+CHECKPOINTS: Final = "CHECKPOINTS"
 
 DEFAULT_MAX_BYTES: Final = 10 * 2**30
 
@@ -84,6 +85,16 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "compression": "s2",
             "allow_direct": True,
             "max_msgs_per_subject": 1,
+        },
+        {
+            "name": CHECKPOINTS,
+            "subjects": [checkpoint(None)],
+            "storage": "file",
+            "compression": "s2",
+            "discard": "new",
+            "deny_delete": True,
+            "deny_purge": True,
+            "allow_direct": True,
         },
     ]
 

@@ -104,6 +104,12 @@ class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
     log_level: LogLevel = "info"
 
 
+class Audit(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the log is made safe from changes: the file of the ``key`` that it is signed with; empty: in the data folder."""
+
+    key: str = ""
+
+
 class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model endpoint.
 
@@ -157,6 +163,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     nats: Nats = Nats()
     router: Router = Router()
     telemetry: Telemetry = Telemetry()
+    audit: Audit = Audit()
     backends: dict[str, Backend] = {}
     checks: dict[str, Check] = {}
 
@@ -164,6 +171,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def data_folder(self) -> Path:
         """``data`` as a path, with ``~`` as the home folder; a relative one starts at the working directory."""
         return Path(self.data).expanduser()
+
+    @property
+    def audit_key(self) -> Path:
+        """The file of the key that checkpoints are signed with."""
+        return Path(self.audit.key).expanduser() if self.audit.key else self.data_folder / "audit.key"
 
 
 def missing_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from callboard.deploy import settings_values
 from callboard.deploy.settings import (
     BUILT_IN_CHECKS,
     Agent,
+    Audit,
     Backend,
     Cascade,
     Check,
@@ -133,6 +134,7 @@ class _Reading:
         nats = self._table(("nats",), values.pop("nats", {}), settings_values.NATS)
         router = self._router(values.pop("router", {}))
         telemetry = self._table(("telemetry",), values.pop("telemetry", {}), settings_values.TELEMETRY)
+        audit = self._table(("audit",), values.pop("audit", {}), settings_values.AUDIT)
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
         checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
@@ -146,6 +148,7 @@ class _Reading:
             nats=Nats(**nats),
             router=Router(**router),
             telemetry=Telemetry(**telemetry),
+            audit=Audit(**audit),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
             checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )

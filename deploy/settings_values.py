@@ -208,6 +208,7 @@ SETTINGS: Mapping[str, Reader] = {
     "nats": table,
     "router": table,
     "telemetry": table,
+    "audit": table,
     "backends": table,
     "checks": table,
 }
@@ -227,6 +228,7 @@ AGENT: Mapping[str, Reader] = {"backend": text, "timeout": duration_ns, "fallbac
 CHECK: Mapping[str, Reader] = {"function": function_name, "accept": share}
 JUDGE: Mapping[str, Reader] = {"backend": text, "accept": share, "timeout": duration_ns}
 TELEMETRY: Mapping[str, Reader] = {"traces": one_of(get_args(Traces)), "log_level": one_of(get_args(LogLevel))}
+AUDIT: Mapping[str, Reader] = {"key": text}
 BACKEND: Mapping[str, Reader] = {
     "provider": one_of(get_args(ProviderName)),
     "model": text,

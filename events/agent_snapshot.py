@@ -19,7 +19,7 @@ from callboard.events.envelope import Envelope
 from callboard.events.errors import BrokenChain
 from callboard.events.persistent import Map
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Goes up whenever the fold, or the form of the state, changes: older snapshots are void."""
 
 SMALL: Final = 32

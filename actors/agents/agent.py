@@ -72,9 +72,11 @@ class Agent:
         self._limits = Limits(max_turns, max_cost, compact_at)
         self._asked = asked
         self._handoffs = tuple(name_of(id_of(each if isinstance(each, str) else each.name)) for each in handoffs)
-        functions = Toolbox(each for each in given if not isinstance(each, McpServer)).offers()
+        functions = Toolbox(each for each in given if not isinstance(each, McpServer))
+        names = tuple(offer.name for offer in functions.offers())
+        asked_about = tuple(name for name in names if functions.find(name).approval)
         servers = tuple(f"{each.name}/…" for each in given if isinstance(each, McpServer))
-        self.defined = Defined(description, (*(offer.name for offer in functions), *servers), self._handoffs)
+        self.defined = Defined(description, (*names, *servers), self._handoffs, asked_about)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
