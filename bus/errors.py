@@ -6,6 +6,8 @@ BusError
 ├── LogFull       the log refuses to grow: nothing was stored, nothing was evicted
 ├── NotFound      no such blob
 ├── Unavailable   not reached in time: whether it was stored is not known
+├── Damaged       the archive is not what was written
+├── NotInstalled  what reads the archive is not installed
 └── ServerError   the embedded server can't start
 """
 
@@ -47,3 +49,11 @@ class Unavailable(BusError):
 
 class ServerError(BusError):
     """The embedded nats-server can't start, or its data folder is taken."""
+
+
+class Damaged(BusError):
+    """The archive is not what was written; the message names the segment and, where it is known, the sequence."""
+
+
+class NotInstalled(BusError):
+    """A package that is optional is needed now; the message says how to install it."""

@@ -143,7 +143,7 @@ def decode(data: bytes) -> list[Envelope]:
             )
             for wire in wires
         ]
-    except (msgspec.MsgspecError, KeyError, ValueError, ArithmeticError) as error:
+    except (msgspec.MsgspecError, KeyError, ValueError, ArithmeticError, RecursionError) as error:
         raise Undecodable(f"not an event: {error}; it begins {data[:80]!r}") from error
 
 

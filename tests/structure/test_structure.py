@@ -22,6 +22,7 @@ ONLY_IN = {
     "httpx": "actors/backend/providers/http.py",
     "matplotlib": "deploy/plots.py",
     "mcp": "actors/tools/mcp_connection.py",
+    "pyarrow": "bus/archive/parquet.py",
     "httpx2": "actors/tools/mcp_connection.py",
 }
 PURE = ("events", "projections", "actors/router/policies")
@@ -93,7 +94,8 @@ def test_the_front_door_is_exact():
 def test_imports_are_lazy(code):
     """Nothing heavy is imported before a command needs it."""
     heavy = (
-        "{'ray', 'nats', 'httpx', 'rich', 'opentelemetry', 'genai_prices', 'numpy', 'xllamacpp', 'matplotlib', 'mcp'}"
+        "{'ray', 'nats', 'httpx', 'rich', 'opentelemetry', 'genai_prices', 'numpy', 'xllamacpp', 'matplotlib', 'mcp',"
+        " 'pyarrow'}"
     )
     check = f"{code}; import sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
