@@ -32,7 +32,7 @@ class Refused(BrokenChain):
 
 
 class Notary:
-    """The actor. It signs after ``every`` messages, ``interval_s`` after a message at the latest, and when it closes."""
+    """The actor. It signs after ``every`` messages, ``interval_s`` after one at the latest, and when it closes."""
 
     def __init__(
         self, bus: Bus, private: Ed25519PrivateKey, *, every: int = EVERY, interval_s: float = INTERVAL_S
@@ -60,7 +60,7 @@ class Notary:
                 group.create_task(self._tick())
         except* Refused as refused:
             self._ready = False
-            _log.error("nothing is signed any more", actor="notary", error=str(refused.exceptions[0]))  # noqa: TRY400
+            _log.error("nothing is signed any more", actor="notary", error=str(refused.exceptions[0]))
 
     async def close(self) -> None:
         """Sign what has come until now; call it when `run` was cancelled."""

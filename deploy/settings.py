@@ -105,7 +105,7 @@ class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the log is made safe from changes: the file of the ``key`` that it is signed with; empty: in the data folder."""
+    """How the log is signed: with the ``key`` in this file; empty: ``audit.key`` in the data folder."""
 
     key: str = ""
 

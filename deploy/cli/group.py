@@ -45,6 +45,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "costs": "What was spent, by backend, tag or day.",
         "budget": "Set and show budgets.",
     },
+    "History": {
+        "audit": "Check that the log was not altered, and that all was done by the rules.",
+    },
     "Plan": {
         "simulate": "Replay a trace on simulated backends, and compare policies.",
     },

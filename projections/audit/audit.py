@@ -50,7 +50,7 @@ class Options(Struct, frozen=True):
 class Audit:
     """The fold. Give it every message in the order of the log (`take`), then `finish` it."""
 
-    def __init__(self, options: Options = Options(), checkpoints: Sequence[tuple[int, bytes]] = ()) -> None:
+    def __init__(self, options: Options, checkpoints: Sequence[tuple[int, bytes]] = ()) -> None:
         self._options = options
         self.findings = Findings(options.only)
         self._entities = Entities()
@@ -82,10 +82,14 @@ class Audit:
         if self._options.snapshot and self._options.snapshot[0] == seq:
             self._compare_snapshot(seq, self._options.snapshot[1])
 
-    def finish(self, archived: int = 0, both: int = 0) -> Report:
-        """After the last message; ``archived`` of them came from the archive, ``both`` were there and in the stream."""
+    def finish(self, archived: int = 0, both: int = 0, *, partial: bool = False) -> Report:
+        """After the last message; ``archived`` of them came from the archive, ``both`` were there and in the stream.
+
+        ``partial``: the log goes on.
+        """
         log, ledger = self._log, self._ledger
-        log.finish()
+        if not partial:
+            log.finish()
         running = unknown = 0
         if self._deep:
             self._chains.finish()

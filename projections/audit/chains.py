@@ -95,5 +95,6 @@ def _misplaced(key: str, parts: Sequence[str], envelopes: Sequence[Envelope]) ->
     if short_type(named) != parts[4]:
         return f"is on a subject for {parts[4]!r}, and tells {short_type(named)!r}"
     if rules.addressee(named) != tuple(parts[5:]):
-        return f"is addressed to {'.'.join(parts[5:]) or 'nobody'}, and says {'.'.join(rules.addressee(named)) or 'nobody'}"
+        addressed, meant = (".".join(each) or "nobody" for each in (parts[5:], rules.addressee(named)))
+        return f"is addressed to {addressed}, and is for {meant}"
     return ""

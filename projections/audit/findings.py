@@ -5,7 +5,6 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-
 __all__ = ["CHECKS", "KINDS", "Check", "Finding", "Findings", "Kind", "Severity"]
 
 

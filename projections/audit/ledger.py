@@ -63,7 +63,9 @@ class Ledger:
     def start(self, seq: int, time_ns: int, subject: str, name: str, before: Task, event: task.Started) -> Call | None:
         """A call begins."""
         if event.call != before.call + 1:
-            told = f"call {event.call} of task {name} begins after call {before.call}: a number was left out, or used twice"
+            told = (
+                f"call {event.call} of task {name} begins after call {before.call}: a number is missing, or there twice"
+            )
             self._findings.add("call", seq, told, subject, f"task/{name}")
         placing = self.placed.get(name, {}).get(event.backend)
         if placing is None:
@@ -95,10 +97,10 @@ class Ledger:
         elif event.cost < 0 or not self._fleet.is_price_of(
             call.backend, call.seen, call.seq, call.time_ns, event.usage, event.cost
         ):
-            price = self._fleet.prices(call.backend, call.seen, call.seq, call.time_ns)[-1]
+            price, used = self._fleet.prices(call.backend, call.seen, call.seq, call.time_ns)[-1], event.usage
             told = (
-                f"call {event.call} of task {name} was booked at {dollars(event.cost)}; at the price of {call.backend} when "
-                f"it began, {event.usage.input} tokens in and {event.usage.output} out cost {dollars(price.cost(event.usage))}"
+                f"call {event.call} of task {name} was booked at {dollars(event.cost)}; at the price of {call.backend} "
+                f"when it began, {used.input} tokens in and {used.output} out cost {dollars(price.cost(used))}"
             )
             self._findings.add("cost", seq, told, subject, entity)
         return call

@@ -1,7 +1,7 @@
 """The log as a whole: every message there, once and in order, and as it was signed.
 
-The messages between two checkpoints are checked on their own: from the peaks of the first, they must lead to the second.
-So an alteration is narrowed down to what lies between two checkpoints, and what comes after is checked all the same.
+The messages between two checkpoints are checked on their own: from the peaks of the first they must lead to the
+second. So an alteration is narrowed down to what lies between two checkpoints, and what comes after is checked all the same.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class LogCheck:
                 self._findings.add(
                     "head",
                     self.newest.size + 1 if self.newest else 1,
-                    f"a checkpoint that was there when the head of {head.size:,} messages was taken is gone or altered",
+                    f"a checkpoint that was there when the head that was kept was taken ({head.size:,} messages) is gone",
                     "CHECKPOINTS",
                 )
 
@@ -76,8 +76,7 @@ class LogCheck:
             self._findings.add(
                 "cut",
                 size + 1,
-                f"the head that was kept is of {head.size:,} messages, and the log ends after {size:,}: its end was cut "
-                "off",
+                f"the head that was kept is of {head.size:,} messages, and the log ends after {size:,}: it was cut off",
             )
         if self._due and self._due[0][1].size > size:
             signed = self._due[0][1].size
@@ -120,7 +119,7 @@ class LogCheck:
             if wrong := _fault(each, size, previous if seq == expected else each.previous):
                 self._wrong(seq, size, wrong)
             elif keys and each.key not in keys:
-                told = f"checkpoint {seq} is signed by the key {each.key[:16]}…, which is none that you trust"
+                told = f"checkpoint {seq} is signed by the key {each.key[:16]}…, not by one that you trust"
                 self._findings.add("key", size + 1, told, "CHECKPOINTS", f"checkpoint/{seq}")
             else:
                 self.keys[each.key] = self.keys.get(each.key, 0) + 1
@@ -128,7 +127,7 @@ class LogCheck:
                 self.newest, self.last_hash = each, checkpoint_hash(data)
             previous, size, expected = checkpoint_hash(data), max(size, each.size), seq + 1
         if self.keys and not keys:
-            told = "the checkpoints are signed, but no key was given to compare with: whoever replaced them all is not found"
+            told = "the checkpoints are signed, but no key was given to compare with: one who replaced all is not found"
             self._findings.add("pinned", 1, told)
         return usable
 
@@ -143,8 +142,8 @@ class LogCheck:
             self._findings.add(
                 "root",
                 self._begin + 1,
-                f"messages {self._begin + 1:,} to {signed.size:,} are not what was signed on {signed.time:%Y-%m-%d %H:%M:%S}"
-                " UTC: at least one was altered, added or taken out",
+                f"messages {self._begin + 1:,} to {signed.size:,} are not what was signed on "
+                f"{signed.time:%Y-%m-%d %H:%M:%S} UTC: at least one was altered, added or taken out",
                 "",
                 f"checkpoint/{seq}",
             )
@@ -164,7 +163,7 @@ class LogCheck:
         self._findings.add("missing", first, told, subject)
 
     def _skip_to(self, seq: int) -> Tree:
-        """Go on at ``seq`` after a gap: from the last checkpoint in it, if there is one; else nothing is sure till the next."""
+        """Go on at ``seq`` after a gap: from a checkpoint at its end, if there is one; else nothing is sure till the next."""
         self._whole = False
         skipped: Checkpoint | None = None
         while self._due and self._due[-1][1].size < seq:

@@ -74,7 +74,9 @@ class MoneyRules:
             self._add("after-seal", seq, subject, name, told)
         prices = self._fleet.prices(call.backend, call.seen, call.seq, call.time_ns)
         if all(price.ceiling(hold.input, hold.output) > hold.amount for price in prices):
-            told = f"{dollars(hold.amount)} were held for a call of task {name}, which may cost more at the price of its time"
+            told = (
+                f"{dollars(hold.amount)} were held for a call of task {name}, which may cost more, at its time's price"
+            )
             self._add("too-small", seq, subject, name, told)
 
     def paid(self, call: Call, cost: int) -> None:
@@ -125,14 +127,14 @@ class MoneyRules:
             told = f"task {name} has the budget {hold.budget}, and is paid from a lease of {lease.budget}"
             self._add("unfunded", seq, subject, name, told)
         if missing := [level for level in self._chains.get(hold.lease, ()) if level not in lease.levels]:
-            told = f"task {name} is paid from a lease that {', '.join(missing)}, of which {hold.budget} is part, does not hold"
+            told = f"task {name} is paid from a lease that is not held by {', '.join(missing)}, above {hold.budget}"
             self._add("unfunded", seq, subject, name, told)
         within = lease.realised - self._over.get(hold.lease, 0)
         spoken_for = within + lease.outstanding + lease.unknown + hold.amount
         if spoken_for > lease.amount:
             told = (
-                f"the call of task {name} may cost {dollars(hold.amount)}, and the lease of {dollars(lease.amount)} that pays "
-                f"it has only {dollars(max(lease.amount - spoken_for + hold.amount, 0))} left"
+                f"the call of task {name} may cost {dollars(hold.amount)}, and the lease that pays it, of "
+                f"{dollars(lease.amount)}, has only {dollars(max(lease.amount - spoken_for + hold.amount, 0))} left"
             )
             self._add("overdrawn", seq, subject, name, told)
 
@@ -160,12 +162,12 @@ class MoneyRules:
             early and lease.untold
         ):
             told = (
-                f"budget {name} is settled at {dollars(event.amount)} with {dollars(event.kept)} kept, and calls from that "
-                f"lease cost {dollars(lease.realised)} with {dollars(max(lease.outstanding + lease.unknown, 0))} under way"
+                f"budget {name} is settled at {dollars(event.amount)} with {dollars(event.kept)} kept; calls from that lease "
+                f"cost {dollars(lease.realised)}, with {dollars(max(lease.outstanding + lease.unknown, 0))} under way"
             )
             self._findings.add("settlement", seq, told, subject, entity)
         elif not event.kept and not event.assumed and event.amount != (paid := self._paid.get(event.hold, 0)):
-            told = f"budget {name} is settled at {dollars(event.amount)}, and the calls that were paid cost {dollars(paid)}"
+            told = f"budget {name} is settled at {dollars(event.amount)}, and the calls from it cost {dollars(paid)}"
             self._findings.add("settlement", seq, told, subject, entity)
 
     def _note(self, envelope: Envelope, before: Budgets) -> None:

@@ -23,7 +23,7 @@ def spec_without_text(spec: TaskSpec) -> TaskSpec:
     implied = (("schema", spec.schema is not None), ("tools", bool(spec.tools)))
     if more := tuple(name for name, given in implied if given and name not in needs.capabilities):
         needs = Needs((*needs.capabilities, *more), needs.context, needs.data_policy)
-    if needs == NO_NEEDS and spec.max_cost is spec.backend is spec.budget is None:
+    if needs == NO_NEEDS and spec.max_cost is None and spec.backend is None and spec.budget is None:
         return PLAIN
     return TaskSpec("", needs=needs, max_cost=spec.max_cost, backend=spec.backend, budget=spec.budget)
 

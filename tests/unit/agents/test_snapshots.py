@@ -99,7 +99,7 @@ def test_the_form_of_the_state_is_that_of_its_version():
     """Who changes what an agent's state holds raises `agent_snapshot.VERSION`, and writes down the new form here."""
     forms = {kind.__name__: " ".join(kind.__struct_fields__) for kind in (AgentState, Work, Step)}
     assert (AGENT.kept.version, forms) == (
-        1,
+        2,
         {
             "AgentState": "id defined epoch host work inbox arrived taken memory mailed heard asked keys keyed dead"
             " finished",

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.bus.archive import manifest, segment
+from callboard.bus.archive import segment
 from callboard.bus.archive.folder import Archive
-from callboard.bus.errors import Damaged, NotFound
+from callboard.bus.errors import NotFound
 from callboard.bus.log import Record
 
 EVENT = (
