@@ -1,4 +1,4 @@
-"""An audit's report in words, for whoever has to judge it: the result first, then what was looked at, then what to do."""
+"""An audit's report in words, for whoever has to judge it: the result, what was looked at, what to do."""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -44,7 +44,8 @@ def _result(report: Report) -> str:
 
 def _looked_at(report: Report) -> Iterator[str]:
     checked = report.checked
-    yield f"Looked at: messages {checked.first:,} to {checked.last:,}: {checked.events:,} events of {checked.entities:,} things"
+    span = f"messages {checked.first:,} to {checked.last:,}"
+    yield f"Looked at: {span}, {checked.events:,} events of {checked.entities:,} things"
     if checked.archived:
         yield f"  {checked.archived:,} from the archive, of which {checked.both:,} are in the stream as well"
     yield (
@@ -87,7 +88,7 @@ def _meaning(report: Report) -> Iterator[str]:
     altered = any(KINDS[kind].severity is Severity.ALTERED for kind in report.counts)
     yield "What it means:"
     if altered:
-        yield "  The record is not what was written. Until it is known what was changed, rely on nothing after that place."
+        yield "  The record is not what was written. Until it is known what was changed, rely on nothing from there on."
     elif report.result != "clean":
         yield "  The record is whole, and says that something was done that should not have been."
     else:

@@ -1,7 +1,7 @@
 """Checkpoints: signed heads of the tree over the log. Pure.
 
-A checkpoint says: the first ``size`` messages of the log have this ``root``. Each names the one before it by the hash of
-its bytes, so that none can be taken out of their midst; and each is signed, so that nobody without the key can make one.
+A checkpoint says: the first ``size`` messages of the log have this ``root``. Each names the one before it by the hash
+of its bytes, so that none can be taken out of their midst; and each is signed, so that it takes the key to make one.
 Whoever holds the key can: so keep copies of heads where its holder can't reach them.
 """
 

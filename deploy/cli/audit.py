@@ -25,7 +25,7 @@ _NAMES = ("log", "checkpoints", "chains", "legality", "ledger", "budgets", "rule
     "since",
     metavar="FILE",
     type=_FILE,
-    help="An earlier report (--json): is that log still in this?",
+    help="An earlier report (--json): is its log still in this one?",
 )
 @click.option("--until", metavar="SEQ|TIME", help="Look at no more than this message, or what was stored by then.")
 @click.option("--only", type=click.Choice(_NAMES), multiple=True, help="Some of the checks; again for more.")
@@ -45,12 +45,13 @@ def audit(
 ) -> None:
     """Check that the log was not altered, and that everything in it was done by the rules; exit code 1 if not.
 
-    The whole log is read, archive and stream. Who holds the signing key can forge, and who can cut off the log's end can
-    cut off its checkpoints: so keep the report (--json) where they can't reach it, and give it to the next audit by
-    --since: that proves that today's log only continues the one of then.
+    The whole log is read, archive and stream. Who holds the signing key can forge, and who can cut off the log's end
+    can cut off its checkpoints: so keep the report (--json) where they can't reach it, and give it to the next audit by
+    --since. That proves that today's log only continues the one of then.
 
-    --json prints {result, checked {…}, counts {kind: number}, findings [{kind, severity, check, seq, told, mend, subject,
-    entity}], head {size, root, checkpoint}, checks}; with --proof {seq, subject, time_ns, leaf, size, root, proof}.
+    --json prints {result, checked {…}, counts {kind: number}, findings [{kind, severity, check, seq, told, mend,
+    subject, entity}], head {size, root, checkpoint}, checks}; with --proof {seq, subject, time_ns, leaf, size, root,
+    proof}.
     """
     from callboard.deploy.audit_text import told
     from callboard.deploy.cli.printing import print_json

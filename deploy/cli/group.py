@@ -45,7 +45,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "costs": "What was spent, by backend, tag or day.",
         "budget": "Set and show budgets.",
     },
-    "History": {
+    "Look back": {
         "audit": "Check that the log was not altered, and that all was done by the rules.",
     },
     "Plan": {

@@ -100,7 +100,8 @@ class Audit:
                 if one.call
             }
             running, unknown = ledger.finish(self._last, frozenset(open_calls))
-            self._money.finish(self._last)
+            if not self.findings.altered:  # else sums can't be what they were
+                self._money.finish(self._last)
             self._placings.finish()
         checked = Checked(
             messages=log.messages,
@@ -137,9 +138,10 @@ class Audit:
             return
         if entity.judged:
             self._check_legal(seq, subject, key, entity, event)
-        if kind == "agent" and entity.judged:
+        self.findings.muted = not entity.judged
+        if kind == "agent":
             self._agents.take(seq, subject, envelope, before)
-        elif kind == "approval" and entity.judged:
+        elif kind == "approval":
             self._agents.approval(seq, subject, envelope, before)
         elif kind == "budget":
             self._money.told(seq, subject, envelope)
@@ -151,6 +153,7 @@ class Audit:
         if kind in {"task", "budget"}:
             self._money.fold(envelope)
             self._ledger.project(envelope)
+        self.findings.muted = False
 
     def _check_legal(self, seq: int, subject: str, key: str, entity: Entity, event: Any) -> None:
         kind, told = "illegal", ""

@@ -125,21 +125,30 @@ MOST: Final = 200
 
 
 class Findings:
-    """What was found so far: all counted, the first of each kind listed."""
+    """What was found so far: all counted, the first of each kind listed.
+
+    While it is ``muted`` nothing is: what is looked at follows from what was told already.
+    """
 
     def __init__(self, only: frozenset[Check]) -> None:
         self._only = only
+        self.muted = False
         self.counts: dict[str, int] = {}
         self.found: list[Finding] = []
 
     def add(self, kind: str, seq: int, told: str, subject: str = "", entity: str = "") -> None:
         """One more, if its check is wanted."""
         check, severity, mend = KINDS[kind]
-        if check not in self._only:
+        if self.muted or check not in self._only:
             return
         number = self.counts[kind] = self.counts.get(kind, 0) + 1
         if number <= MOST:
             self.found.append(Finding(kind, severity, check, seq, told, mend, subject, entity))
+
+    @property
+    def altered(self) -> bool:
+        """Whether some messages are missing, or not what they were."""
+        return any(KINDS[kind].severity is Severity.ALTERED for kind in self.counts)
 
     @property
     def bad(self) -> int:

@@ -64,7 +64,7 @@ class Fleet:
         known = self._prices.get(name, [_FREE])
         last = bisect_right(known, until, key=_seq)
         first = last - 1
-        while first > 0 and (known[first].seq > since or known[first].time_ns > until_ns - LAG_NS):
+        while first > 0 and (known[first].seq > since or (first > 1 and known[first].time_ns > until_ns - LAG_NS)):
             first -= 1
         return [each.price for each in known[max(first, 0) : last]]
 

@@ -1,7 +1,7 @@
 """The log as a whole: every message there, once and in order, and as it was signed.
 
 The messages between two checkpoints are checked on their own: from the peaks of the first they must lead to the
-second. So an alteration is narrowed down to what lies between two checkpoints, and what comes after is checked all the same.
+second. So an alteration is narrowed down to what lies between two checkpoints, and what comes after is still checked.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class LogCheck:
                 self._findings.add(
                     "head",
                     self.newest.size + 1 if self.newest else 1,
-                    f"a checkpoint that was there when the head that was kept was taken ({head.size:,} messages) is gone",
+                    f"a checkpoint that was there with the head that was kept, of {head.size:,} messages, is gone",
                     "CHECKPOINTS",
                 )
 
@@ -94,7 +94,7 @@ class LogCheck:
             self._findings.add(
                 "uncovered",
                 self.newest.size + 1,
-                f"the newest {rest:,} messages are not signed yet: they are covered by the chains of their entities only",
+                f"the newest {rest:,} messages are not signed yet: only the chains of their entities cover them",
             )
 
     @property
@@ -163,7 +163,7 @@ class LogCheck:
         self._findings.add("missing", first, told, subject)
 
     def _skip_to(self, seq: int) -> Tree:
-        """Go on at ``seq`` after a gap: from a checkpoint at its end, if there is one; else nothing is sure till the next."""
+        """Go on at ``seq`` after a gap: from a checkpoint at its end, if there is one; else unsure till the next."""
         self._whole = False
         skipped: Checkpoint | None = None
         while self._due and self._due[-1][1].size < seq:

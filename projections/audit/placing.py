@@ -29,18 +29,18 @@ class Placings:
         self.assignments += 1
         decision, backend, spec = event.decision, event.backend, before.spec
         if decision.seen >= seq:
-            told = f"task {name} was assigned in message {seq}, by a decision that claims to have seen message {decision.seen}"
+            told = f"task {name} was assigned in message {seq}, by a decision that claims to have seen {decision.seen}"
             self._add("decision", seq, subject, name, told)
         if event.attempt != before.attempt + 1:
             told = f"task {name} was assigned for the {event.attempt}. time after the {before.attempt}."
             self._add("decision", seq, subject, name, told)
         standing = self._fleet.at(backend, decision.seen)
         if standing.spec is None:
-            told = f"task {name} went to {backend}, which was not registered as far as the router had read ({decision.seen})"
+            told = f"task {name} went to {backend}, not registered as far as its router read ({decision.seen})"
             self._add("backend", seq, subject, name, told)
             return
         if standing.draining:
-            told = f"task {name} went to {backend}, which was draining as far as the router had read ({decision.seen})"
+            told = f"task {name} went to {backend}, draining as far as its router read ({decision.seen})"
             self._add("draining", seq, subject, name, told)
         elif decision.seen < seq:
             now = self._fleet.at(backend, seq)
@@ -67,12 +67,10 @@ class Placings:
             told = f"task {name} needs {', '.join(missing)}, and went to {backend}, which does not offer that"
             self._add("capability", seq, subject, name, told)
         if needs.context is not None and needs.context > offered.context:
-            told = f"task {name} needs a window of {needs.context} tokens, and went to {backend}, which has {offered.context}"
+            told = f"task {name} needs a window of {needs.context} tokens, and {backend} has {offered.context}"
             self._add("capability", seq, subject, name, told)
         if missing := [each for each in needs.data_policy if each not in offered.data_policy]:
-            told = (
-                f"task {name} may only go where {', '.join(missing)} is promised, and went to {backend}, which does not"
-            )
+            told = f"task {name} may only go where {', '.join(missing)} is promised, which {backend} does not"
             self._add("data-policy", seq, subject, name, told)
 
     def _check_choice(self, seq: int, subject: str, name: str, before: Task, event: task.Assigned | Hedged) -> None:
