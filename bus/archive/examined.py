@@ -9,7 +9,7 @@ from callboard.bus.archive import manifest, segment
 from callboard.bus.archive.manifest import MANIFEST, PARQUET
 from callboard.bus.archive.parquet import File
 from callboard.bus.archive.rows import NEEDED, records
-from callboard.bus.errors import Damaged
+from callboard.bus.errors import Damaged, NotInstalled
 from callboard.bus.log import Record
 
 _FIRST: Final = re.compile(r"events-(\d+)-\d+")
@@ -29,13 +29,19 @@ def examined(folder: Path, damaged: Callable[[int, str], None]) -> Iterator[list
             stated = manifest.read(path)
             segment.verify(folder, stated)
             file = File(folder / f"{stated.stem}{PARQUET}")
-        except Damaged as error:
-            damaged(first, str(error))
+        except NotInstalled:
+            raise
+        except Exception as error:  # whatever the bytes of a damaged file lead to
+            damaged(first, _told(path, error))
             continue
         try:
             for group in file.groups:
                 yield list(records(file.read(group, NEEDED), file.name))
-        except Damaged as error:  # since it was verified
-            damaged(first, str(error))
+        except Exception as error:  # since it was verified
+            damaged(first, _told(path, error))
         finally:
             file.close()
+
+
+def _told(path: Path, error: Exception) -> str:
+    return str(error) if isinstance(error, Damaged) else f"{path.stem}: can't be read: {error}"
