@@ -4,13 +4,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from callboard.bus import limits, streams
+from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.follower import Follower
-from callboard.bus.log import Blobs, Checkpoints, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import Blobs, Checkpoints, HotLog, Log, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
 from callboard.bus.report import Report, report
@@ -75,6 +75,18 @@ class JetStreamLog:
         """The sequence of the log's last message, 0 when it is empty."""
         return await end(self._api, streams.EVENTS)
 
+    async def purge(self, subject: str, *, upto: int) -> int:
+        """Remove the messages on one subject up to and with a sequence; see `HotLog.purge`."""
+        return await purging.purge(self._api, streams.EVENTS, subject, upto)
+
+    async def missing(self, *, after: int = 0) -> int:
+        """How many messages with a sequence over ``after`` were purged."""
+        return await purging.missing(self._api, streams.EVENTS, after)
+
+    async def done(self) -> tuple[int, str]:
+        """The sequence up to which no durable queue has anything left to do, and the queue that has what follows."""
+        return await purging.done(self._api, streams.EVENTS)
+
     def close(self) -> None:
         """End what waits for an append or for records."""
         self._appender.close()
@@ -101,6 +113,8 @@ class JetStreamBus:
         self._api = api
         self._log = JetStreamLog(api, appender)
         self.log: Log = self._log
+        self.hot: HotLog = self._log
+        """What the stream itself holds, whatever ``log`` adds to it."""
         self.blobs: Blobs = JetStreamBlobs(api)
         self.snapshots: Snapshots = JetStreamSnapshots(api)
         self.timers: Timers = JetStreamTimers(api)

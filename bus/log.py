@@ -89,6 +89,26 @@ class Log(Protocol):
         ...
 
 
+class HotLog(Log, Protocol):
+    """A log from which entities can be taken that lie in an archive as well; the other sequences stay as they are."""
+
+    async def purge(self, subject: str, *, upto: int) -> int:
+        """Remove the messages on one subject up to and with the sequence ``upto``, and return how many there were.
+
+        An entity's last message must go last, since the expectation for the entity is that of what is left: in the end
+        it is 0. (A whole entity at once, by a wildcard, takes nats-server a hundred times as long, and appends wait.)
+        """
+        ...
+
+    async def missing(self, *, after: int = 0) -> int:
+        """How many messages with a sequence over ``after`` were purged."""
+        ...
+
+    async def done(self) -> tuple[int, str]:
+        """The sequence up to which no durable queue has anything left to do, and the queue that has what follows."""
+        ...
+
+
 class Delivery(Protocol):
     """A message from a queue, ours until acknowledged or until it has not been touched for the queue's ack-wait."""
 

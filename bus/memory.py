@@ -3,18 +3,19 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Final
 
 from callboard.bus import subjects as names
 from callboard.bus.errors import NotFound, Unavailable
-from callboard.bus.log import Blobs, Checkpoints, Log, Note, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.filters import Filter
+from callboard.bus.log import Blobs, Checkpoints, HotLog, Log, Note, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.memory_checkpoints import MemoryCheckpoints
 from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
-from callboard.bus.memory_stream import Filter, Stream
+from callboard.bus.memory_stream import Stream
 from callboard.bus.memory_timers import MemoryTimers
 
 _CHUNK: Final = 500
@@ -24,8 +25,9 @@ _CHUNK: Final = 500
 class MemoryLog:
     """One connection's view of the stream."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, queues: Mapping[str, WorkQueue]) -> None:
         self._stream = stream
+        self._queues = queues
         self._closed = False
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
@@ -54,7 +56,7 @@ class MemoryLog:
         """The messages at these sequences. Raises NotFound if one of them is not there."""
         self._check_open()
         for seq in seqs:
-            if not 0 < seq <= self._stream.end:
+            if not self._stream.holds(seq):
                 raise NotFound(f"the log has no message at {seq}")
         return [record for seq in seqs for record in self._stream.between(seq - 1, seq)]
 
@@ -82,6 +84,23 @@ class MemoryLog:
         """The sequence of the log's last message, 0 when it is empty."""
         self._check_open()
         return self._stream.end
+
+    async def purge(self, subject: str, *, upto: int) -> int:
+        """Remove the messages on one subject up to and with a sequence; see `HotLog.purge`."""
+        await asyncio.sleep(0)
+        self._check_open()
+        return self._stream.purge(subject, upto)
+
+    async def missing(self, *, after: int = 0) -> int:
+        """How many messages with a sequence over ``after`` were purged."""
+        self._check_open()
+        return max(self._stream.end - after, 0) - len(self._stream.between(after, self._stream.end))
+
+    async def done(self) -> tuple[int, str]:
+        """The sequence up to which no queue has anything left to do, and the queue that has what follows."""
+        self._check_open()
+        owed = [(next(iter(queue)) - 1, name) for name, queue in self._queues.items() if len(queue)]
+        return min(owed, default=(self._stream.end, ""))
 
     def close(self) -> None:
         """End the followers."""
@@ -145,7 +164,8 @@ class _Server:
         self.submissions = {subject: WorkQueue() for subject in names.TAKERS}
         self.fired = WorkQueue()
         self.timers = MemoryTimers(clock, self.fired)
-        self._queues: dict[str, tuple[WorkQueue, Filter]] = {}
+        self.queues: dict[str, WorkQueue] = {}
+        self._wanted: dict[str, Filter] = {}
         self._max_bytes = max_bytes
         seqs = count(1)
 
@@ -164,11 +184,12 @@ class _Server:
 
     def queue(self, name: str, wanted: Filter) -> WorkQueue:
         """The queue ``name``, filled from the log's start if it is new; else ``wanted`` counts for what comes."""
-        new = name not in self._queues
-        work, _ = self._queues[name] = (WorkQueue() if new else self._queues[name][0], wanted)
+        new = name not in self.queues
+        work = self.queues.setdefault(name, WorkQueue())
+        self._wanted[name] = wanted
 
         def put(record: Record) -> None:
-            if record.subject in self._queues[name][1]:
+            if record.subject in self._wanted[name]:
                 work.put(record)
 
         if new:
@@ -199,9 +220,10 @@ class MemoryBus:
     def _connect(self, server: _Server) -> None:
         self._server = server
         self._queues: list[MemoryQueue] = []
-        self._log = MemoryLog(server.stream)
+        self._log = MemoryLog(server.stream, server.queues)
         self._signals = MemorySignals(server.exchange)
         self.log: Log = self._log
+        self.hot: HotLog = self._log
         self.blobs: Blobs = server.blobs
         self.snapshots: Snapshots = server.snapshots
         self.timers: Timers = server.timers

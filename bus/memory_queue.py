@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from callboard.bus.log import Record
 from callboard.bus.memory_stream import Bell
@@ -32,6 +32,10 @@ class WorkQueue:
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    def __iter__(self) -> Iterator[int]:
+        """The sequences of its messages, in order."""
+        return iter(self._jobs)
 
     @property
     def size(self) -> int:

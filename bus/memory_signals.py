@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Callable
 
 from callboard.bus.errors import Unavailable
+from callboard.bus.filters import Filter
 from callboard.bus.log import Note, Receiver, Unsubscribe
-from callboard.bus.memory_stream import Filter
 
 
 class Exchange:

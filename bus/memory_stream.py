@@ -1,10 +1,9 @@
 """The log's messages in memory: in order, without gaps from 1, with an expectation for each entity."""
 
 import asyncio
-import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from callboard.bus import limits, subjects
 from callboard.bus.errors import LOG_FULL, WRONG_LAST_SEQUENCE, Conflict, LogFull
@@ -33,16 +32,6 @@ class Bell:
             self._waiting.discard(waiter)
 
 
-class Filter:
-    """Which subjects are wanted: NATS wildcards, ``*`` for one token, a last ``>`` for one or more."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        self._wanted = re.compile("|".join(map(_expression, patterns)))
-
-    def __contains__(self, subject: str) -> bool:
-        return self._wanted.fullmatch(subject) is not None
-
-
 class Stream:
     """What was appended, and who is told of it. ``listeners`` get each record as it is stored."""
 
@@ -52,7 +41,7 @@ class Stream:
         self._clock = clock
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._records: list[Record] = []
+        self._records: list[Record | None] = []  # None: purged
         self._by_entity: defaultdict[str, list[Record]] = defaultdict(list)
 
     @property
@@ -80,7 +69,25 @@ class Stream:
 
     def between(self, after: int, upto: int) -> list[Record]:
         """The records with a sequence over ``after``, up to and with ``upto``."""
-        return self._records[after:upto]
+        return [record for record in self._records[after:upto] if record]
+
+    def holds(self, seq: int) -> bool:
+        """Whether there is a message at this sequence."""
+        return 0 < seq <= self.end and self._records[seq - 1] is not None
+
+    def purge(self, subject: str, upto: int) -> int:
+        """Remove the records on one subject up to and with a sequence, and return how many; the rest stays as it is."""
+        entity = subjects.entity_of(subject)
+        records = self._by_entity.get(entity, [])
+        gone = [record for record in records if record.subject == subject and record.seq <= upto]
+        for record in gone:
+            self._records[record.seq - 1] = None
+            self._bytes -= len(record.subject) + len(record.data)
+        if len(gone) < len(records):
+            self._by_entity[entity] = [record for record in records if record not in gone]
+        else:
+            self._by_entity.pop(entity, None)
+        return len(gone)
 
     def _check(self, writes: Sequence[Write]) -> None:
         limits.check_batch(writes)
@@ -102,8 +109,3 @@ class Stream:
 
 def _size(write: Write) -> int:
     return len(write.subject) + len(write.data)
-
-
-def _expression(pattern: str) -> str:
-    front, tail = (pattern[:-1], ".+") if pattern == ">" or pattern.endswith(".>") else (pattern, "")
-    return r"\.".join(r"[^.]+" if part == "*" else re.escape(part) for part in front.split(".")) + tail

@@ -9,12 +9,16 @@ from callboard.bus.streams import BLOBS, CHECKPOINTS, EVENTS, SNAPSHOTS, SUBMISS
 
 
 class ConsumerReport(NamedTuple):
-    """A durable consumer: messages not delivered yet, delivered but not acknowledged, and how many pulls wait."""
+    """A durable consumer: messages not delivered yet, delivered but not acknowledged, and how many pulls wait.
+
+    Up to the sequence ``done`` all is acknowledged.
+    """
 
     name: str
     pending: int
     unacknowledged: int
     waiting: int
+    done: int = 0
 
 
 class StreamReport(NamedTuple):
@@ -54,12 +58,17 @@ class _ConsumerConfig(msgspec.Struct):
     durable_name: str = ""
 
 
+class _Floor(msgspec.Struct):
+    stream_seq: int = 0
+
+
 class _Consumer(msgspec.Struct):
     name: str
     config: _ConsumerConfig
     num_pending: int = 0
     num_ack_pending: int = 0
     num_waiting: int = 0
+    ack_floor: _Floor = msgspec.field(default_factory=_Floor)
 
 
 class _Consumers(Answer):
@@ -76,17 +85,20 @@ async def report(api: Api) -> Report:
 async def _stream(api: Api, name: str) -> StreamReport:
     found = await _ask(api, f"STREAM.INFO.{name}", None, _Stream)
     state = found.state
-    consumers = await _consumers(api, name)
+    consumers = await durables(api, name)
     return StreamReport(name, state.messages, state.bytes, found.config.max_bytes, state.last_seq, consumers)
 
 
-async def _consumers(api: Api, stream: str) -> tuple[ConsumerReport, ...]:
+async def durables(api: Api, stream: str) -> tuple[ConsumerReport, ...]:
+    """The durable consumers of a stream, by name."""
     durable: list[ConsumerReport] = []
     offset, total = 0, 1
     while offset < total:
         page = await _ask(api, f"CONSUMER.LIST.{stream}", {"offset": offset}, _Consumers)
         durable += [
-            ConsumerReport(each.name, each.num_pending, each.num_ack_pending, each.num_waiting)
+            ConsumerReport(
+                each.name, each.num_pending, each.num_ack_pending, each.num_waiting, each.ack_floor.stream_seq
+            )
             for each in page.consumers
             if each.config.durable_name
         ]

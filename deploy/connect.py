@@ -18,6 +18,7 @@ from callboard.bus import jetstream
 from callboard.bus.errors import ServerError
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer, running
+from callboard.deploy.archive import go_back
 from callboard.events.errors import CallboardError
 
 URL_VARIABLE: Final = "CALLBOARD_NATS_URL"
@@ -44,12 +45,15 @@ class Place(NamedTuple):
 
 
 @asynccontextmanager
-async def connect(url: str | None = None, *, data: str | None = None) -> AsyncIterator[Board]:
+async def connect(
+    url: str | None = None, *, data: str | None = None, archive: str | None = None
+) -> AsyncIterator[Board]:
     """Open the board: ``async with callboard.connect() as board: ...``.
 
     Args:
         url: The NATS server, as ``nats://host:4222``.
         data: The data folder of a node on this machine.
+        archive: The folder of the log's archive. The default is ``archive`` in the data folder; at an address, none.
 
     Without either, the environment's CALLBOARD_NATS_URL counts, and else the folder ``.callboard``. When no node runs
     on the folder, it is opened all the same, with a RuntimeWarning: what is submitted then is kept, and waits.
@@ -57,8 +61,9 @@ async def connect(url: str | None = None, *, data: str | None = None) -> AsyncIt
     Raises:
         NoNode: there is neither a node nor a data folder.
         Unavailable: nothing answers at the address.
+        Damaged: the archive lacks what was purged from the log, or is not what was written.
     """
-    async with opened(url, data=data) as place:
+    async with opened(url, data=data, archive=folder(archive) if archive else None) as place:
         if place.alone:
             told = f"no node runs on {data or DEFAULT_DATA}: nothing works on tasks until `callboard up` runs"
             warnings.warn(told, RuntimeWarning, stacklevel=3)
@@ -66,7 +71,9 @@ async def connect(url: str | None = None, *, data: str | None = None) -> AsyncIt
 
 
 @asynccontextmanager
-async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIterator[Place]:
+async def opened(
+    url: str | None = None, *, data: str | None = None, archive: Path | None = None
+) -> AsyncIterator[Place]:
     """As `connect`, with what else there is to know."""
     async with AsyncExitStack() as stack:
         name = f"client#{secrets.token_hex(4)}"
@@ -75,7 +82,23 @@ async def opened(url: str | None = None, *, data: str | None = None) -> AsyncIte
             bus = await jetstream.connect(address, name=f"callboard-{name}")
         else:
             bus, address, alone = await _bus_of(folder(data), name, stack)
+            archive = archive or folder(data) / "archive"
+        stack.push_async_callback(bus.aclose)
+        await go_back(bus, archive)
         yield Place(await stack.enter_async_context(Board(bus, name)), bus, address, alone)
+
+
+@asynccontextmanager
+async def hot_bus(url: str | None = None, *, data: str | None = None) -> AsyncIterator[JetStreamBus]:
+    """The bus alone, for who reads log and archive apart: its log does not go back into the archive."""
+    async with AsyncExitStack() as stack:
+        name, address = f"auditor#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
+        if address:
+            bus = await jetstream.connect(address, name=f"callboard-{name}")
+        else:
+            bus, _, _ = await _bus_of(folder(data), name, stack)
+        stack.push_async_callback(bus.aclose)
+        yield bus
 
 
 async def visitors_gone(folder: Path) -> None:
@@ -121,7 +144,7 @@ async def _server_of(folder: Path, stack: AsyncExitStack) -> tuple[str, bool]:
 
 
 def folder(data: str | None) -> Path:
-    """The data folder that is meant."""
+    """The data folder that is meant, or another as it is written."""
     return Path(data or DEFAULT_DATA).expanduser()
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from callboard.actors.agents.message_desk import MessageDesk
 from callboard.actors.approval_desk import ApprovalDesk
+from callboard.actors.archiver import Archiver
 from callboard.actors.backend.providers.provider import Provider
 from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
@@ -19,16 +20,20 @@ from callboard.actors.checks import Check
 from callboard.actors.intake import Intake
 from callboard.actors.notary import Notary
 from callboard.actors.projector import Projector
+from callboard.actors.purger import Purger
 from callboard.actors.router.failure_detector import FailureDetector
 from callboard.actors.router.hedger import Hedger
 from callboard.actors.router.router import Router
 from callboard.actors.scores import Scores
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
+from callboard.bus.archive.archived_log import ArchivedLog
+from callboard.bus.archive.parquet import installed
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.errors import BusError, ServerError, Unavailable
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
+from callboard.deploy.archive import go_back
 from callboard.deploy.audit_key import signing_key
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
@@ -46,7 +51,7 @@ from callboard.projections.live import LIVE
 START_S: Final = 30.0
 LAST_FOLD_S: Final = 2.0
 LAST_SIGN_S: Final = 5.0
-ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "notary")
+ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary")
 
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +102,10 @@ class Node:
             self.bus = await jetstream.connect(
                 self.url, name=f"callboard-{self._epoch}", fsync=nats.fsync, max_bytes=nats.max_bytes
             )
+            archived = await self._archived()
             await self._start_actors()
+            if archived and self._settings.archive.on and "archiver" in self._roles:
+                self._run("archiver", self._archiver(archived).run)
         except BaseException:
             await self.stop(0.0)
             raise
@@ -185,6 +193,19 @@ class Node:
                     await messages.listening.wait()
             except TimeoutError:
                 raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
+
+    async def _archived(self) -> ArchivedLog | None:
+        """The log over its archive, if one may be here: in the data folder of our own server, or as configured."""
+        wanted = self._settings.archive
+        if wanted.on and "archiver" in self._roles:
+            installed()
+        here = self._server or wanted.on or wanted.folder
+        return await go_back(self.bus, self._settings.archive_folder if here else None)
+
+    def _archiver(self, log: ArchivedLog) -> Archiver:
+        wanted = self._settings.archive
+        purger = Purger(log, self.bus.snapshots, keep_ns=wanted.keep_ns) if wanted.purge else None
+        return Archiver(log, messages=wanted.messages, purger=purger)
 
     async def _register(self, backends: Entities[Backend]) -> None:
         """Announce the backends that run here; with a server of our own, the settings are the whole truth."""

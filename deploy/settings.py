@@ -97,6 +97,20 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
     agent: Agent = Agent()
 
 
+class Archive(Struct, frozen=True, forbid_unknown_fields=True):
+    """The archive: closed stretches of the log as Parquet files in ``folder`` (empty: ``archive`` in the data folder).
+
+    A node that is ``on`` closes a segment whenever there are so many ``messages`` for one. With ``purge`` it then takes
+    out of the log what is closed, archived and older than ``keep_ns``.
+    """
+
+    folder: str = ""
+    on: bool = False
+    messages: int = 100_000
+    purge: bool = False
+    keep_ns: int = 30 * 24 * 3600 * 1_000_000_000
+
+
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
     """What is told of the running system: ``traces`` go to a file in the data folder, or nowhere."""
 
@@ -164,6 +178,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     router: Router = Router()
     telemetry: Telemetry = Telemetry()
     audit: Audit = Audit()
+    archive: Archive = Archive()
     backends: dict[str, Backend] = {}
     checks: dict[str, Check] = {}
 
@@ -176,6 +191,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def audit_key(self) -> Path:
         """The file of the key that checkpoints are signed with."""
         return Path(self.audit.key).expanduser() if self.audit.key else self.data_folder / "audit.key"
+
+    @property
+    def archive_folder(self) -> Path:
+        """Where the archive is, whether there is one or not."""
+        return Path(self.archive.folder).expanduser() if self.archive.folder else self.data_folder / "archive"
 
 
 def missing_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

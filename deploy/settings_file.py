@@ -11,6 +11,7 @@ from callboard.deploy import settings_values
 from callboard.deploy.settings import (
     BUILT_IN_CHECKS,
     Agent,
+    Archive,
     Audit,
     Backend,
     Cascade,
@@ -135,6 +136,9 @@ class _Reading:
         router = self._router(values.pop("router", {}))
         telemetry = self._table(("telemetry",), values.pop("telemetry", {}), settings_values.TELEMETRY)
         audit = self._table(("audit",), values.pop("audit", {}), settings_values.AUDIT)
+        archive = self._table(("archive",), values.pop("archive", {}), settings_values.ARCHIVE)
+        if archive.get("purge") and not archive.get("on"):
+            self._wrong(("archive", "purge"), "archive.purge is of what was archived: set archive.on as well")
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
         checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
@@ -149,6 +153,7 @@ class _Reading:
             router=Router(**router),
             telemetry=Telemetry(**telemetry),
             audit=Audit(**audit),
+            archive=Archive(**_attributes(archive)),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
             checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )

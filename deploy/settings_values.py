@@ -17,6 +17,8 @@ from callboard.events.task import PERFECT
 
 Reader = Callable[[object, str], Any]
 
+LEAST_KEPT_NS = 3600 * 1_000_000_000
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]*")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -73,6 +75,21 @@ def whole(least: int, most: int | None = None) -> Reader:
         return value
 
     return read
+
+
+def yes_or_no(value: object, what: str) -> bool:
+    """A truth value."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{what} must be true or false, got {shown(value)}")
+    return value
+
+
+def keep(value: object, what: str) -> int:
+    """How long what is closed stays in the log, at least: a process may still be about to write to it."""
+    kept_ns = duration_ns(value, what)
+    if kept_ns < LEAST_KEPT_NS:
+        raise InvalidInput(f"{what} must be at least an hour, got {shown(value)}")
+    return kept_ns
 
 
 def labels(value: object, what: str) -> tuple[str, ...]:
@@ -209,6 +226,7 @@ SETTINGS: Mapping[str, Reader] = {
     "router": table,
     "telemetry": table,
     "audit": table,
+    "archive": table,
     "backends": table,
     "checks": table,
 }
@@ -229,6 +247,13 @@ CHECK: Mapping[str, Reader] = {"function": function_name, "accept": share}
 JUDGE: Mapping[str, Reader] = {"backend": text, "accept": share, "timeout": duration_ns}
 TELEMETRY: Mapping[str, Reader] = {"traces": one_of(get_args(Traces)), "log_level": one_of(get_args(LogLevel))}
 AUDIT: Mapping[str, Reader] = {"key": text}
+ARCHIVE: Mapping[str, Reader] = {
+    "folder": text,
+    "on": yes_or_no,
+    "messages": whole(1000, 10_000_000),
+    "purge": yes_or_no,
+    "keep": keep,
+}
 BACKEND: Mapping[str, Reader] = {
     "provider": one_of(get_args(ProviderName)),
     "model": text,
@@ -256,5 +281,6 @@ ATTRIBUTES: Mapping[str, str] = {
     "pace_usd_per_task": "pace_micros_per_task",
     "first_token_timeout": "first_token_timeout_ns",
     "timeout": "timeout_ns",
+    "keep": "keep_ns",
 }
 """Keys whose value is held in another unit: the struct's attribute names that unit."""

@@ -7,8 +7,8 @@ from decimal import Decimal
 from callboard.events.errors import InvalidInput
 from callboard.events.money import MICROS_PER_USD
 
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ns|us|ms|s|m|h)")
-_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ns|us|ms|s|m|h|d)")
+_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]i?B|B)", re.IGNORECASE)
 _BYTES = {"b": 1} | {
@@ -27,7 +27,7 @@ def shown(value: object) -> str:
 
 
 def duration_ns(value: object, what: str) -> int:
-    """Nanoseconds of ``"250ms"``, ``"30s"``, ``"5m"``, ``"2h"`` (also ``us``, ``ns``, decimals); more than 0.
+    """Nanoseconds of ``"250ms"``, ``"30s"``, ``"5m"``, ``"2h"``, ``"30d"`` (also ``us``, ``ns``, parts); more than 0.
 
     Raises:
         InvalidInput: naming ``what``.

@@ -90,6 +90,7 @@ class Archive:
         self._listed = (-1, 0)
         self._merged: Hashes | None = None
         self._asked = 0
+        self._ready = True
 
     @property
     def segments(self) -> list[Manifest]:
@@ -102,19 +103,31 @@ class Archive:
         segments = self._segments
         return segments[-1].stated.last if segments else 0
 
+    def changed(self) -> bool:
+        """Whether segments may have been added since the last `refresh`; takes some microseconds."""
+        seen_ns, listed_ns = self._listed
+        return self._changed_ns() != seen_ns or listed_ns - seen_ns < _UNSURE_NS
+
     def refresh(self) -> int:
         """Look for segments that were added, and return `end`. Raises Damaged when they don't join."""
-        try:
-            changed_ns = self.folder.stat().st_mtime_ns
-        except OSError:
-            changed_ns = 0
-        seen_ns, listed_ns = self._listed
-        if changed_ns != seen_ns or listed_ns - changed_ns < _UNSURE_NS:
-            with self._lock:
-                now_ns = time.time_ns()
-                self._list()
-                self._listed = (changed_ns, now_ns)
+        with self._lock:
+            listed = (self._changed_ns(), time.time_ns())
+            self._list()
+            self._listed = listed
         return self.end
+
+    @property
+    def ready(self) -> bool:
+        """Whether `seqs` can tell at once, without reading files."""
+        return self._ready and (self._merged is not None or self._asked < _MERGE_FROM)
+
+    def prepare(self) -> None:
+        """Read what `seqs` needs to know. Raises Damaged and NotInstalled when an index has to be made anew."""
+        with self._lock:
+            hashes = [each.index().distinct for each in self._segments]
+            if self._asked >= _MERGE_FROM and hashes:
+                self._merged = np.unique(np.concatenate(hashes))
+            self._ready = True
 
     def records(
         self, after: int = 0, upto: int | None = None, wanted: Callable[[str], bool] | None = None
@@ -205,7 +218,13 @@ class Archive:
         if next_seq <= self.end:
             raise Damaged(f"{self.folder}: the segments from the message {next_seq} on are gone")
         if len(found) != len(self._segments):
-            self._segments, self._merged = found, None
+            self._segments, self._merged, self._ready = found, None, not found
+
+    def _changed_ns(self) -> int:
+        try:
+            return self.folder.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _from(self, seq: int) -> list[_Segment]:
         """The segments that hold ``seq`` or later ones."""
@@ -219,11 +238,8 @@ class Archive:
 
     def _may_hold(self, hashed: int) -> bool:
         """Whether some segment may be about an entity; mostly none is, and that is told at once."""
-        with self._lock:
-            self._asked += 1
-            if self._merged is None and self._asked >= _MERGE_FROM and self._segments:
-                self._merged = np.unique(np.concatenate([each.index().hashes for each in self._segments]))
-            merged = self._merged
+        self._asked += 1
+        merged = self._merged
         if merged is None:
             return bool(self._segments)
         place = int(np.searchsorted(merged, np.uint64(hashed)))

@@ -4,6 +4,7 @@ A file beside the segment, which follows from it: one that is missing or damaged
 is believed of it but what it says for this very segment, whole.
 """
 
+import mmap
 import os
 from collections.abc import Sequence
 from hashlib import sha256
@@ -45,6 +46,12 @@ class Index(NamedTuple):
         found: list[int] = (self.offsets[start:end].astype(np.int64) + self.first).tolist()
         return found
 
+    @property
+    def distinct(self) -> Hashes:
+        """The entities, each once."""
+        found: Hashes = self.hashes[np.append(True, self.hashes[1:] != self.hashes[:-1])]
+        return found
+
     def same(self, other: "Index") -> bool:
         """Whether both say the same."""
         return np.array_equal(self.hashes, other.hashes) and np.array_equal(self.offsets, other.offsets)
@@ -69,14 +76,16 @@ def save(path: Path, index: Index, segment: str) -> None:
 def load(path: Path, first: int, messages: int, segment: str) -> Index | None:
     """The index at ``path``; None if there is none of this very segment, or it is damaged."""
     try:
-        data = np.memmap(path, np.uint8, "r")
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError):
         return None
-    if len(data) != _HEAD + messages * (_HASH.itemsize + _OFFSET.itemsize):
+    middle = _HEAD + messages * _HASH.itemsize
+    if len(mapped) != middle + messages * _OFFSET.itemsize:
         return None
+    data = memoryview(mapped)
     digest = sha256(data[:_DIGEST])
     digest.update(data[_HEAD:])
-    if bytes(data[:_DIGEST]) != bytes.fromhex(segment) or bytes(data[_DIGEST:_HEAD]) != digest.digest():
+    if data[:_DIGEST] != bytes.fromhex(segment) or data[_DIGEST:_HEAD] != digest.digest():
         return None
-    middle = _HEAD + messages * _HASH.itemsize
-    return Index(first, data[_HEAD:middle].view(_HASH), data[middle:].view(_OFFSET))
+    return Index(first, np.frombuffer(mapped, _HASH, messages, _HEAD), np.frombuffer(mapped, _OFFSET, messages, middle))

@@ -29,7 +29,7 @@ class Writer:
     """Writes a new file at ``path``, row group by row group; use it as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        arrow, parquet = _installed()
+        arrow, parquet = installed()
         self._arrow = arrow
         self._schema = _schema(arrow)
         self._file = parquet.ParquetWriter(
@@ -63,7 +63,7 @@ class File:
     """An open file, whose row groups are read one by one. ``name`` is what errors call it."""
 
     def __init__(self, path: Path) -> None:
-        arrow, parquet = _installed()
+        arrow, parquet = installed()
         self._arrow = arrow
         self.name = path.stem
         with self._explained():
@@ -100,15 +100,14 @@ class File:
             raise Damaged(f"{self.name}: the file is damaged{where}: {told}") from error
 
 
-def _installed() -> tuple[Any, Any]:
+def installed() -> tuple[Any, Any]:
     """What is needed of pyarrow: itself and its Parquet module. Raises NotInstalled."""
     try:
         import pyarrow as arrow  # noqa: ICN001, PLC0415  takes 0.2 s, and is optional
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise NotInstalled(
-            "part of this log lies in its archive, and pyarrow, which reads that, is not installed: "
-            "pip install 'callboard[archive]'"
+            "the archive of this log is needed here, and pyarrow is not installed: pip install 'callboard[archive]'"
         ) from error
     return arrow, parquet
 

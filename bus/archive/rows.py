@@ -79,10 +79,10 @@ def rows_of(record: Record) -> list[Row]:
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         raws = []
     if not 0 < len(raws) <= _MOST_EVENTS:
-        return [Row(*_place(record, 0, 1), *(None,) * 11, exact=data)]
+        return [Row._make((*_place(record, 0, 1), *(None,) * 11, data))]
     exact = None if _joined(raws) == data else data
     return [
-        Row(*_place(record, place, len(raws)), *event, raw, None if place else exact)
+        Row._make((*_place(record, place, len(raws)), *event, raw, None if place else exact))
         for place, (event, raw) in enumerate(zip(events, raws, strict=True))
     ]
 

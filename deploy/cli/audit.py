@@ -64,7 +64,7 @@ def audit(
         (_head(since),) if since else (),
         frozenset(map(Check, only)) if only else ALL,
     )
-    examine = _archive(archive)
+    examine = _archive(archive or settings.archive_folder)
     if proof is not None:
         print_json(run(_proof(where, proof, examine)))
         return
@@ -80,28 +80,30 @@ def audit(
 async def _audit(where: Where, options: "Options", archive: "Examine | None", until: "Until") -> "Report":
     from callboard.actors.auditor import audit
     from callboard.deploy.cli.printing import working
-    from callboard.deploy.cli.session import board_at
+    from callboard.deploy.connect import hot_bus
     from callboard.deploy.garbage import collect_seldom
 
     collect_seldom()
-    async with board_at(where) as place:
+    url, data = where.address()
+    async with hot_bus(url, data=data) as bus:
         with working("Reading the log"):
-            return await audit(place.bus, options, archive=archive, until=until)
+            return await audit(bus, options, archive=archive, until=until)
 
 
 async def _proof(where: Where, seq: int, archive: "Examine | None") -> "Proof":
     from callboard.actors.auditor import prove
-    from callboard.deploy.cli.session import board_at
+    from callboard.deploy.connect import hot_bus
     from callboard.events.checkpoint import decode_checkpoint
     from callboard.events.errors import InvalidInput
     from callboard.projections.audit import Head
 
-    async with board_at(where) as place:
-        newest = await place.bus.checkpoints.last()
+    url, data = where.address()
+    async with hot_bus(url, data=data) as bus:
+        newest = await bus.checkpoints.last()
         if newest is None:
             raise InvalidInput("nothing of this log is signed yet: a node signs every five minutes, and when it stops")
         signed = decode_checkpoint(newest.data)
-        return await prove(place.bus, seq, Head(signed.size, signed.root), archive=archive)
+        return await prove(bus, seq, Head(signed.size, signed.root), archive=archive)
 
 
 def _trusted(given: tuple[Path, ...], configured: Path) -> frozenset[str]:
@@ -132,10 +134,10 @@ def _head(file: Path) -> "Head":
     return head
 
 
-def _archive(folder: Path | None) -> "Examine | None":
+def _archive(folder: Path) -> "Examine | None":
     from functools import partial
 
-    if folder is None or not folder.is_dir():
+    if not folder.is_dir():
         return None
     from callboard.bus.archive.examined import examined
 

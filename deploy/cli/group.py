@@ -46,6 +46,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "budget": "Set and show budgets.",
     },
     "Look back": {
+        "archive": "Archive the log as Parquet files, and purge what is closed.",
         "audit": "Check that the log was not altered, and that all was done by the rules.",
     },
     "Plan": {

@@ -40,6 +40,11 @@ class Where(NamedTuple):
             return None, self.data
         return settings.nats.url or None, settings.data
 
+    def archive(self) -> Path | None:
+        """The folder of the archive where the settings say that there is one; by default it is in the data folder."""
+        settings = self.settings()
+        return settings.archive_folder if settings.archive.on or settings.archive.folder else None
+
 
 def where(command: F) -> F:
     """Give a command ``where``, from --data, --url and --config."""

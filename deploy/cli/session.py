@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from callboard.actors.claim_check import text_of
@@ -39,12 +40,12 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def board_at(where: Where) -> AsyncIterator[Place]:
-    """The board that the command line means. Raises NoNode or Unavailable."""
+async def board_at(where: Where, *, archive: Path | None = None) -> AsyncIterator[Place]:
+    """The board that the command line means, with another ``archive`` than it says. Raises NoNode or Unavailable."""
     url, data = where.address()
     async with AsyncExitStack() as stack:
         with working("Connecting"):
-            place = await stack.enter_async_context(opened(url, data=data))
+            place = await stack.enter_async_context(opened(url, data=data, archive=archive or where.archive()))
         yield place
 
 

@@ -163,7 +163,7 @@ class MoneyRules:
         ):
             told = (
                 f"budget {name} is settled at {dollars(event.amount)} with {dollars(event.kept)} kept; calls from that "
-                f"lease cost {dollars(lease.realised)}, with {dollars(max(lease.outstanding + lease.unknown, 0))} under way"
+                f"lease cost {dollars(lease.realised)}, {dollars(max(lease.outstanding + lease.unknown, 0))} is held"
             )
             self._findings.add("settlement", seq, told, subject, entity)
         elif not event.kept and not event.assumed and event.amount != (paid := self._paid.get(event.hold, 0)):

@@ -1,10 +1,12 @@
 """The buses the contract holds for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 
 import pytest
 from servers import nats_binary
+from servers.purging_log import PurgingLog
 
 from callboard.bus.log import Bus, Record
 from callboard.bus.memory import MemoryBus
@@ -21,11 +23,44 @@ async def server(tmp_path) -> AsyncIterator[EmbeddedServer]:
         yield running
 
 
-@pytest.fixture(params=["memory", "jetstream"])
+OVER_AN_ARCHIVE = {
+    "test_append",
+    "test_as_of",
+    "test_contexts",
+    "test_entity_snapshots",
+    "test_expectations",
+    "test_reading",
+}
+"""What is promised of logs holds as well for one whose entities are purged whenever somebody looks away."""
+
+
+def pytest_generate_tests(metafunc):
+    """The buses that a test is run on."""
+    if "connect" in metafunc.fixturenames:
+        over = metafunc.module.__name__.rpartition(".")[2] in OVER_AN_ARCHIVE
+        archived = ["memory-archived", "jetstream-archived"] if over else []
+        metafunc.parametrize("connect", ["memory", "jetstream", *archived], indirect=True)
+
+
+@pytest.fixture
 async def connect(request, tmp_path) -> AsyncIterator[Connect]:
     """Opens connections to one and the same empty log; ``max_bytes`` counts for the first."""
+    dialled = _connections(request.param.partition("-")[0], tmp_path)
+    async with aclosing(dialled):
+        dial = await anext(dialled)
+
+        async def over_an_archive(max_bytes: int | None = None) -> Bus:
+            bus = await dial(max_bytes)
+            if max_bytes is None:  # else purging would make room
+                bus.log = PurgingLog(bus.log, tmp_path / "archive")
+            return bus
+
+        yield over_an_archive if request.param.endswith("archived") else dial
+
+
+async def _connections(kind: str, tmp_path) -> AsyncGenerator[Connect, None]:
     opened: list[Bus] = []
-    if request.param == "memory":
+    if kind == "memory":
 
         async def join(max_bytes: int | None = None) -> Bus:
             opened.append(opened[0].join() if opened else MemoryBus(max_bytes=max_bytes))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from generators.log_histories import PRICES, START, LogWriter, signed
 from msgspec.structs import replace
 
 from callboard.bus.log import Record
@@ -13,6 +12,7 @@ from callboard.events.checkpoint import key_of
 from callboard.events.money import Price
 from callboard.events.task_spec import Candidates, Decision, Hold, TaskSpec
 from callboard.projections.audit import Audit, Options, Report, Severity
+from generators.log_histories import PRICES, START, LogWriter, signed
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 OPTIONS = Options(keys=frozenset({key_of(KEY)}))
@@ -66,7 +66,9 @@ class Story:
         decision = Decision("best/1", "why not", self.end if seen is None else seen, able)
         return task.Assigned(on, attempt, 100, decision, hold=hold)
 
-    def finish(self, on: str = "large", cost: int | None = None, name: str = "2f-task", price: Price | None = None) -> int:
+    def finish(
+        self, on: str = "large", cost: int | None = None, name: str = "2f-task", price: Price | None = None
+    ) -> int:
         """A call of 10 tokens in and 5 out, from its start to its end."""
         paid = (price or self.writer.prices[on]).cost(Usage(10, 5)) if cost is None else cost
         self.tell(task.Started(on, 1, "w"), name=name)
@@ -111,4 +113,3 @@ class Story:
             if finding.severity is not Severity.NOTE:
                 found.setdefault(finding.kind, []).append(finding.seq)
         return found
-

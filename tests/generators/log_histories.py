@@ -144,7 +144,9 @@ def log_of(events: int, seed: int = 1, *, budgets: bool = True, open_tasks: int 
     random = writer.random
     for name, price in zip(BACKENDS, PRICES, strict=True):
         capabilities = ("chat", "schema") if name == "large" else ("chat",)
-        spec = backend.BackendSpec("callable", name, capabilities=capabilities, data_policy=("no-train",) * (name != "spare"))
+        spec = backend.BackendSpec(
+            "callable", name, capabilities=capabilities, data_policy=("no-train",) * (name != "spare")
+        )
         priced = (backend.Priced(price),) * (price != Price())
         yield writer.write("backend", name, backend.Registered(spec), *priced)
     if budgets:
@@ -208,7 +210,7 @@ def _life(writer: LogWriter, purse: Purse | None) -> Life:
     def say(*events: object, last: bool = False) -> Records:
         return [writer.write("task", name, *events, last=last)]
 
-    needs = Needs(data_policy=("no-train",)) if 0.9 < fate else Needs()
+    needs = Needs(data_policy=("no-train",)) if fate > 0.9 else Needs()
     yield say(task.Submitted(TaskSpec(TEXT, needs=needs, tags=("trivia",), budget="team" if purse else None)))
     if fate < 0.03:
         yield say(task.Parked("large is draining", waits=("large",)))

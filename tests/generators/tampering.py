@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from generators.audit_stories import KEY
-from generators.log_histories import log_of, signed
 
 from callboard.bus.archive import disk, manifest, segment
 from callboard.bus.log import Record
 from callboard.events.checkpoint import decode_checkpoint
 from callboard.events.envelope import decode, encode, message_hash
+from generators.audit_stories import KEY
+from generators.log_histories import log_of, signed
 
 THIEF = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 EVERY = 50
@@ -196,6 +196,7 @@ SEGMENTS = ((0, 100), (100, 200), (200, ARCHIVED))
 
 def make_archive(folder: Path) -> None:
     """The archive that is altered: all but the newest messages."""
+    folder.mkdir(exist_ok=True)
     for first, last in SEGMENTS:
         segment.write(folder, first + 1, [RECORDS[first:last]])
 
@@ -206,7 +207,9 @@ def alter_archive(random: Random, folder: Path) -> tuple[str, int]:
     place = first + 1
     stem = folder / manifest.stem_of(first + 1, last)
     data, noted = stem.with_suffix(".parquet"), stem.with_suffix(".json")
-    what = random.choice(("byte", "manifest byte", "number", "cut", "gone", "unlisted", "swapped", "rewritten", "column"))
+    what = random.choice(
+        ("byte", "manifest byte", "number", "cut", "gone", "unlisted", "swapped", "rewritten", "column")
+    )
     match what:
         case "byte":
             data.write_bytes(flipped(random, data.read_bytes()))
@@ -247,7 +250,7 @@ def alter_archive(random: Random, folder: Path) -> tuple[str, int]:
 
 def _alter_column(random: Random, data: Path, noted: Path) -> None:
     """A column says something else than the event's own bytes, and the manifest fits the file."""
-    import pyarrow as arrow
+    import pyarrow as pa
     from pyarrow import parquet
 
     table = parquet.read_table(data)
@@ -255,7 +258,7 @@ def _alter_column(random: Random, data: Path, noted: Path) -> None:
     values: list[Any] = table.column(name).to_pylist()
     values[random.randrange(len(values))] = "other"
     place = table.schema.get_field_index(name)
-    table = table.set_column(place, table.schema.field(place), arrow.array(values, arrow.string()))
+    table = table.set_column(place, table.schema.field(place), pa.array(values, pa.string()))
     parquet.write_table(table, data, compression="zstd", write_page_checksum=True)
     stated = json.loads(noted.read_bytes()) | {"bytes": data.stat().st_size, "sha256": disk.hash_file(data)}
     noted.write_bytes(json.dumps(stated, separators=(",", ":")).encode())

@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from generators.audit_stories import OPTIONS, audited
-from generators.tampering import ARCHIVED, CHECKPOINTS, OF_RECORDS, RECORDS, alter_archive
 from msgspec.structs import replace
 
 from callboard.bus.archive.examined import examined
 from callboard.projections.audit import Audit, Options, Report, Severity
+from generators.audit_stories import OPTIONS, audited
+from generators.tampering import ARCHIVED, CHECKPOINTS, OF_RECORDS, RECORDS, alter_archive
 
 HEAD = audited(RECORDS, CHECKPOINTS).head
 KEPT = replace(OPTIONS, heads=(HEAD,))

@@ -66,7 +66,7 @@ def test_clock(records, checkpoints):
 
 
 def test_root(records, checkpoints):
-    """A time altered so that nothing else shows it, named between two checkpoints; what comes after is still checked."""
+    """A time altered so that nothing else shows it: named between two checkpoints; what comes after is checked."""
     other = [each._replace(time_ns=each.time_ns + 1) if each.seq == 700 else each for each in records]
     report = audited(other, checkpoints)
     assert kinds(report) == {"root": 601}
@@ -133,7 +133,8 @@ def test_subject(records):
     """A message on another subject than its events'."""
     for change in ("evt.99.", "evt.x."):
         other = [
-            each._replace(subject=change + each.subject.split(".", 2)[2]) if each.seq == 700 else each for each in records
+            each._replace(subject=change + each.subject.split(".", 2)[2]) if each.seq == 700 else each
+            for each in records
         ]
         assert kinds(audited(other, [])) == {"subject": 700}
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from callboard.deploy.units import duration_ns, size_bytes, usd_micros
 from callboard.events.errors import InvalidInput
 
-NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
+NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9, "d": 86_400 * 10**9}
 BYTES = {
     "B": 1,
     "KB": 10**3,
