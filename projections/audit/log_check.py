@@ -71,20 +71,14 @@ class LogCheck:
 
     def finish(self) -> None:
         """After the last message."""
-        size = self.tree.size
+        size, unsure = self.tree.size, self._begin + 1
+        rest = f"; what is there from message {unsure:,} on can't be compared any more" if unsure <= size else ""
         for head in self._heads:
-            self._findings.add(
-                "cut",
-                size + 1,
-                f"the head that was kept is of {head.size:,} messages, and the log ends after {size:,}: it was cut off",
-            )
+            told = f"the head that was kept is of {head.size:,} messages, and the log ends after {size:,}{rest}"
+            self._findings.add("cut", unsure, told)
         if self._due and self._due[0][1].size > size:
-            signed = self._due[0][1].size
-            self._findings.add(
-                "cut",
-                size + 1,
-                f"{signed:,} messages were signed, and the log ends after {size:,}: its end was cut off",
-            )
+            told = f"{self._due[0][1].size:,} messages were signed, and the log ends after {size:,}{rest}"
+            self._findings.add("cut", unsure, told)
         if self.newest is None:
             if size:
                 told = "nothing of the log is signed: alterations show only where they break the chains of entities"
