@@ -18,7 +18,7 @@ from callboard.events.errors import BudgetExceeded, CallboardError
 from callboard.events.placement import Hedged
 from callboard.projections.audit.agents import Agents
 from callboard.projections.audit.chains import Chains
-from callboard.projections.audit.entities import RULES, Entities, Entity
+from callboard.projections.audit.entities import KIND_OF, RULES, Entities, Entity
 from callboard.projections.audit.findings import CHECKS, Check, Findings
 from callboard.projections.audit.fleet import Fleet
 from callboard.projections.audit.ledger import Ledger
@@ -134,7 +134,7 @@ class Audit:
         """Whether an event may be, by the rules of its entity and by those between entities; then fold it."""
         rules, kind = RULES.get(envelope.kind), envelope.kind
         before, event = entity.state, slim(envelope.event)
-        if rules is None or before is None or type(event).type.split(".")[1] != kind:  # told by its subject
+        if rules is None or before is None or KIND_OF[type(event)] != kind:  # told by its subject
             return
         if entity.judged:
             self._check_legal(seq, subject, key, entity, event)

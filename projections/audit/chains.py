@@ -1,11 +1,12 @@
 """Each entity's history: messages that can be read, follow one another, and are where they belong."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from callboard.events.envelope import Envelope, Unknown, decode, message_hash, short_type
 from callboard.events.errors import Undecodable
 from callboard.events.ids import shard_of
-from callboard.projections.audit.entities import RULES, Entities, Entity
+from callboard.projections.audit.entities import KIND_OF, RULES, Entities, Entity
 from callboard.projections.audit.findings import Findings
 
 
@@ -52,7 +53,7 @@ class Chains:
             if isinstance(envelope.event, Unknown):
                 entity.judged = False
                 self.newer.setdefault(envelope.type, seq)
-        entity.version, entity.seq, entity.hash = envelopes[-1].version, seq, bytes.fromhex(hashed)
+        entity.version, entity.seq, entity.hash = envelopes[-1].version, seq, hashed
         return key, entity, envelopes
 
     def finish(self) -> None:
@@ -62,7 +63,7 @@ class Chains:
             self._findings.add("newer", seq, told)
 
     def _check_chain(self, seq: int, subject: str, key: str, entity: Entity, envelopes: Sequence[Envelope]) -> None:
-        previous = entity.hash.hex()
+        previous = entity.hash
         for number, envelope in enumerate(envelopes, entity.version + 1):
             if envelope.version != number or envelope.prevhash != previous:
                 before = f"the one at {entity.seq}" if entity.seq else "nothing, as the first of its entity would"
@@ -75,8 +76,14 @@ class Chains:
                 return
 
     def _break(self, key: str, entity: Entity, seq: int, hashed: str) -> None:
-        entity.version, entity.seq, entity.hash, entity.judged = -1, seq, bytes.fromhex(hashed), False
+        entity.version, entity.seq, entity.hash, entity.judged = -1, seq, hashed, False
         self._entities.keep(key, entity)
+
+
+@lru_cache(maxsize=4096)
+def _shard(name: str) -> str:
+    """The shard of an entity, as subjects have it; one that was asked for just now is mostly asked for again."""
+    return str(shard_of(name))
 
 
 def _misplaced(key: str, parts: Sequence[str], envelopes: Sequence[Envelope]) -> str:
@@ -84,10 +91,10 @@ def _misplaced(key: str, parts: Sequence[str], envelopes: Sequence[Envelope]) ->
     for envelope in envelopes:
         if envelope.subject != key:
             return f"is on the subject of {key}, and is about {envelope.subject}"
-        if not isinstance(envelope.event, Unknown) and envelope.event.type.split(".", 2)[1] != parts[2]:
+        if KIND_OF.get(type(envelope.event), parts[2]) != parts[2]:
             return f"tells {envelope.event.type} of a {parts[2]}"
-    if parts[1] != str(shard_of(parts[3])):
-        return f"is in shard {parts[1]}, and {parts[3]} belongs to {shard_of(parts[3])}"
+    if parts[1] != _shard(parts[3]):
+        return f"is in shard {parts[1]}, and {parts[3]} belongs to {_shard(parts[3])}"
     rules = RULES.get(parts[2])
     if rules is None or any(isinstance(envelope.event, Unknown) for envelope in envelopes):
         return "" if parts[4] in {short_type(envelope.event) for envelope in envelopes} else f"is no {parts[4]!r}"

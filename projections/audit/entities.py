@@ -21,6 +21,7 @@ from callboard.events import (
     task_subjects,
 )
 from callboard.events.chat import Usage
+from callboard.events.envelope import EVENT_TYPES
 from callboard.events.task import ENDED, Status, Task
 from callboard.events.task_spec import Needs, TaskSpec
 from callboard.projections.audit.slim import PLAIN
@@ -47,6 +48,9 @@ RULES: Final[dict[str, Rules]] = {
 }
 """By kind, as the subjects have it."""
 
+KIND_OF: Final[dict[type[Any], str]] = {cls: name.split(".")[1] for name, cls in EVENT_TYPES.items()}
+"""The kind of entity that each type of event is told of."""
+
 FEW: Final = 64
 """So many ids are looked through one by one; of more there is a set."""
 
@@ -61,7 +65,7 @@ class Entity:
 
     def __init__(self, state: Any) -> None:
         self.version = 0
-        self.hash = b""
+        self.hash = ""
         self.seq = 0
         self.ids: bytes | set[bytes] = b""
         self.judged = True
@@ -150,7 +154,7 @@ def _put_away(entity: Entity, state: Task) -> bytes:
     return _ENCODER.encode(
         _Away(
             entity.version,
-            entity.hash,
+            bytes.fromhex(entity.hash),
             entity.seq,
             entity.ids,
             _NUMBERS[state.status],
@@ -187,5 +191,5 @@ def _back(key: str, away: bytes) -> Entity:
             scores=kept.scores,
         )
     )
-    entity.version, entity.hash, entity.seq, entity.ids = kept.version, kept.hash, kept.seq, kept.ids
+    entity.version, entity.hash, entity.seq, entity.ids = kept.version, kept.hash.hex(), kept.seq, kept.ids
     return entity

@@ -103,6 +103,8 @@ class MoneyRules:
     def fold(self, envelope: Envelope) -> None:
         """Fold the projection, and note what is true of leases that are sealed."""
         before = self.state
+        if envelope.kind == "task" and not _moves_money(envelope, before):
+            return
         after = self.state = BUDGETS.apply(before, envelope)
         if after is not before and after.leases is not before.leases:
             self._note(envelope, before)
@@ -195,3 +197,13 @@ class MoneyRules:
 
     def _add(self, kind: str, seq: int, subject: str, name: str, told: str) -> None:
         self._findings.add(kind, seq, told, subject, f"task/{name}")
+
+
+def _moves_money(envelope: Envelope, state: Budgets) -> bool:
+    """Whether an event of a task can change anything about budgets: most tasks have none."""
+    event, name = envelope.event, envelope.entity
+    if isinstance(event, task.Assigned) and event.hold:
+        return True
+    if isinstance(event, task.Spent | task.Parked):
+        return True
+    return name in state.charges or name in state.waiting
