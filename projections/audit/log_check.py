@@ -72,12 +72,12 @@ class LogCheck:
     def finish(self) -> None:
         """After the last message."""
         size, unsure = self.tree.size, self._begin + 1
-        rest = f"; what is there from message {unsure:,} on can't be compared any more" if unsure <= size else ""
+        left = f"; what is there from message {unsure:,} on can't be compared any more" if unsure <= size else ""
         for head in self._heads:
-            told = f"the head that was kept is of {head.size:,} messages, and the log ends after {size:,}{rest}"
+            told = f"the head that was kept is of {head.size:,} messages, and the log ends after {size:,}{left}"
             self._findings.add("cut", unsure, told)
         if self._due and self._due[0][1].size > size:
-            told = f"{self._due[0][1].size:,} messages were signed, and the log ends after {size:,}{rest}"
+            told = f"{self._due[0][1].size:,} messages were signed, and the log ends after {size:,}{left}"
             self._findings.add("cut", unsure, told)
         if self.newest is None:
             if size:
