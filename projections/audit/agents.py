@@ -55,7 +55,7 @@ class Agents:
         """Something happens to an approval, before that is folded."""
         event, name = envelope.event, envelope.entity
         match event:
-            case approval.Requested() if approval.hash_of(event.action) != event.hash:
+            case approval.Requested(action=action, hash=hashed) if action != hashed != approval.hash_of(action):
                 told = f"approval {name} asks about an action, and bears the hash of another"
                 self._findings.add("action", seq, told, subject, f"approval/{name}")
             case approval.Approved(by=by) | approval.Denied(by=by) if before.requested:

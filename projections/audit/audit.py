@@ -26,7 +26,7 @@ from callboard.projections.audit.log_check import LogCheck
 from callboard.projections.audit.money_rules import MoneyRules
 from callboard.projections.audit.placing import Placings
 from callboard.projections.audit.report import Checked, Head, Report
-from callboard.projections.audit.slim import slim
+from callboard.projections.audit.slim import hides, slim
 from callboard.projections.cost import COST
 from callboard.projections.projection import dump
 
@@ -157,6 +157,8 @@ class Audit:
 
     def _check_legal(self, seq: int, subject: str, key: str, entity: Entity, event: Any) -> None:
         kind, told = "illegal", ""
+        if hides(event):  # it may look as if it said nothing new
+            return
         try:
             decided = RULES[key.partition("/")[0]].decide(entity.state, event)
             if not decided:

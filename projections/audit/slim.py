@@ -12,7 +12,7 @@ from callboard.events.agent_events import NOTHING, Value
 from callboard.events.cascade import Answered
 from callboard.events.chat import ToolCall
 from callboard.events.context import Changed, Compacted, Merged, Operation, Put, Say
-from callboard.events.task_spec import NO_NEEDS, Needs, TaskSpec
+from callboard.events.task_spec import NO_NEEDS, Blob, Needs, TaskSpec
 
 PLAIN: Final = TaskSpec("")
 
@@ -69,7 +69,9 @@ def _requested(event: approval.Requested) -> approval.Requested:
 
 def _remembered(event: agent_events.Remembered) -> agent_events.Remembered:
     value = event.value
-    return event if value is None else replace(event, value=Value(_digest(msgspec.to_builtins(value))))
+    if value is None or hides(event):
+        return event
+    return replace(event, value=Value(_digest(msgspec.to_builtins(value))))
 
 
 def _valueless(event: Any) -> Any:
@@ -103,6 +105,19 @@ def slim(event: Any) -> Any:
     """The event without texts and values; a value that is compared is its hash."""
     thin = _SLIM.get(type(event))
     return event if thin is None else thin(event)
+
+
+def hides(event: Any) -> bool:
+    """Whether a value in it can't be read here, so that two that differ look alike: its blob has no hash."""
+    match event:
+        case agent_events.Remembered(value=Value(aside=Blob(sha256=""))):
+            return True
+        case Changed() | Merged():
+            return any(
+                isinstance(each, Put) and each.artifact is not None and not each.artifact.sha256
+                for each in event.operations
+            )
+    return False
 
 
 def _digest(value: Any) -> str:
