@@ -23,7 +23,7 @@ MESSAGES: Final = 100_000
 SEGMENT_BYTES: Final = 512 * 1024 * 1024
 """A segment ends with the message that reaches it, however few there are by then."""
 
-LOOK_S: Final = 5.0
+LOOK_S: Final = 2.0
 PURGE_EVERY_S: Final = 600.0
 REST: Final = 1.0
 """The thread rests for so many times as long as it worked, so that actors of the same process have their turn."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.manifest import Manifest
-from callboard.bus.log import Snapshots
+from callboard.bus.log import Behind, Snapshots
 from callboard.bus.subjects import entity_of
 from callboard.events.envelope import decode
 from callboard.events.errors import Undecodable
@@ -27,7 +27,7 @@ _VERSION: Final = 1
 
 
 class Purged(NamedTuple):
-    """What a round came to. ``held`` are closed and old, but the queue ``waits`` has not seen all of them yet."""
+    """What a round came to. ``held`` are closed and old, but a queue, as ``waits``, has not seen all of them yet."""
 
     entities: int = 0
     messages: int = 0
@@ -115,12 +115,13 @@ class Purger:
 
     async def _purge_closed(self) -> Purged:
         """Purge all that is closed and has had no message since."""
-        floor, waits = await self._log.hot.done()
+        behind = await self._log.hot.behind()
+        waits = ""
         entities = messages = held = 0
         for entity in [entity for entity, seen in self._seen.items() if seen.closed]:
             subjects = self._seen[entity].subjects
-            if max(subjects.values()) > floor:
-                held += 1
+            if owed := next((each.name for each in behind if _has_to_see(each, subjects)), ""):
+                held, waits = held + 1, owed
                 continue
             if self._log.archive.seqs(entity, self._seq):
                 continue  # it is younger than that
@@ -131,7 +132,7 @@ class Purger:
                 gone = await self._purge(subjects)
                 entities, messages = entities + bool(gone), messages + gone
             del self._seen[entity]
-        return Purged(entities, messages, held, waits if held else "")
+        return Purged(entities, messages, held, waits)
 
     async def _purge(self, subjects: Mapping[str, int]) -> int:
         """Purge one entity, its last message last; what is stored of it meanwhile stays."""
@@ -154,6 +155,11 @@ class Purger:
         snapshot = _Snapshot(_VERSION, self._seq, self._seen)
         data = await asyncio.to_thread(lambda: zlib.compress(msgspec.json.encode(snapshot), 1))
         await self._snapshots.save(SNAPSHOT, data)
+
+
+def _has_to_see(queue: Behind, subjects: Mapping[str, int]) -> bool:
+    """Whether a queue may still have to deliver a message of these, by subject the last."""
+    return any(seq > queue.done and subject in queue.wanted for subject, seq in subjects.items())
 
 
 def _may_close(subject: str) -> bool:

@@ -10,7 +10,7 @@ from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.follower import Follower
-from callboard.bus.log import Blobs, Checkpoints, HotLog, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import Behind, Blobs, Checkpoints, HotLog, Log, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
 from callboard.bus.report import Report, report
@@ -83,9 +83,9 @@ class JetStreamLog:
         """How many messages with a sequence over ``after`` were purged."""
         return await purging.missing(self._api, streams.EVENTS, after)
 
-    async def done(self) -> tuple[int, str]:
-        """The sequence up to which no durable queue has anything left to do, and the queue that has what follows."""
-        return await purging.done(self._api, streams.EVENTS)
+    async def behind(self) -> list[Behind]:
+        """The durable queues that have anything left to do; see `HotLog.behind`."""
+        return await purging.behind(self._api, streams.EVENTS)
 
     def close(self) -> None:
         """End what waits for an append or for records."""

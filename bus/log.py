@@ -7,6 +7,7 @@ both. Bytes go in and come out: what they mean is the events' affair.
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
+from callboard.bus.filters import Filter
 from callboard.bus.subjects import SUBMIT
 
 
@@ -89,6 +90,14 @@ class Log(Protocol):
         ...
 
 
+class Behind(NamedTuple):
+    """A durable queue that has something left to do, among what is ``wanted`` and has a sequence over ``done``."""
+
+    name: str
+    wanted: Filter
+    done: int
+
+
 class HotLog(Log, Protocol):
     """A log from which entities can be taken that lie in an archive as well; the other sequences stay as they are."""
 
@@ -96,7 +105,7 @@ class HotLog(Log, Protocol):
         """Remove the messages on one subject up to and with the sequence ``upto``, and return how many there were.
 
         An entity's last message must go last, since the expectation for the entity is that of what is left: in the end
-        it is 0. (A whole entity at once, by a wildcard, takes nats-server a hundred times as long, and appends wait.)
+        it is 0. (A whole entity at once, by a wildcard, can take nats-server thirty times as long, and appends wait.)
         """
         ...
 
@@ -104,8 +113,8 @@ class HotLog(Log, Protocol):
         """How many messages with a sequence over ``after`` were purged."""
         ...
 
-    async def done(self) -> tuple[int, str]:
-        """The sequence up to which no durable queue has anything left to do, and the queue that has what follows."""
+    async def behind(self) -> list[Behind]:
+        """The durable queues that have anything left to do: what they have not seen must not be purged."""
         ...
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from callboard.bus import subjects as names
 from callboard.bus.errors import NotFound, Unavailable
 from callboard.bus.filters import Filter
-from callboard.bus.log import Blobs, Checkpoints, HotLog, Log, Note, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import Behind, Blobs, Checkpoints, HotLog, Log, Note, Record, Signals, Snapshots, Timers, Write
 from callboard.bus.memory_checkpoints import MemoryCheckpoints
 from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
@@ -25,7 +25,7 @@ _CHUNK: Final = 500
 class MemoryLog:
     """One connection's view of the stream."""
 
-    def __init__(self, stream: Stream, queues: Mapping[str, WorkQueue]) -> None:
+    def __init__(self, stream: Stream, queues: Mapping[str, tuple[WorkQueue, Filter]]) -> None:
         self._stream = stream
         self._queues = queues
         self._closed = False
@@ -96,11 +96,12 @@ class MemoryLog:
         self._check_open()
         return max(self._stream.end - after, 0) - len(self._stream.between(after, self._stream.end))
 
-    async def done(self) -> tuple[int, str]:
-        """The sequence up to which no queue has anything left to do, and the queue that has what follows."""
+    async def behind(self) -> list[Behind]:
+        """The durable queues that have anything left to do; see `HotLog.behind`."""
         self._check_open()
-        owed = [(next(iter(queue)) - 1, name) for name, queue in self._queues.items() if len(queue)]
-        return min(owed, default=(self._stream.end, ""))
+        return [
+            Behind(name, wanted, next(iter(work)) - 1) for name, (work, wanted) in self._queues.items() if len(work)
+        ]
 
     def close(self) -> None:
         """End the followers."""
@@ -164,8 +165,7 @@ class _Server:
         self.submissions = {subject: WorkQueue() for subject in names.TAKERS}
         self.fired = WorkQueue()
         self.timers = MemoryTimers(clock, self.fired)
-        self.queues: dict[str, WorkQueue] = {}
-        self._wanted: dict[str, Filter] = {}
+        self.queues: dict[str, tuple[WorkQueue, Filter]] = {}
         self._max_bytes = max_bytes
         seqs = count(1)
 
@@ -185,11 +185,10 @@ class _Server:
     def queue(self, name: str, wanted: Filter) -> WorkQueue:
         """The queue ``name``, filled from the log's start if it is new; else ``wanted`` counts for what comes."""
         new = name not in self.queues
-        work = self.queues.setdefault(name, WorkQueue())
-        self._wanted[name] = wanted
+        work, _ = self.queues[name] = (WorkQueue() if new else self.queues[name][0], wanted)
 
         def put(record: Record) -> None:
-            if record.subject in self._wanted[name]:
+            if record.subject in self.queues[name][1]:
                 work.put(record)
 
         if new:

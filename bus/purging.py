@@ -8,7 +8,10 @@ import msgspec
 from callboard.bus import consumer
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
+from callboard.bus.filters import Filter
+from callboard.bus.log import Behind
 from callboard.bus.report import durables
+from callboard.bus.subjects import ALL_EVENTS
 
 _WHILE_ASKING_S: Final = 5
 
@@ -56,11 +59,13 @@ async def missing(api: Api, stream: str, after: int) -> int:
     return max(state.last_seq - after - made.num_pending, 0)
 
 
-async def done(api: Api, stream: str) -> tuple[int, str]:
-    """The sequence up to which no durable consumer has anything left to do, and the one that has what follows."""
-    state = await _state(api, stream)
-    owed = [(each.done, each.name) for each in await durables(api, stream) if each.pending or each.unacknowledged]
-    return min(owed, default=(state.last_seq, ""))
+async def behind(api: Api, stream: str) -> list[Behind]:
+    """The durable consumers that have anything left to do."""
+    return [
+        Behind(each.name, Filter(each.subjects or (ALL_EVENTS,)), each.done)
+        for each in await durables(api, stream)
+        if each.pending or each.unacknowledged
+    ]
 
 
 async def _state(api: Api, stream: str) -> _State:

@@ -11,7 +11,7 @@ from callboard.bus.streams import BLOBS, CHECKPOINTS, EVENTS, SNAPSHOTS, SUBMISS
 class ConsumerReport(NamedTuple):
     """A durable consumer: messages not delivered yet, delivered but not acknowledged, and how many pulls wait.
 
-    Up to the sequence ``done`` all is acknowledged.
+    Up to the sequence ``done`` all is acknowledged; ``subjects`` are what it is about, none stands for all.
     """
 
     name: str
@@ -19,6 +19,7 @@ class ConsumerReport(NamedTuple):
     unacknowledged: int
     waiting: int
     done: int = 0
+    subjects: tuple[str, ...] = ()
 
 
 class StreamReport(NamedTuple):
@@ -56,6 +57,8 @@ class _Stream(Answer):
 
 class _ConsumerConfig(msgspec.Struct):
     durable_name: str = ""
+    filter_subject: str = ""
+    filter_subjects: tuple[str, ...] = ()
 
 
 class _Floor(msgspec.Struct):
@@ -97,7 +100,12 @@ async def durables(api: Api, stream: str) -> tuple[ConsumerReport, ...]:
         page = await _ask(api, f"CONSUMER.LIST.{stream}", {"offset": offset}, _Consumers)
         durable += [
             ConsumerReport(
-                each.name, each.num_pending, each.num_ack_pending, each.num_waiting, each.ack_floor.stream_seq
+                each.name,
+                each.num_pending,
+                each.num_ack_pending,
+                each.num_waiting,
+                each.ack_floor.stream_seq,
+                each.config.filter_subjects or tuple(filter(None, (each.config.filter_subject,))),
             )
             for each in page.consumers
             if each.config.durable_name

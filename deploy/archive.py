@@ -12,19 +12,21 @@ from callboard.bus.jetstream import JetStreamBus
 _log = structlog.get_logger(__name__)
 
 
-async def go_back(bus: JetStreamBus, folder: Path | None) -> ArchivedLog | None:
+async def go_back(bus: JetStreamBus, folder: Path | None, *, whole: bool = False) -> ArchivedLog | None:
     """Have the bus read what was purged from the archive in ``folder``, now or later; return the log that does.
 
-    Returns None, after a warning, where no folder is known and something was purged, or where the archive is damaged
-    but nothing of it is needed.
+    Returns None, after a warning, where no folder is known and something was purged, unless the log is needed
+    ``whole``, or where the archive is damaged but nothing of it is needed.
 
     Raises:
-        Damaged: the archive is not what was written, is of another log, or lacks what was purged.
+        Damaged: the archive is not what was written, is of another log, or lacks what was purged, or is not known.
     """
     if folder is None:
         if gone := await bus.hot.missing():
-            mend = "name its folder under [archive], or by connect(archive=…)"
-            _log.warning("part of the log lies in an archive that is not known here", messages=gone, mend=mend)
+            told = f"{gone:,} messages of the log lie in an archive that is not known here: name it under [archive]"
+            if whole:
+                raise Damaged(told)
+            _log.warning(told)
         return None
     log = ArchivedLog(bus.hot, Archive(folder))
     try:

@@ -200,7 +200,7 @@ class Node:
         if wanted.on and "archiver" in self._roles:
             installed()
         here = self._server or wanted.on or wanted.folder
-        return await go_back(self.bus, self._settings.archive_folder if here else None)
+        return await go_back(self.bus, self._settings.archive_folder if here else None, whole=True)
 
     def _archiver(self, log: ArchivedLog) -> Archiver:
         wanted = self._settings.archive

@@ -54,7 +54,7 @@ class _Segment:
 
     def open(self) -> File:
         """Its file, which is what its manifest says. Raises Damaged and NotInstalled."""
-        self._check()
+        self.check()
         return File(self.path)
 
     def index(self) -> Index:
@@ -63,13 +63,14 @@ class _Segment:
             beside, stated = self.path.with_suffix(INDEX), self.stated
             self._index = index.load(beside, stated.first, stated.messages, stated.sha256)
             if self._index is None:
-                self._check()
+                self.check()
                 self._index = segment.read_index(self.path, stated)
                 with suppress(OSError):  # who may not write here has it in memory
                     index.save(beside, self._index, stated.sha256)
         return self._index
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise Damaged unless its file is what its manifest says; a file that has not changed since is not read."""
         try:
             found = self.path.stat()
         except OSError as error:
@@ -77,6 +78,7 @@ class _Segment:
         seen = (found.st_ino, found.st_size, found.st_mtime_ns)
         if seen != self._checked:
             segment.check_bytes(self.path, self.stated)
+            segment.check_totals(self.path, self.stated)
             self._checked = seen
 
 
@@ -189,6 +191,12 @@ class Archive:
         for each in list(self._segments):
             segment.verify(self.folder, each.stated)
             yield each.stated
+
+    def paths(self) -> list[Path]:
+        """The Parquet files in order, each the very bytes that were written: for other readers. Raises Damaged."""
+        for each in self._segments:
+            each.check()
+        return [each.path for each in self._segments]
 
     def statistics(self) -> Statistics:
         """What it holds in all, as the manifests say."""

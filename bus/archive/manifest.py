@@ -1,5 +1,6 @@
 """Manifests: what a segment of the archive holds, beside it, in a file of its own that is written last."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ PARQUET: Final = ".parquet"
 MANIFEST: Final = ".json"
 INDEX: Final = ".index"
 PARTIAL: Final = ".partial"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +65,8 @@ def read(path: Path) -> Manifest:
         raise Damaged(f"{path}: is of format {manifest.format}, this version reads {FORMAT}: use a newer callboard")
     if data != dump(manifest) or path.name != manifest.stem + MANIFEST:
         raise Damaged(f"{path}: the manifest was altered: its bytes or its name are not what callboard writes")
+    if not _SHA256.fullmatch(manifest.sha256):
+        raise Damaged(f"{path}: the manifest was altered: {manifest.sha256!r} is no SHA-256")
     if not 0 < manifest.first <= manifest.last or manifest.messages != manifest.last - manifest.first + 1:
         raise Damaged(f"{path}: the manifest was altered: {manifest.first} to {manifest.last} are not its messages")
     return manifest

@@ -41,10 +41,10 @@ def archive(purge: bool, keep: str | None, verify: bool, where: Where, as_json: 
         raise click.UsageError("--keep is for --purge")
     if verify and purge:
         raise click.UsageError("--verify changes nothing: leave out --purge")
-    run(_archive(where, purge=purge, keep=keep, verify=verify, as_json=as_json))
+    run(_archive(where, purge=purge, keep_ns=_keep_ns(keep), verify=verify, as_json=as_json))
 
 
-async def _archive(where: Where, *, purge: bool, keep: str | None, verify: bool, as_json: bool) -> None:
+async def _archive(where: Where, *, purge: bool, keep_ns: int | None, verify: bool, as_json: bool) -> None:
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
 
@@ -53,7 +53,7 @@ async def _archive(where: Where, *, purge: bool, keep: str | None, verify: bool,
         log = await _log_of(place, settings.archive_folder)
         verified = await _verify(log) if verify else 0
         made = [] if verify else await _close(log, settings.archive.messages)
-        purged = await _purge(place, log, _keep_ns(keep, settings.archive.keep_ns)) if purge else None
+        purged = await _purge(place, log, keep_ns or settings.archive.keep_ns) if purge else None
         end, missing = await log.end(), await log.hot.missing()
     holds = log.archive.statistics()
     if as_json:
@@ -71,12 +71,12 @@ async def _archive(where: Where, *, purge: bool, keep: str | None, verify: bool,
     _print(log, made, verified, purged, end, missing)
 
 
-def _keep_ns(keep: str | None, configured: int) -> int:
+def _keep_ns(keep: str | None) -> int | None:
     from callboard.deploy import settings_values
     from callboard.events.errors import InvalidInput
 
     try:
-        return settings_values.keep(keep, "--keep") if keep else configured
+        return settings_values.keep(keep, "--keep") if keep else None
     except InvalidInput as error:
         raise click.BadParameter(str(error)) from None
 

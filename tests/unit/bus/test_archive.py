@@ -1,14 +1,21 @@
 """Segments of the archive: what is written is read again, byte for byte, and whatever is wrong is told."""
 
+import random
+import sys
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard.bus.archive import segment
+from callboard.bus.archive import manifest, segment
+from callboard.bus.archive.disk import locked
 from callboard.bus.archive.folder import Archive
-from callboard.bus.errors import NotFound
+from callboard.bus.archive.parquet import File
+from callboard.bus.archive.rows import NEEDED, records
+from callboard.bus.errors import Damaged, NotFound, NotInstalled
 from callboard.bus.log import Record
 
 EVENT = (
@@ -124,3 +131,199 @@ def test_a_folder_is_read_from_anywhere(folder, small_groups):
     assert [record.seq for record in archive.read("evt.1.task.t8", after=8)] == []
     with pytest.raises(NotFound):
         archive.pick([1, 102])
+
+
+def test_a_filtered_read_does_not_mix_up_messages(folder, small_groups):
+    """Messages of several events stay whole when only some are wanted."""
+    folder.mkdir()
+    several = b"[" + b",".join(EVENT % (number, number, b"") for number in range(7)) + b"]"
+    records = [Record(seq, f"evt.1.task.t{seq % 3}.x", several, 9) for seq in range(1, 40)]
+    segment.write(folder, 1, [records])
+    archive = Archive(folder)
+    archive.refresh()
+    wanted = [record for record in records if record.seq % 3 == 1]
+    assert everything(archive, wanted=lambda subject: ".t1." in subject) == wanted
+    assert archive.read("evt.1.task.t1") == wanted
+
+
+ALTERATIONS = {
+    "a byte": lambda data, dice: _with(
+        data, place := dice.randrange(len(data)), bytes([data[place] ^ 1 << dice.randrange(8)])
+    ),
+    "a byte more": lambda data, dice: _with(data, place := dice.randrange(len(data)), data[place : place + 1] + b"\0"),
+    "cut off": lambda data, dice: data[: dice.randrange(len(data))],
+    "zeros": lambda data, dice: _with(data, dice.randrange(len(data)), bytes(dice.randrange(1, 600))),
+    "exchanged": lambda data, dice: data[(place := dice.randrange(1, len(data))) :] + data[:place],
+}
+
+
+def _with(data: bytes, place: int, part: bytes) -> bytes:
+    return (
+        data[:place] + part + data[place + 1 :] if len(part) < 3 else (data[:place] + part + data[place + len(part) :])
+    )
+
+
+@pytest.mark.parametrize("kind", ALTERATIONS)
+@pytest.mark.parametrize("suffix", [".parquet", ".json", ".index"])
+def test_no_alteration_is_read(folder, small_groups, kind, suffix):
+    """A file that is altered in any way is told of, by its segment; an index is made anew."""
+    whole, dice = filled(folder, 60, 30), random.Random(f"{kind}{suffix}")
+    file = min(folder.glob(f"*{suffix}"))
+    good = file.read_bytes()
+    for _ in range(12):
+        bad = ALTERATIONS[kind](good, dice)
+        if bad == good:
+            continue
+        file.write_bytes(bad)
+        if suffix == ".index":
+            assert fresh(folder).read("evt.1.task.t1") == [whole[0]]
+            assert len(list(fresh(folder).verify())) == 2
+            continue
+        for use in (everything, lambda archive: archive.read("evt.1.task.t1"), lambda archive: list(archive.verify())):
+            with pytest.raises(Damaged, match=file.stem) as told:
+                use(fresh(folder))
+            assert "\n" not in str(told.value)
+        file.write_bytes(good)
+    assert everything(fresh(folder)) == whole
+
+
+def fresh(folder: Path) -> Archive:
+    archive = Archive(folder)
+    archive.refresh()
+    return archive
+
+
+def test_a_file_that_changes_while_it_is_read(folder, small_groups):
+    """It is looked at again whenever it has changed."""
+    whole = filled(folder, 60)
+    archive = fresh(folder)
+    assert everything(archive) == whole
+    (file,) = folder.glob("*.parquet")
+    good = file.read_bytes()
+    file.write_bytes(good[:100] + b"\xff" + good[101:])
+    with pytest.raises(Damaged, match="altered"):
+        everything(archive)
+
+
+def test_a_page_has_a_checksum_of_its_own(folder, small_groups):
+    """Who does not look at the whole file first, as other tools, still notices a flipped bit in what is stored."""
+    whole = filled(folder, 60)
+    (file,) = folder.glob("*.parquet")
+    good = file.read_bytes()
+    noticed = 0
+    for place in range(4, len(good) // 2, 97):
+        file.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
+        try:
+            opened = File(file)
+            found = [record for group in opened.groups for record in records(opened.read(group, NEEDED), "x")]
+        except Damaged:
+            noticed += 1
+        else:
+            assert found == whole  # it was in a column that is not read
+    assert noticed
+
+
+@pytest.mark.parametrize("field", ["messages", "events", "rows", "min_time_ns", "max_time_ns"])
+def test_every_field_of_a_manifest_is_verified(folder, field):
+    """One that says something else of the same file is told of."""
+    filled(folder, 30)
+    (path,) = folder.glob("*.json")
+    stated = manifest.read(path)
+    path.write_bytes(manifest.dump(msgspec.structs.replace(stated, **{field: getattr(stated, field) + 1})))
+    with pytest.raises(Damaged, match=field if field != "messages" else "altered"):
+        list(fresh(folder).verify())
+
+
+def test_a_manifest_has_one_form(folder):
+    """The same in other bytes is an alteration, and so is a file under another name."""
+    filled(folder, 30)
+    (path,) = folder.glob("*.json")
+    good = path.read_bytes()
+    path.write_bytes(good + b"\n")
+    with pytest.raises(Damaged, match="altered"):
+        fresh(folder)
+    path.unlink()
+    (folder / "events-000000000001-000000000031.json").write_bytes(good)
+    with pytest.raises(Damaged, match="altered"):
+        fresh(folder)
+
+
+def test_a_column_that_lies(folder, monkeypatch):
+    """Columns are for queries: one that does not say what the event says is told of, with the message's sequence."""
+    folder.mkdir()
+    real = segment.rows_of
+    monkeypatch.setattr(
+        segment, "rows_of", lambda record: [row._replace(event="x") if row.seq == 7 else row for row in real(record)]
+    )
+    segment.write(folder, 1, [simple(30)])
+    monkeypatch.setattr(segment, "rows_of", real)
+    with pytest.raises(Damaged, match="a column of the message at 7"):
+        list(fresh(folder).verify())
+
+
+def test_segments_join(folder):
+    """A gap and an overlap are told of, by the segment; what is gone from the end, by who has seen it."""
+    filled(folder, 10, 10, 10)
+    archive = fresh(folder)
+    second = folder / "events-000000000011-000000000020.json"
+    kept = second.read_bytes()
+    second.unlink()
+    with pytest.raises(Damaged, match=r"events-000000000021-000000000030: .*follows on a gap.* 11 "):
+        fresh(folder)
+    second.write_bytes(kept)
+    with locked(folder):
+        segment.write(folder, 15, [simple(10, 15)])
+    with pytest.raises(Damaged, match=r"events-000000000015-000000000024: .*overlaps"):
+        fresh(folder)
+    for path in folder.glob("events-0000000000[12][15]*"):
+        path.unlink()
+    with pytest.raises(Damaged, match="from the message 11 on are gone"):
+        archive.refresh()
+
+
+def test_a_gap_is_not_archived(folder):
+    """What is archived is dense."""
+    folder.mkdir()
+    with pytest.raises(Damaged, match="no message at 6"):
+        segment.write(folder, 1, [simple(5), simple(5, 7)])
+    with pytest.raises(Damaged, match="no message at 1"):
+        segment.write(folder, 1, [])
+    assert fresh(folder).end == 0
+    segment.write(folder, 1, [simple(5)])
+    assert {path.suffix for path in folder.iterdir()} == {".parquet", ".json", ".index"}
+
+
+def test_a_segment_that_was_added_is_seen(folder):
+    """By who looks whether the folder has changed, however shortly after it looked before."""
+    filled(folder, 10)
+    archive = fresh(folder)
+    for first in range(11, 15):
+        segment.write(folder, first, [simple(1, first)])
+        assert archive.changed()
+        assert archive.refresh() == first
+    time.sleep(0.15)
+    archive.refresh()
+    assert not archive.changed()
+
+
+def test_without_pyarrow(folder, monkeypatch):
+    """One line says what to install; what the index tells is told all the same."""
+    filled(folder, 10)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    archive = fresh(folder)
+    assert archive.seqs("evt.1.task.t1") == [1]
+    assert archive.seqs("evt.1.task.nobody") == []
+    with pytest.raises(NotInstalled, match=r"pip install 'callboard\[archive\]'"):
+        archive.read("evt.1.task.t1")
+
+
+def test_other_tools_read_it(folder):
+    """The columns are what the README says."""
+    import duckdb
+
+    filled(folder, 20, 10)
+    paths = [str(path) for path in fresh(folder).paths()]
+    found = duckdb.read_parquet(paths).filter("seq = 8").project("seq, shard, kind, entity, event, version, time")
+    [row] = found.fetchall()
+    assert row[:6] == (8, 1, "task", "t8", "assigned", 8)
+    assert row[6].isoformat().startswith("2026-01-02T03:04:05.000006")

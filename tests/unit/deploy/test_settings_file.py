@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from callboard.deploy import settings_values
-from callboard.deploy.settings import Backend, Check, Nats, Router, Settings, Telemetry
+from callboard.deploy.settings import Archive, Backend, Check, Nats, Router, Settings, Telemetry
 from callboard.deploy.settings_file import InvalidSettings, load, parse
 from callboard.events.money import Price, Step
 
@@ -79,6 +79,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         (settings_values.NATS, Nats),
         (settings_values.ROUTER, Router),
         (settings_values.TELEMETRY, Telemetry),
+        (settings_values.ARCHIVE, Archive),
         (settings_values.BACKEND, Backend),
         (settings_values.PRICE, Price),
     ],
