@@ -53,10 +53,11 @@ class Checkpoint(Struct, frozen=True, gc=False):
         """Whether the signature is by the key that it names."""
         try:
             public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.key))
-            public.verify(bytes.fromhex(self.signature), _signed_bytes(self))
+            signature = bytes.fromhex(self.signature)
+            public.verify(signature, _signed_bytes(self))
         except (ValueError, InvalidSignature):
             return False
-        return True
+        return signature.hex() == self.signature  # not the same in capitals
 
 
 _ENCODER: Final = msgspec.json.Encoder()

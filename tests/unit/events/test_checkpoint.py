@@ -48,6 +48,7 @@ def test_no_part_of_it_can_be_altered():
         {"key": key_of(other)},
         {"signature": made.signature[::-1]},
         {"signature": "no hex"},
+        {"signature": made.signature.upper()},
         {"key": "short"},
     ):
         assert not replace(made, **change).is_signed, change
