@@ -68,10 +68,9 @@ class Audit:
     def take(self, seq: int, time_ns: int, subject: str, data: bytes) -> None:
         """The next message, as it is stored."""
         self._first = self._first or seq
-        if seq <= self._last:
-            self._log.take(seq, time_ns, subject, data)
-            return
         self._log.take(seq, time_ns, subject, data)
+        if seq <= self._last:
+            return  # it is there twice: that is told, and it happened once
         self._last = seq
         if self._deep and (found := self._chains.take(seq, subject, data)):
             key, entity, envelopes = found
@@ -188,7 +187,8 @@ class Audit:
                 self._placings.take(seq, subject, name, before, event)
                 self._ledger.place(name, event, void=False)
             case task.Started():
-                void = any(placing.void for placing in self._ledger.placed.get(name, {}).values())
+                placing = self._ledger.placed.get(name, {}).get(event.backend)
+                void = placing is not None and placing.void
                 if call := self._ledger.start(seq, time_ns, subject, name, before, event):
                     self._money.started(seq, subject, name, call, void=void)
             case task.Completed(booked=True):

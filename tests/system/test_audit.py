@@ -74,7 +74,7 @@ def _work(folder: Folder) -> None:
     folder.call("budget", "set", "team", "--limit", "0.5usd", "--parent", "org", "--on-breach", "ask")
     boss = folder.start("send", "boss", "write to ann")
     for number in range(6):
-        folder.call("submit", f"hello {number}", "--budget", "team", "--max-tokens", "20")
+        folder.call("submit", f"hello {number}", "--budget", "team", "--max-tokens", "20", "--backend", "echo")
         folder.call("submit", f"hello {number}", "--tag", "plain")
     folder.call("submit", "this fails", "--needs", "broken", code=1)
     task = folder.json("submit", "for ever", "--needs", "slow", "--no-wait")["task"]
