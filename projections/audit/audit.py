@@ -58,7 +58,7 @@ class Audit:
         self._chains = Chains(self.findings, self._entities)
         self._fleet = Fleet()
         self._ledger = Ledger(self.findings, self._fleet)
-        self._money = MoneyRules(self.findings, self._fleet, self._ledger)
+        self._money = MoneyRules(self.findings, self._fleet)
         self._placings = Placings(self.findings, self._fleet)
         self._agents = Agents(self.findings, self._entities)
         self._deep = bool(options.only - {Check.LOG, Check.CHECKPOINTS})

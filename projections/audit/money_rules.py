@@ -15,7 +15,7 @@ from callboard.events.task import Task
 from callboard.events.task_spec import Hold
 from callboard.projections.audit.findings import Findings
 from callboard.projections.audit.fleet import Fleet
-from callboard.projections.audit.ledger import Call, Ledger
+from callboard.projections.audit.ledger import Call
 from callboard.projections.budgets import BUDGETS, Budgets, Lease, chain
 
 UNTOLD: Final = timedelta(seconds=3600 - 60)
@@ -25,10 +25,9 @@ UNTOLD: Final = timedelta(seconds=3600 - 60)
 class MoneyRules:
     """The fold."""
 
-    def __init__(self, findings: Findings, fleet: Fleet, ledger: Ledger) -> None:
+    def __init__(self, findings: Findings, fleet: Fleet) -> None:
         self._findings = findings
         self._fleet = fleet
-        self._ledger = ledger
         self.state: Budgets = BUDGETS.initial()
         self.leases = 0
         self._chains: dict[str, tuple[str, ...]] = {}
