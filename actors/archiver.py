@@ -16,7 +16,7 @@ from callboard.actors.purger import Purger
 from callboard.bus.archive import disk, segment
 from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.manifest import Manifest
-from callboard.bus.errors import Unavailable
+from callboard.bus.errors import BusError, Unavailable
 from callboard.bus.log import Record
 
 MESSAGES: Final = 100_000
@@ -83,7 +83,10 @@ class Archiver:
                 batches = self._stretch(first, min(end, first + self._messages - 1))
                 return segment.write(archive.folder, first, _resting(_pulled(batches, loop), rest))
 
-        made = await asyncio.to_thread(write)
+        try:
+            made = await asyncio.to_thread(write)
+        except OSError as error:
+            raise BusError(f"{archive.folder}: can't be written: {error.strerror or error}") from error
         archive.refresh()
         return made
 
@@ -118,7 +121,9 @@ def _pulled(batches: AsyncIterator[list[Record]], loop: asyncio.AbstractEventLoo
     def ask(coroutine: Coroutine[Any, Any, list[Record] | None]) -> list[Record] | None:
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-        except (CancelledError, RuntimeError) as error:
+        except CancelledError as error:
+            raise Unavailable("archiving was stopped") from error
+        except RuntimeError as error:  # the loop is closed
             coroutine.close()
             raise Unavailable("archiving was stopped") from error
 

@@ -19,7 +19,7 @@ from callboard.bus.log import Behind, Snapshots
 from callboard.bus.subjects import entity_of
 from callboard.events.envelope import decode
 from callboard.events.errors import Undecodable
-from callboard.projections.closed import Life, after, may_close
+from callboard.projections.closed import MAY_CLOSE, Life, after
 
 KEEP_NS: Final = 30 * 24 * 3600 * 1_000_000_000
 SNAPSHOT: Final = "purge"
@@ -101,7 +101,7 @@ class Purger:
 
     def _see(self, stated: Manifest) -> None:
         """Take in the next segment, in a thread."""
-        for records in self._log.archive.records(stated.first - 1, stated.last, wanted=_may_close):
+        for records in self._log.archive.records(stated.first - 1, stated.last, _may_close, MAY_CLOSE):
             for record in records:
                 seen = self._seen.setdefault(entity_of(record.subject), Seen())
                 seen.subjects[record.subject] = record.seq
@@ -163,4 +163,4 @@ def _has_to_see(queue: Behind, subjects: Mapping[str, int]) -> bool:
 
 
 def _may_close(subject: str) -> bool:
-    return may_close(subject.split(".", 3)[2])
+    return subject.split(".", 3)[2] in MAY_CLOSE

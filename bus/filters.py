@@ -1,7 +1,7 @@
 """Which subjects are wanted, as NATS says it, where no server looks at them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class Filter:
@@ -12,6 +12,19 @@ class Filter:
 
     def __contains__(self, subject: str) -> bool:
         return self._wanted.fullmatch(subject) is not None
+
+
+def kinds_of(patterns: Sequence[str]) -> frozenset[str] | None:
+    """The kinds of entities whose events are wanted by patterns such as ``evt.*.task.>``; None if it may be any."""
+    kinds = frozenset(pattern.split(".")[2] if pattern.count(".") > 1 else ">" for pattern in patterns)
+    return None if not kinds or kinds & {"*", ">"} else kinds
+
+
+def entities_of(patterns: Sequence[str]) -> frozenset[str] | None:
+    """The entities that are wanted, where patterns name them, as ``evt.7.task.07-A.>``; None if it may be others."""
+    parts = [pattern.split(".") for pattern in patterns]
+    named = all(len(each) > 4 and not {"*", ">"} & {*each[:4]} for each in parts)
+    return frozenset(".".join(each[:4]) for each in parts) if parts and named else None
 
 
 def _expression(pattern: str) -> str:

@@ -8,6 +8,7 @@ from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.folder import Archive
 from callboard.bus.errors import Damaged
 from callboard.bus.jetstream import JetStreamBus
+from callboard.projections.closed import MAY_CLOSE
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ async def go_back(bus: JetStreamBus, folder: Path | None, *, whole: bool = False
                 raise Damaged(told)
             _log.warning(told)
         return None
-    log = ArchivedLog(bus.hot, Archive(folder))
+    log = ArchivedLog(bus.hot, Archive(folder), purged=MAY_CLOSE)
     try:
         await log.check()
     except Damaged as error:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from callboard.actors.backend.providers.callable import load
 from callboard.actors.projector import Projector
+from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.report import StreamReport
 from callboard.deploy.connect import Place
 from callboard.deploy.settings import Settings, missing_keys
@@ -74,6 +75,7 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
         *(_stream(stream) for stream in streams),
         *(finding for stream in streams for finding in _consumers(stream)),
         _read(projector, streams[0].last_seq),
+        *await _archive(place),
         *(Finding("fail", entity, why, "look at it with nats tools") for entity, why in projector.broken.items()),
         *(_backend(backend) for _, backend in sorted(projector.state(BACKENDS).by_id.items())),
         *_tasks(projector),
@@ -140,6 +142,16 @@ def _consumers(stream: StreamReport) -> list[Finding]:
         mend = "start a node that does this with `callboard up`" if stuck else ""
         found.append(Finding(level, f"queue {consumer.name}", told + (", nobody takes them" if stuck else ""), mend))
     return found
+
+
+async def _archive(place: Place) -> list[Finding]:
+    """What lies in the archive, if anything does."""
+    log = place.bus.log
+    if not isinstance(log, ArchivedLog) or not (holds := log.archive.statistics()).segments:
+        return []
+    purged = await log.hot.missing()
+    told = f"messages 1 to {holds.last} in {holds.segments} segments, {holds.bytes:,} bytes; purged: {purged:,}"
+    return [Finding("ok", "archive", told)]
 
 
 def _read(projector: Projector, end: int) -> Finding:

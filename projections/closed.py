@@ -6,6 +6,7 @@ What comes late after all (a score, a dead letter that is requeued) makes an ent
 """
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +15,9 @@ from callboard.events import approval, task
 from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope, Unknown
 from callboard.events.placement import Placed, calls
+
+MAY_CLOSE: Final = frozenset({"task", "approval"})
+"""The kinds of entities that are ever closed. None of them may be left out later: logs have been purged of them."""
 
 
 class Life(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -32,11 +36,6 @@ class Life(Struct, frozen=True, gc=False, omit_defaults=True):
     def closed(self) -> bool:
         """Whether nothing more is expected."""
         return self.ended and not self.unsettled and not self.broken
-
-
-def may_close(kind: str) -> bool:
-    """Whether entities of this kind are ever closed."""
-    return kind in {"task", "approval"}
 
 
 def after(life: Life | None, envelope: Envelope) -> Life:

@@ -5,22 +5,26 @@ the hot log held, and what the archive held after that, are together all there w
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from callboard.bus.archive.folder import Archive
 from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, Damaged, NotFound
-from callboard.bus.filters import Filter
+from callboard.bus.filters import Filter, entities_of, kinds_of
 from callboard.bus.log import HotLog, Record, Write
 from callboard.bus.subjects import entity_of
 
 
 class ArchivedLog:
-    """The log ``hot``, of which ``archive`` has the first part; see `Log` for what it does."""
+    """The log ``hot``, of which ``archive`` has the first part; see `Log` for what it does.
 
-    def __init__(self, hot: HotLog, archive: Archive) -> None:
+    Entities of other kinds than ``purged`` never are, so that the hot log is enough for them; None: any may be.
+    """
+
+    def __init__(self, hot: HotLog, archive: Archive, *, purged: frozenset[str] | None = None) -> None:
         self.hot = hot
         self.archive = archive
+        self._purged = purged
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence; the expectation may be a message that was purged."""
@@ -130,15 +134,19 @@ class ArchivedLog:
 
         ``rest`` reads the hot log from a sequence on.
         """
-        wanted = Filter(subjects).__contains__ if subjects else None
+        if not self._may_be_purged(kinds_of(subjects)):
+            async with aclosing(rest(after)) as whole:  # type: ignore[type-var]
+                async for batch in whole:
+                    yield batch
+            return
         again = True
         while again:
             again = False
             if (end := await self._purged_upto(after)) and (upto is None or after < upto):
                 end = end if upto is None else min(end, upto)
-                batches = self.archive.records(after, end, wanted)
-                while records := await asyncio.to_thread(next, batches, None):
-                    yield records
+                batches = self._archived(subjects, after, end)
+                while archived := await asyncio.to_thread(next, batches, None):
+                    yield archived
                 after = end
             async with aclosing(rest(after)) as hot:  # type: ignore[type-var]
                 async for records in hot:
@@ -148,6 +156,17 @@ class ArchivedLog:
                     after = records[-1].seq
             if upto is not None and not again:
                 again = after < upto and bool(await self._purged_upto(after))
+
+    def _archived(self, subjects: Sequence[str], after: int, end: int) -> Iterator[list[Record]]:
+        """What the archive has on some subjects, after a sequence and up to another; reads files."""
+        wanted = Filter(subjects).__contains__ if subjects else None
+        entities = entities_of(subjects)
+        if wanted is None or entities is None:
+            yield from self.archive.records(after, end, wanted, kinds_of(subjects))
+            return
+        found = sorted(record for entity in entities for record in self.archive.read(entity, after))
+        if inside := [record for record in found if record.seq <= end and wanted(record.subject)]:
+            yield inside
 
     async def _purged_upto(self, after: int) -> int:
         """The end of the archive, if something after a sequence may have been purged; else 0."""
@@ -162,11 +181,14 @@ class ArchivedLog:
 
     async def _seqs(self, entity: str, after: int = 0) -> list[int]:
         """The sequences over ``after`` of what the archive has of an entity."""
-        if await self._refreshed() <= after:
+        if not self._may_be_purged(frozenset(entity.split(".")[2:3])) or await self._refreshed() <= after:
             return []
         if not self.archive.ready:
             await asyncio.to_thread(self.archive.prepare)
         return self.archive.seqs(entity, after)
+
+    def _may_be_purged(self, kinds: frozenset[str] | None) -> bool:
+        return kinds is None or self._purged is None or bool(kinds & self._purged)
 
     async def _check_new(self, writes: Sequence[Write]) -> None:
         """Raise Conflict for a write that takes an entity for new that was purged: the hot log would."""

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
-
-from callboard.bus.archive import index, manifest, segment
-from callboard.bus.archive.index import Hashes, Index
+from callboard.bus.archive import manifest
 from callboard.bus.archive.manifest import INDEX, MANIFEST, PARQUET, Manifest
 from callboard.bus.archive.parquet import File, Group
 from callboard.bus.archive.rows import NEEDED, records
 from callboard.bus.errors import Damaged, NotFound
 from callboard.bus.log import Record
+
+if TYPE_CHECKING:
+    from callboard.bus.archive.index import Hashes, Index
 
 _UNSURE_NS: Final = 100_000_000
 """A folder that changed so shortly before it was listed may have changed again since without showing it."""
@@ -57,8 +57,10 @@ class _Segment:
         self.check()
         return File(self.path)
 
-    def index(self) -> Index:
+    def index(self) -> "Index":
         """Which entities it is about; made anew when it is missing or damaged."""
+        from callboard.bus.archive import index, segment  # noqa: PLC0415  numpy, which most commands do without
+
         if self._index is None:
             beside, stated = self.path.with_suffix(INDEX), self.stated
             self._index = index.load(beside, stated.first, stated.messages, stated.sha256)
@@ -71,6 +73,8 @@ class _Segment:
 
     def check(self) -> None:
         """Raise Damaged unless its file is what its manifest says; a file that has not changed since is not read."""
+        from callboard.bus.archive import segment  # noqa: PLC0415
+
         try:
             found = self.path.stat()
         except OSError as error:
@@ -125,18 +129,25 @@ class Archive:
 
     def prepare(self) -> None:
         """Read what `seqs` needs to know. Raises Damaged and NotInstalled when an index has to be made anew."""
+        from callboard.bus.archive import index  # noqa: PLC0415
+
         with self._lock:
-            hashes = [each.index().distinct for each in self._segments]
-            if self._asked >= _MERGE_FROM and hashes:
-                self._merged = np.unique(np.concatenate(hashes))
+            indexes = [each.index() for each in self._segments]
+            if self._asked >= _MERGE_FROM and indexes:
+                self._merged = index.merged(indexes)
             self._ready = True
 
     def records(
-        self, after: int = 0, upto: int | None = None, wanted: Callable[[str], bool] | None = None
+        self,
+        after: int = 0,
+        upto: int | None = None,
+        wanted: Callable[[str], bool] | None = None,
+        kinds: frozenset[str] | None = None,
     ) -> Iterator[list[Record]]:
         """Everything with a sequence over ``after``, up to and with ``upto``, on subjects that are ``wanted``.
 
-        In order, in lists that are not empty, each from one row group. Raises Damaged and NotInstalled.
+        In order, in lists that are not empty, each from one row group. It is faster for who can say of what ``kinds``
+        the entities are that are wanted. Raises Damaged and NotInstalled.
         """
         last = self.end if upto is None else upto
         for each in self._from(after + 1):
@@ -145,20 +156,22 @@ class Archive:
             file = each.open()
             try:
                 for group in file.groups:
-                    if (
-                        group.last > after
-                        and group.first <= last
-                        and (found := _read(file, group, after, last, wanted))
-                    ):
+                    outside = group.last <= after or group.first > last or not group.may_hold(kinds)
+                    if not outside and (found := _read(file, group, after, last, wanted)):
                         yield found
             finally:
                 file.close()
 
     def seqs(self, entity: str, after: int = 0) -> list[int]:
         """The sequences over ``after`` of one entity's messages; its like by hash are among them, next to never."""
-        hashed = index.hash_of(entity)
-        if not self._may_hold(hashed):
+        if not self._segments:
             return []
+        from callboard.bus.archive import index  # noqa: PLC0415
+
+        hashed = index.hash_of(entity)
+        self._asked += 1
+        if self._merged is not None and not index.holds(self._merged, hashed):
+            return []  # told at once, and mostly so
         found = [seq for each in self._from(after + 1) for seq in each.index().seqs(hashed)]
         return found[bisect_left(found, after + 1) :]
 
@@ -188,6 +201,8 @@ class Archive:
         Raises:
             Damaged: naming the segment that is not, and the sequence where there is one.
         """
+        from callboard.bus.archive import segment  # noqa: PLC0415
+
         for each in list(self._segments):
             segment.verify(self.folder, each.stated)
             yield each.stated
@@ -243,15 +258,6 @@ class Archive:
         if not 0 < seq <= self.end:
             raise NotFound(f"the archive has no message at {seq}")
         return self._from(seq)[0]
-
-    def _may_hold(self, hashed: int) -> bool:
-        """Whether some segment may be about an entity; mostly none is, and that is told at once."""
-        self._asked += 1
-        merged = self._merged
-        if merged is None:
-            return bool(self._segments)
-        place = int(np.searchsorted(merged, np.uint64(hashed)))
-        return place < len(merged) and int(merged[place]) == hashed
 
 
 def _read(file: File, group: Group, after: int, last: int, wanted: Callable[[str], bool] | None) -> list[Record]:

@@ -6,7 +6,7 @@ is believed of it but what it says for this very segment, whole.
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -55,6 +55,18 @@ class Index(NamedTuple):
     def same(self, other: "Index") -> bool:
         """Whether both say the same."""
         return np.array_equal(self.hashes, other.hashes) and np.array_equal(self.offsets, other.offsets)
+
+
+def merged(indexes: Iterable[Index]) -> Hashes:
+    """The entities of many segments, in order, each once."""
+    found: Hashes = np.unique(np.concatenate([each.distinct for each in indexes]))
+    return found
+
+
+def holds(hashes: Hashes, entity: int) -> bool:
+    """Whether the entity with this hash is among those that are in order."""
+    place = int(np.searchsorted(hashes, np.uint64(entity)))
+    return place < len(hashes) and int(hashes[place]) == entity
 
 
 def make(first: int, hashes: Sequence[int]) -> Index:

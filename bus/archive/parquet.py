@@ -1,6 +1,6 @@
 """Parquet files of rows, and the only importer of pyarrow. Their pages have checksums, which readers check."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +20,18 @@ _PLAIN: Final = frozenset({"id", "prevhash", "raw", "exact"})
 
 
 class Group(NamedTuple):
-    """A row group: the messages with the sequences ``first`` to ``last``."""
+    """A row group: the messages with the sequences ``first`` to ``last``; all ``kinds`` are between these two."""
 
     number: int
     first: int
     last: int
     rows: int
+    kinds: tuple[str, str]
+
+    def may_hold(self, kinds: Iterable[str] | None) -> bool:
+        """Whether there may be entities of one of these kinds in it."""
+        least, most = self.kinds
+        return kinds is None or any(least <= kind <= most for kind in kinds)
 
 
 class Totals(NamedTuple):
@@ -118,8 +124,9 @@ class File:
         self._file.close()
 
     def _group(self, number: int) -> Group:
-        seqs = self._statistics(number, "seq")
-        return Group(number, seqs.min, seqs.max, self._file.metadata.row_group(number).num_rows)
+        seqs, kinds = self._statistics(number, "seq"), self._statistics(number, "kind")
+        rows = self._file.metadata.row_group(number).num_rows
+        return Group(number, seqs.min, seqs.max, rows, (kinds.min, kinds.max))
 
     def _statistics(self, number: int, name: str) -> Any:
         found = self._file.metadata.row_group(number).column(Row._fields.index(name)).statistics

@@ -93,7 +93,7 @@ def records(columns: Iterable[Sequence[Any]], where: str) -> Iterator[Record]:
     kept: bytes | None = None
     first: tuple[int, int, int, str] = (0, 0, 0, "")
     for seq, place, of, stored_ns, subject, raw, exact in zip(*columns, strict=True):
-        if place != len(raws) or not 0 < of <= _MOST_EVENTS or (raw is None and (of > 1 or exact is None)):
+        if place != len(raws) or not place < of <= _MOST_EVENTS or (raw is None and (of > 1 or exact is None)):
             raise Damaged(f"{where}: the message at {seq} is not whole: event {place} of {of}")
         if of == 1:
             yield Record(seq, subject, raw if exact is None else exact, stored_ns)

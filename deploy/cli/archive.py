@@ -85,10 +85,11 @@ async def _log_of(place: "Place", folder: "Path") -> "ArchivedLog":
     """The log over its archive, for who needs it: a damaged one is an error then. Raises Damaged."""
     from callboard.bus.archive.archived_log import ArchivedLog
     from callboard.bus.archive.folder import Archive
+    from callboard.projections.closed import MAY_CLOSE
 
     if isinstance(place.bus.log, ArchivedLog):
         return place.bus.log
-    log = ArchivedLog(place.bus.hot, Archive(folder))
+    log = ArchivedLog(place.bus.hot, Archive(folder), purged=MAY_CLOSE)
     await log.check()
     return log
 

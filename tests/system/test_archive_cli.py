@@ -106,7 +106,7 @@ def _damaged_or_missing(folder: Folder, task: str) -> None:
 def test_a_node_archives_as_it_goes(folder):
     """With [archive] on, segments are closed when there is enough for one."""
     settings = folder.path / "callboard.toml"
-    settings.write_text(settings.read_text() + "[archive]\non = true\nmessages = 1000\n")
+    settings.write_text(settings.read_text() + "[archive]\non = true\nmessages = 1000\npurge = true\nkeep = '1h'\n")
     node, _ = folder.up()
     try:
 

@@ -13,12 +13,13 @@ from callboard.bus.archive import segment
 from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.folder import Archive
 from callboard.bus.entities import NEWEST, TASK, Entities
-from callboard.bus.errors import Conflict, Damaged, Unavailable
+from callboard.bus.errors import BusError, Conflict, Damaged, Unavailable
 from callboard.bus.log import Write
 from callboard.bus.memory import MemoryBus
 from callboard.bus.subjects import entity
 from callboard.events import task, task_spec
 from callboard.events.chat import Usage
+from callboard.projections.closed import MAY_CLOSE
 from callboard.projections.live import LIVE
 
 HOUR = 3600 * 10**9
@@ -41,7 +42,7 @@ class World:
         self.clock = Clock()
         self.bus = MemoryBus(self.clock)
         self.folder = folder
-        self.log = ArchivedLog(self.bus.hot, Archive(folder))
+        self.log = ArchivedLog(self.bus.hot, Archive(folder), purged=MAY_CLOSE)
         self.bus.log = self.log
         self.purger = Purger(self.log, self.bus.snapshots, keep_ns=DAY, clock=self.clock)
         self.tasks = Entities(self.log, TASK, "test")
@@ -299,3 +300,49 @@ async def test_a_write_that_never_ended(world, monkeypatch):
     monkeypatch.setattr(segment.disk, "finish", finish)
     assert await world.archive() == 1
     assert await world.everything() == [record for records in world.log.archive.records() for record in records]
+
+
+async def test_what_is_never_purged_is_not_looked_for(world, monkeypatch):
+    """Who reads agents or budgets does not wait for an archive of tasks."""
+    for number in range(3):
+        await world.done(f"t{number}")
+        await world.log.append(Write(f"evt.1.agent.a{number}.defined", b"{}", 0))
+    await world.archive()
+    world.clock.now += 2 * DAY
+    assert (await world.purger.purge()).entities == 3
+    monkeypatch.setattr(Archive, "records", None)
+    monkeypatch.setattr(Archive, "seqs", None)
+    found = [r.seq async for rs in world.log.read_all("evt.*.agent.>", "evt.*.budget.*.granted") for r in rs]
+    assert found == [5, 10, 15]
+    assert [record.seq for record in await world.log.read("evt.1.agent.a1")] == [10]
+    follower = world.log.follow("evt.1.agent.a2.>", after=12)
+    assert [record.seq for record in await anext(follower)] == [15]
+    await follower.aclose()
+    with pytest.raises(TypeError):
+        await anext(world.log.read_all("evt.*.*.a1.>"))
+
+
+async def test_a_folder_that_can_not_be_written(world):
+    """One line, with the folder."""
+    await world.done("t")
+    world.folder.write_text("a file")
+    with pytest.raises(BusError, match=r"archive: can't be written: "):
+        await world.archive()
+
+
+async def test_who_follows_one_entity_reads_no_other(world, monkeypatch):
+    """Waiting for one task does not read the archive of all."""
+    for number in range(5):
+        await world.done(f"t{number}")
+    await world.archive()
+    world.clock.now += 2 * DAY
+    assert (await world.purger.purge()).entities == 5
+    monkeypatch.setattr(Archive, "records", None)
+    one, other = entity("task", "t1"), entity("task", "t3")
+    found = [r.seq async for rs in world.log.read_all(f"{one}.>", f"{other}.completed", after=5) for r in rs]
+    assert found == [6, 7, 8, 16]
+    follower = world.log.follow(f"{one}.>", after=6)
+    assert [record.seq for record in await anext(follower)] == [7, 8]
+    await world.tell("t1", task.Evaluated("b", 1, 1))
+    assert [record.seq for record in await anext(follower)] == [21]
+    await follower.aclose()

@@ -16,6 +16,7 @@ from callboard.bus.archive.folder import Archive
 from callboard.bus.archive.parquet import File
 from callboard.bus.archive.rows import NEEDED, records
 from callboard.bus.errors import Damaged, NotFound, NotInstalled
+from callboard.bus.filters import kinds_of
 from callboard.bus.log import Record
 
 EVENT = (
@@ -51,7 +52,7 @@ subjects = st.sampled_from(
     ]
 )
 stored = st.lists(st.tuples(subjects, messages, st.integers(0, 2**63 - 1)), min_size=1, max_size=12)
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def records_of(parts, first: int = 1) -> list[Record]:
@@ -327,3 +328,56 @@ def test_other_tools_read_it(folder):
     [row] = found.fetchall()
     assert row[:6] == (8, 1, "task", "t8", "assigned", 8)
     assert row[6].isoformat().startswith("2026-01-02T03:04:05.000006")
+
+
+def test_row_groups_of_other_kinds_are_not_read(folder, small_groups, monkeypatch):
+    """Who wants approvals alone does not wait for those of tasks."""
+    folder.mkdir()
+    kinds = ["task"] * 40 + ["approval", "task"] * 4 + ["task"] * 40
+    each = [Record(seq, f"evt.1.{kind}.x{seq}.y", EVENT % (1, 1, b""), 9) for seq, kind in enumerate(kinds, 1)]
+    segment.write(folder, 1, [each])
+    reads: list[int] = []
+    read = File.read
+    monkeypatch.setattr(File, "read", lambda self, group, *rest: reads.append(group.number) or read(self, group, *rest))
+    found = everything(fresh(folder), wanted=lambda subject: ".approval." in subject, kinds=frozenset({"approval"}))
+    assert found == [record for record in each if ".approval." in record.subject]
+    assert set(reads) == {2}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kinds"),
+    [
+        (["evt.*.task.>"], {"task"}),
+        (["evt.1.task.x.completed", "evt.*.agent.*.sent"], {"task", "agent"}),
+        (["evt.*.*.x.completed"], None),
+        (["evt.*.task.>", "evt.>"], None),
+        (["evt.*.>"], None),
+        ([">"], None),
+        ([], None),
+    ],
+)
+def test_the_kinds_that_patterns_want(patterns, kinds):
+    """None where it may be any."""
+    assert kinds_of(patterns) == kinds
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(1, 0, 2, b"a", None)],
+        [(1, 1, 2, b"a", None)],
+        [(1, 0, 2, b"a", None), (1, 0, 2, b"b", None)],
+        [(1, 0, 2, b"a", None), (2, 0, 1, b"b", None)],
+        [(1, 0, 2, b"a", None), (2, 1, 2, b"b", None)],
+        [(1, 0, 2, b"a", None), (1, 1, 1, b"b", None)],
+        [(1, 0, 2, b"a", None), (1, 1, 2, None, None)],
+        [(1, 0, 0, b"a", None)],
+        [(1, 0, 1, None, None)],
+    ],
+)
+def test_rows_that_are_no_message(rows):
+    """A message that is not whole is told of, with its sequence."""
+    seqs, places, ofs, raws, exact = zip(*rows, strict=True)
+    columns = [seqs, places, ofs, [5] * len(rows), ["evt.1.task.t.x"] * len(rows), raws, exact]
+    with pytest.raises(Damaged, match=r"here: the message at \d is not whole"):
+        list(records(columns, "here"))
