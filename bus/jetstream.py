@@ -8,10 +8,24 @@ from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
+from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.follower import Follower
 from callboard.bus.keyring import Keyring, Master
 from callboard.bus.keys import JetStreamKeys
-from callboard.bus.log import Behind, Blobs, Delivery, HotLog, Keys, Log, Record, Signals, Snapshots, Timers, Write
+from callboard.bus.log import (
+    Behind,
+    Blobs,
+    Checkpoints,
+    Delivery,
+    HotLog,
+    Keys,
+    Log,
+    Record,
+    Signals,
+    Snapshots,
+    Timers,
+    Write,
+)
 from callboard.bus.privacy import Privacy, no_master
 from callboard.bus.queue import JetStreamQueue
 from callboard.bus.reader import end, read_entity
@@ -121,6 +135,7 @@ class JetStreamBus:
         self.blobs: Blobs = JetStreamBlobs(api)
         self.snapshots: Snapshots = JetStreamSnapshots(api)
         self.timers: Timers = JetStreamTimers(api)
+        self.checkpoints: Checkpoints = JetStreamCheckpoints(api)
         self._signals = JetStreamSignals(wire)
         self.signals: Signals = self._signals
         self.keys: Keys = JetStreamKeys(api)

@@ -223,6 +223,25 @@ class Keys(Protocol):
         ...
 
 
+class Checkpoints(Protocol):
+    """The signed checkpoints of the log (`callboard.events.checkpoint`): appended, and never taken away."""
+
+    async def append(self, size: int, data: bytes, expected: int) -> int:
+        """Store one of the first ``size`` messages, after the one with the sequence ``expected``; return its own.
+
+        Raises Conflict when another came after that one.
+        """
+        ...
+
+    async def last(self) -> Record | None:
+        """The newest one, None if there is none."""
+        ...
+
+    async def read(self, after: int = 0) -> list[Record]:
+        """All of them with a sequence over ``after``, in order."""
+        ...
+
+
 class Timers(Protocol):
     """Messages to oneself at a later time; they outlive every process, and fire once."""
 
@@ -280,6 +299,7 @@ class Bus(Protocol):
     signals: Signals
     keys: Keys
     privacy: "Privacy"
+    checkpoints: Checkpoints
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""

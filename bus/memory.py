@@ -17,6 +17,7 @@ from callboard.bus.keyring import Keyring
 from callboard.bus.log import (
     Behind,
     Blobs,
+    Checkpoints,
     Delivery,
     HotLog,
     Keys,
@@ -28,6 +29,7 @@ from callboard.bus.log import (
     Timers,
     Write,
 )
+from callboard.bus.memory_checkpoints import MemoryCheckpoints
 from callboard.bus.memory_keys import MemoryKeys
 from callboard.bus.memory_queue import MemoryQueue, WorkQueue
 from callboard.bus.memory_signals import Exchange, MemorySignals
@@ -195,6 +197,7 @@ class _Server:
         self.exchange = Exchange()
         self.blobs = MemoryBlobs()
         self.snapshots = MemorySnapshots()
+        self.checkpoints = MemoryCheckpoints(clock)
         self.submissions = {subject: WorkQueue() for subject in names.TAKERS}
         self.keys = MemoryKeys()
         self.master = new_key()
@@ -264,6 +267,7 @@ class MemoryBus:
         self.signals: Signals = self._signals
         self.keys: Keys = server.keys
         self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, lambda **_: server.master))
+        self.checkpoints: Checkpoints = server.checkpoints
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""

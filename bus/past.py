@@ -13,6 +13,7 @@ from callboard.bus.errors import NotFound, ReadOnly
 from callboard.bus.log import (
     Blobs,
     Bus,
+    Checkpoints,
     Delivery,
     Keys,
     Log,
@@ -150,6 +151,25 @@ class _NoSnapshots:
         return None
 
 
+class _PastCheckpoints:
+    """The checkpoints that there are."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    async def append(self, size: int, data: bytes, expected: int) -> int:
+        """Raises ReadOnly."""
+        _refuse(f"append a checkpoint of {size} messages")
+
+    async def last(self) -> Record | None:
+        """As `Checkpoints.last`."""
+        return await self._checkpoints.last()
+
+    async def read(self, after: int = 0) -> list[Record]:
+        """As `Checkpoints.read`."""
+        return await self._checkpoints.read(after)
+
+
 class _NoTimers:
     async def set(self, key: str, at_ns: int, data: bytes, *, first: bool = False) -> None:
         """Raises ReadOnly."""
@@ -186,6 +206,7 @@ class PastBus:
         self.snapshots: Snapshots = _NoSnapshots()
         self.timers: Timers = _NoTimers()
         self.signals: Signals = _NoSignals()
+        self.checkpoints: Checkpoints = _PastCheckpoints(bus.checkpoints)
         self.keys: Keys = _PastKeys(bus.keys)
         self.privacy = bus.privacy
 

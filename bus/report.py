@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from callboard.bus.api import Answer, Api, refusal
-from callboard.bus.streams import BLOBS, EVENTS, KEYS, SNAPSHOTS, SUBMISSIONS, TIMERS
+from callboard.bus.streams import BLOBS, CHECKPOINTS, EVENTS, KEYS, SNAPSHOTS, SUBMISSIONS, TIMERS
 
 
 class ConsumerReport(NamedTuple):
@@ -81,7 +81,8 @@ class _Consumers(Answer):
 
 async def report(api: Api) -> Report:
     """All streams with their durable consumers. Raises BusError when one can't be looked at."""
-    streams = [await _stream(api, name) for name in (EVENTS, SUBMISSIONS, TIMERS, BLOBS, SNAPSHOTS, KEYS)]
+    names = (EVENTS, SUBMISSIONS, TIMERS, BLOBS, SNAPSHOTS, KEYS, CHECKPOINTS)
+    streams = [await _stream(api, name) for name in names]
     return Report(api.wire.server_version, tuple(streams))
 
 

@@ -7,7 +7,7 @@ import msgspec
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
 from callboard.bus.limits import MAX_MESSAGE, MAX_SUBMISSION
-from callboard.bus.subjects import ALL_EVENTS, TAKERS
+from callboard.bus.subjects import ALL_EVENTS, TAKERS, checkpoint
 
 EVENTS: Final = "EVENTS"
 SUBMISSIONS: Final = "SUBMISSIONS"
@@ -15,6 +15,7 @@ TIMERS: Final = "TIMERS"
 BLOBS: Final = "BLOBS"
 SNAPSHOTS: Final = "SNAPSHOTS"
 KEYS: Final = "KEYS"
+CHECKPOINTS: Final = "CHECKPOINTS"
 
 DEFAULT_MAX_BYTES: Final = 10 * 2**30
 
@@ -94,6 +95,16 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "storage": "file",  # not compressed: what is erased is written over where it lies
             "discard": "new",
             "max_msgs_per_subject": 1,
+        },
+        {
+            "name": CHECKPOINTS,
+            "subjects": [checkpoint(None)],
+            "storage": "file",
+            "compression": "s2",
+            "discard": "new",
+            "deny_delete": True,
+            "deny_purge": True,
+            "allow_direct": True,
         },
     ]
 

@@ -59,6 +59,11 @@ def parse(subject: str) -> Address:
     return Address(int(parts[1]), parts[2], parts[3], parts[4], tuple(parts[5:]))
 
 
+def checkpoint(size: int | None) -> str:
+    """Where the checkpoint of the first ``size`` messages is; None for all of them."""
+    return "checkpoint.*" if size is None else f"checkpoint.{size}"
+
+
 def heartbeat(backend: str, replica: str) -> str:
     """Where a replica tells of its calls under way; not stored."""
     return f"hb.{backend}.{replica}"

@@ -18,6 +18,7 @@ from callboard.bus import jetstream
 from callboard.bus.errors import ServerError
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.keyring import Master
+from callboard.bus.privacy import no_master
 from callboard.bus.server import EmbeddedServer, running
 from callboard.deploy.archive import go_back
 from callboard.deploy.master_key import master_of
@@ -99,6 +100,19 @@ async def opened(
         stack.push_async_callback(bus.aclose)
         await go_back(bus, archive)
         yield Place(await stack.enter_async_context(Board(bus, name)), bus, address, alone)
+
+
+@asynccontextmanager
+async def hot_bus(url: str | None = None, *, data: str | None = None) -> AsyncIterator[JetStreamBus]:
+    """The bus alone, for who reads log and archive apart: its log does not go back into the archive."""
+    async with AsyncExitStack() as stack:
+        name, address = f"auditor#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
+        if address:
+            bus = await jetstream.connect(address, name=f"callboard-{name}")
+        else:
+            bus, _, _ = await _bus_of(folder(data), name, stack, no_master)
+        stack.push_async_callback(bus.aclose)
+        yield bus
 
 
 async def visitors_gone(folder: Path) -> None:

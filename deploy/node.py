@@ -18,6 +18,7 @@ from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
 from callboard.actors.checks import Check
 from callboard.actors.intake import Intake
+from callboard.actors.notary import Notary
 from callboard.actors.projector import Projector
 from callboard.actors.purger import Purger
 from callboard.actors.router.failure_detector import FailureDetector
@@ -33,6 +34,7 @@ from callboard.bus.errors import BusError, ServerError, Unavailable
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.archive import go_back
+from callboard.deploy.audit_key import signing_key
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
@@ -49,7 +51,8 @@ from callboard.projections.live import LIVE
 
 START_S: Final = 30.0
 LAST_FOLD_S: Final = 2.0
-ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver")
+LAST_SIGN_S: Final = 5.0
+ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary")
 
 _log = structlog.get_logger(__name__)
 
@@ -75,6 +78,7 @@ class Node:
         self._running: list[asyncio.Task[None]] = []
         self._replicas: Replicas | None = None
         self._router: Router | None = None
+        self._notary: Notary | None = None
         self._telemetry = Telemetry(settings, environ)
         self.url = settings.nats.url
         self.bus: JetStreamBus
@@ -129,6 +133,10 @@ class Node:
         for provider in self._providers.values():
             await provider.aclose()
         await self._telemetry.stop()
+        if self._notary:
+            with suppress(BusError, TimeoutError):
+                async with asyncio.timeout(LAST_SIGN_S):
+                    await self._notary.close()
         if hasattr(self, "projector"):
             await self.projector.save()
         if hasattr(self, "bus"):
@@ -156,6 +164,9 @@ class Node:
         if self._server:
             guard = DiskGuard(self._server, self.bus, self._settings.data_folder, self._settings.nats.max_bytes)
             self._run("disk guard", guard.run)
+        if "notary" in self._roles:
+            self._notary = Notary(self.bus, signing_key(self._settings.audit_key))
+            self._run("notary", self._notary.run)
         self._telemetry.start(self.bus, self.projector, from_log="traces" in self._roles)
         if self._telemetry.export:
             self._run("traces", self._telemetry.export.run)

@@ -128,6 +128,12 @@ class Privacy(Struct, frozen=True, forbid_unknown_fields=True):
     master_key_file: str = ""
 
 
+class Audit(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the log is signed: with the ``key`` in this file; empty: ``audit.key`` in the data folder."""
+
+    key: str = ""
+
+
 class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model endpoint.
 
@@ -181,6 +187,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     nats: Nats = Nats()
     router: Router = Router()
     telemetry: Telemetry = Telemetry()
+    audit: Audit = Audit()
     archive: Archive = Archive()
     privacy: Privacy = Privacy()
     backends: dict[str, Backend] = {}
@@ -190,6 +197,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def data_folder(self) -> Path:
         """``data`` as a path, with ``~`` as the home folder; a relative one starts at the working directory."""
         return Path(self.data).expanduser()
+
+    @property
+    def audit_key(self) -> Path:
+        """The file of the key that checkpoints are signed with."""
+        return Path(self.audit.key).expanduser() if self.audit.key else self.data_folder / "audit.key"
 
     @property
     def archive_folder(self) -> Path:

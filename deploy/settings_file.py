@@ -12,6 +12,7 @@ from callboard.deploy.settings import (
     BUILT_IN_CHECKS,
     Agent,
     Archive,
+    Audit,
     Backend,
     Cascade,
     Check,
@@ -135,6 +136,7 @@ class _Reading:
         nats = self._table(("nats",), values.pop("nats", {}), settings_values.NATS)
         router = self._router(values.pop("router", {}))
         telemetry = self._table(("telemetry",), values.pop("telemetry", {}), settings_values.TELEMETRY)
+        audit = self._table(("audit",), values.pop("audit", {}), settings_values.AUDIT)
         archive = self._table(("archive",), values.pop("archive", {}), settings_values.ARCHIVE)
         if archive.get("purge") and not archive.get("on"):
             self._wrong(("archive", "purge"), "archive.purge is of what was archived: set archive.on as well")
@@ -152,6 +154,7 @@ class _Reading:
             nats=Nats(**nats),
             router=Router(**router),
             telemetry=Telemetry(**telemetry),
+            audit=Audit(**audit),
             archive=Archive(**_attributes(archive)),
             privacy=Privacy(**privacy),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},

@@ -225,6 +225,7 @@ SETTINGS: Mapping[str, Reader] = {
     "nats": table,
     "router": table,
     "telemetry": table,
+    "audit": table,
     "archive": table,
     "privacy": table,
     "backends": table,
@@ -246,6 +247,7 @@ AGENT: Mapping[str, Reader] = {"backend": text, "timeout": duration_ns, "fallbac
 CHECK: Mapping[str, Reader] = {"function": function_name, "accept": share}
 JUDGE: Mapping[str, Reader] = {"backend": text, "accept": share, "timeout": duration_ns}
 TELEMETRY: Mapping[str, Reader] = {"traces": one_of(get_args(Traces)), "log_level": one_of(get_args(LogLevel))}
+AUDIT: Mapping[str, Reader] = {"key": text}
 ARCHIVE: Mapping[str, Reader] = {
     "folder": text,
     "on": yes_or_no,

@@ -40,6 +40,7 @@ class Defined(Struct, frozen=True, gc=False, omit_defaults=True):
     """A host serves agents of this definition, which has these tools and may hand off to these others.
 
     With ``private`` each is about a person: the one that its instance is named after, or the one that this names.
+    ``approvals`` are those of the tools that a person is asked about before each call.
     """
 
     type: ClassVar[str] = "callboard.agent.defined.v1"
@@ -47,6 +48,7 @@ class Defined(Struct, frozen=True, gc=False, omit_defaults=True):
     tools: tuple[str, ...] = ()
     handoffs: tuple[str, ...] = ()
     private: bool | str = False
+    approvals: tuple[str, ...] = ()
 
 
 class Received(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -81,11 +83,15 @@ class Taken(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Began(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A step begins; with a ``run`` over 1 it was begun before, and nobody saw its end."""
+    """A step begins; with a ``run`` over 1 it was begun before, and nobody saw its end.
+
+    It may begin since the approval that the step ``needs`` asked for was given, if it names one.
+    """
 
     type: ClassVar[str] = "callboard.agent.began.v1"
     step: str
     run: int = 1
+    needs: str = ""
 
 
 class StepFailure(Struct, frozen=True, gc=False, omit_defaults=True):

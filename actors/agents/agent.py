@@ -90,10 +90,12 @@ class Agent:
         self._limits = Limits(max_turns, max_cost, compact_at)
         self._asked = asked
         self._handoffs = tuple(name_of(id_of(each if isinstance(each, str) else each.name)) for each in handoffs)
-        functions = Toolbox(each for each in given if not isinstance(each, McpServer)).offers()
+        functions = Toolbox(each for each in given if not isinstance(each, McpServer))
+        names = tuple(offer.name for offer in functions.offers())
+        asked_about = tuple(name for name in names if functions.find(name).approval)
         servers = tuple(f"{each.name}/…" for each in given if isinstance(each, McpServer))
-        offered = (*(offer.name for offer in functions), *servers)
-        self.defined = Defined(description, offered, self._handoffs, checked_private(name, private, self.every))
+        about = checked_private(name, private, self.every)
+        self.defined = Defined(description, (*names, *servers), self._handoffs, about, asked_about)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"

@@ -124,9 +124,10 @@ class Conversation:
             if call.name in self._handoffs:
                 return await self._handed_over(step, call)
             tool = self._box.find(call.name)
-            if tool.approval:
-                self._check_allowed(call, await self._asked_for(step, call))
-            return str(await self._turn.run(step, self._made, step, call, once=tool.once))
+            needs = f"approve {step}" if tool.approval else ""
+            if needs:
+                self._check_allowed(call, await self._asked_for(needs, call))
+            return str(await self._turn.run(step, self._made, step, call, once=tool.once, needs=needs))
         except StepFailed as error:
             return f"Error: {error.failure.message}"
         except ToolError as error:  # it was not even tried
@@ -141,7 +142,7 @@ class Conversation:
 
     async def _asked_for(self, step: str, call: ToolCall) -> Approval:
         action = {"tool": call.name, "arguments": _arguments(call)}
-        return await self._turn.approve(f"approve {step}", action, question=f"May {self._turn.agent} do this?")
+        return await self._turn.approve(step, action, question=f"May {self._turn.agent} do this?")
 
     def _check_allowed(self, call: ToolCall, approval: Approval) -> None:
         if approval.status is not Status.APPROVED:

@@ -107,6 +107,7 @@ class Turn:
         *arguments: Any,
         once: bool = False,
         timeout_s: float | None = None,
+        needs: str = "",
     ) -> Coroutine[Any, Any, Any]:
         """Call a function, ``async`` or not, and return its result as JSON gives it back.
 
@@ -118,6 +119,7 @@ class Turn:
                 not caught, the message is set aside; only when a person has that tried again, it runs again. Else it
                 runs again by itself, and the log says so.
             timeout_s: how long it may take; None: for ever. A thread can't be stopped, only left alone.
+            needs: the `approve` step that has allowed it: the log says so, and `callboard audit` checks that it did.
 
         Raises StepFailed when the function raises, takes too long, or returns what can't be kept (see `LARGEST`).
         """
@@ -126,7 +128,7 @@ class Turn:
             if once and step.runs > step.tries:  # it began more often than it failed
                 why = f"it was interrupted, and must not run twice (it ran {step.runs} times)"
                 return self._steps.done(name, failure=StepFailure("unknown", why))
-            await self._journal.say(Began(name, step.runs + 1))
+            await self._journal.say(Began(name, step.runs + 1, needs))
             try:
                 with self._steps.inside(name), below(self._span(name)):
                     result = await _called(function, arguments, timeout_s)

@@ -52,6 +52,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "export": "Write events or spans to a file, or send spans to a collector.",
         "sql": "Query events, tasks, costs and spans with SQL.",
         "archive": "Archive the log as Parquet files, and purge what is closed.",
+        "audit": "Check that the log was not altered, and that all was done by the rules.",
     },
     "Plan": {
         "simulate": "Replay a trace on simulated backends, and compare policies.",

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import pytest
+from generators.lawful import unlawful
 
 from callboard.actors.backend.providers.provider import Answer, Delta, Request
 from callboard.actors.backend.worker import Worker
@@ -65,6 +66,7 @@ class Stage:
         self.rules = Rules(policies(), default="cheapest", max_attempts=3)
         self._router: asyncio.Task[None] | None = None
         self._running: list[asyncio.Task[None]] = []
+        self.forged = False
 
     async def start(self) -> None:
         await self.projector.catch_up()
@@ -145,13 +147,14 @@ class Stage:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    """A stage without backends."""
+    """A stage without backends. What was written on it has to audit clean, unless the test says that it ``forged``."""
     bus = MemoryBus()
     stage = Stage(bus)
     await stage.start()
     yield stage
     await stage.stop()
     await bus.aclose()
+    assert stage.forged or unlawful(bus) == []
 
 
 @pytest.fixture

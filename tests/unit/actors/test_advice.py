@@ -133,6 +133,7 @@ async def test_advice_that_is_late_is_not_waited_for(stage, say):
 
 async def test_an_answer_may_be_there_before_the_task_waits_for_it(stage, say):
     """As after a crash between the question and the wait for it: it is found at once, not when the wait would end."""
+    stage.forged = True
     await two(stage, say, says("never asked"))
     stage.route(replace(stage.rules, agent=AgentRules("adviser", 60.0)))
     question = id_from("advice", "T", "0", owner="T")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import pytest
+from generators.lawful import unlawful
 
 from callboard.actors.agents.definition import Definition
 from callboard.actors.agents.host import Host
@@ -55,6 +56,7 @@ class Theatre:
         self.board = Board(self.bus, "client")
         self._running: list[asyncio.Task] = []
         self._hosts = 0
+        self.forged = False
 
     async def start(self) -> None:
         keeper = Timekeeper(self.bus, Entities(self.bus.log, TASK, "timekeeper", privacy=self.bus.privacy))
@@ -102,8 +104,9 @@ class Theatre:
 
 @pytest.fixture
 async def theatre() -> AsyncIterator[Theatre]:
-    """A theatre without hosts."""
+    """A theatre without hosts. What was written there has to audit clean, unless the test says that it ``forged``."""
     theatre = Theatre()
     await theatre.start()
     yield theatre
     await theatre.stop()
+    assert theatre.forged or unlawful(theatre.bus) == []

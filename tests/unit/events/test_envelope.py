@@ -188,6 +188,20 @@ def test_an_event_about_a_person_has_golden_bytes():
     assert encode(decode(data)) == data
 
 
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (agent.Defined("Writes letters.", ("now", "mail"), (), ("mail",)), "defined.v1.approvals"),
+        (agent.Began("mail 1.1", 1, "approve mail 1.1"), "began.v1.needs"),
+    ],
+)
+def test_what_needs_an_approval_has_golden_bytes(event, name):
+    """Which tools do, and which step asked for it."""
+    data = encode([enveloped(event)])
+    assert data == (GOLDEN / f"callboard.agent.{name}.json").read_bytes()
+    assert decode(data) == [enveloped(event)]
+
+
 def test_an_old_price_is_lifted():
     """Version 0 of `priced` held dollars per thousand tokens."""
     (envelope,) = decode((GOLDEN / "callboard.backend.priced.v0.json").read_bytes())
