@@ -47,8 +47,8 @@ class Defined(Struct, frozen=True, gc=False, omit_defaults=True):
     description: str = ""
     tools: tuple[str, ...] = ()
     handoffs: tuple[str, ...] = ()
-    private: bool | str = False
     approvals: tuple[str, ...] = ()
+    private: bool | str = False
 
 
 class Received(Struct, frozen=True, gc=False, omit_defaults=True):

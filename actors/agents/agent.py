@@ -95,7 +95,7 @@ class Agent:
         asked_about = tuple(name for name in names if functions.find(name).approval)
         servers = tuple(f"{each.name}/…" for each in given if isinstance(each, McpServer))
         about = checked_private(name, private, self.every)
-        self.defined = Defined(description, (*names, *servers), self._handoffs, about, asked_about)
+        self.defined = Defined(description, (*names, *servers), self._handoffs, asked_about, about)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"

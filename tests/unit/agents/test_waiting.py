@@ -231,7 +231,7 @@ async def test_who_waits_for_too_much_at_a_time_stays_awake(theatre):
 
     @agent("choir")
     async def sing(turn, voices: int):
-        await turn.gather(*(turn.sleep(f"{number} " + "x" * 150, 0.6) for number in range(voices)))
+        await turn.gather(*(turn.sleep(f"{number} " + "x" * 150, 1.5) for number in range(voices)))
         return voices
 
     await theatre.host(sing, rest_s=0.05)
