@@ -45,6 +45,7 @@ def rules_of(configured: settings.Settings, checks: Mapping[str, Check]) -> Rule
         ),
         router.policy,
         router.max_attempts,
+        router.explore_percent * 10_000,
         cascade=CascadeRules(
             checks, router.cascade.check, router.cascade.escalations, judge.backend or None, judge.timeout_ns / NS
         ),

@@ -84,7 +84,8 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
     ``quality_price_micros_per_percent`` are what ``adaptive`` and ``balanced`` would pay, in micro-dollars, for an
     answer one second sooner, or better by one percent. ``pace_micros_per_task`` is what ``adaptive`` may spend on a
     task on average, 0 for no such bound. At most ``hedge_percent`` of the calls are second ones, beside one that is
-    late with its first token; 0 makes none.
+    late with its first token; 0 makes none. Of all tasks ``explore_percent`` go to any backend that can do them, by
+    lot.
     """
 
     policy: str = "adaptive"
@@ -93,6 +94,7 @@ class Router(Struct, frozen=True, forbid_unknown_fields=True):
     quality_price_micros_per_percent: int = 50
     pace_micros_per_task: int = 0
     hedge_percent: int = 5
+    explore_percent: int = 0
     cascade: Cascade = Cascade()
     agent: Agent = Agent()
 

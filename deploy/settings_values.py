@@ -241,6 +241,7 @@ ROUTER: Mapping[str, Reader] = {
     "cascade": table,
     "agent": table,
     "hedge_percent": whole(0, 100),
+    "explore_percent": whole(0, 100),
 }
 CASCADE: Mapping[str, Reader] = {"check": text, "escalations": whole(0, 20)}
 AGENT: Mapping[str, Reader] = {"backend": text, "timeout": duration_ns, "fallback": fallback}

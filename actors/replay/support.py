@@ -80,10 +80,7 @@ def _silent(found: Support, what: str, unheard: Collection[str], total: float) -
             why, mend = f"of whose answers none has a {what}", more
         else:
             why = "which had no chance where it is wanted"
-            mend = (
-                "have the router try it for a while, by a policy that gives every backend a part of the tasks (2 % or"
-                " more), and ask again"
-            )
+            mend = "have the router try it for a while, by explore_percent = 2 under [router], and ask again"
         return f"the log has nothing about {found.unsupported:.0%} of it, most of that at {most}, {why}: {mend}"
     if found.effective < EFFECTIVE:
         times = EFFECTIVE / max(found.effective, 1.0)

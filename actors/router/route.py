@@ -80,11 +80,15 @@ _NOTHING: Final = Work()
 
 
 class Rules(Struct, frozen=True):
-    """How the router is set up: policies by name, which one by default, and when to give up."""
+    """How the router is set up: policies by name, which one by default, and when to give up.
+
+    ``explore`` is the part of the tasks, in parts per million, that may go to any backend that can do them.
+    """
 
     policies: Mapping[str, Policy]
     default: str = "adaptive"
     max_attempts: int = 5
+    explore: int = 0
     cascade: CascadeRules = CascadeRules()
     agent: AgentRules = AgentRules()
 
@@ -203,7 +207,15 @@ def weighed(
     if not found.options:
         return _no_option(task, found, view)
     check = check_of(spec, rules.cascade) if isinstance(policy, Cascade) else ""
-    return _weigh(task, found, view, policy, check, looks, prefix)
+    return _weigh(task, found, view, policy, rules.explore, check, looks, prefix)
+
+
+def explored(shares: Sequence[int], explore: int) -> Sequence[int]:
+    """The shares when each option has an equal one of the part ``explore``, in parts per million."""
+    if not explore or len(shares) == 1:
+        return shares
+    total, equal = sum(shares), max(explore // len(shares), 1)
+    return [equal + share * (PPM - explore) // total for share in shares]
 
 
 def surveyed(task: Task, view: View, looks: bytes, prefix: bytes, now: datetime) -> Survey:
@@ -234,7 +246,9 @@ def _pause(task: Task, found: Survey, view: View, now: datetime) -> Parked | Non
     return Parked(f"trying {task.backend} again: {told}", now + timedelta(seconds=pause))
 
 
-def _weigh(task: Task, found: Survey, view: View, policy: Policy, check: str, looks: bytes, prefix: bytes) -> Weighed:
+def _weigh(
+    task: Task, found: Survey, view: View, policy: Policy, explore: int, check: str, looks: bytes, prefix: bytes
+) -> Weighed:
     spec = task.spec
     assert spec is not None
     fresh = tuple(option for option in found.options if not option.failed) if task.failure else ()
@@ -243,7 +257,9 @@ def _weigh(task: Task, found: Survey, view: View, policy: Policy, check: str, lo
     pace, money, solved = _money(policy, view, options, looks, size)
 
     def shares(among: Sequence[Option]) -> Sequence[int]:
-        return [option.capacity for option in among] if crowded else policy.shares(spec, among, money / PPM)
+        if crowded:
+            return [option.capacity for option in among]
+        return explored(policy.shares(spec, among, money / PPM), explore)
 
     # work that is spread by capacity does not rush anywhere
     crowd = ALONE if crowded else Crowd(view.backends, view.routers)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from callboard.actors.router.features import features
 from callboard.actors.router.policies.registry import policies
-from callboard.actors.router.route import Rules, View, route
+from callboard.actors.router.route import Rules, View, explored, route
 from callboard.events.backend import Backend, BackendSpec, Breaker
 from callboard.events.envelope import Envelope
 from callboard.events.money import Price
@@ -27,6 +27,7 @@ from callboard.events.task import (
     Task,
 )
 from callboard.events.task_spec import Candidates, Decision, Needs, TaskSpec
+from callboard.projections.bill import PPM
 from callboard.projections.learning import LEARNING
 from callboard.projections.load import BackendLoad, Work
 from callboard.projections.projection import fold
@@ -193,3 +194,34 @@ def test_the_only_backend_is_given_time(tries, pause_s):
     verdict = route(task, world(a=1), RULES, NOW, 1)
     assert isinstance(verdict, Parked)
     assert verdict.until == NOW + timedelta(seconds=pause_s)
+
+
+@given(st.lists(st.integers(0, 1_000_000), min_size=1, max_size=20).filter(any), st.integers(0, 1_000_000))
+def test_exploring_gives_every_option_its_part(shares, explore):
+    """An equal one of the part that is explored; of the rest each has what the policy gives it."""
+    found = explored(shares, explore)
+    total, mixed = sum(shares), sum(found)
+    for share, part in zip(shares, found, strict=True):
+        wanted = (
+            share / total if len(shares) == 1 else (1 - explore / PPM) * share / total + explore / PPM / len(shares)
+        )
+        assert part / mixed == pytest.approx(wanted, abs=1e-3)
+        assert len(shares) == 1 or not explore or part > 0
+
+
+def test_a_router_that_explores_tells_how_probable_that_was():
+    """A tenth goes anywhere: the dear one has a twentieth of the tasks, and that is its propensity."""
+    spec = BackendSpec("openai", "m")
+    fleet = {
+        name: Backend(name, spec, Price(price, price), 1) for name, price in (("cheap", 1_000), ("dear", 9_000_000))
+    }
+    view, rules = View(fleet, {}, {}, 7), replace(RULES, default="cheapest", explore=100_000)
+    verdicts = [route(Task("t", spec=TaskSpec("hello")), view, rules, NOW, seed) for seed in range(2000)]
+    found = Counter((verdict.backend, verdict.decision.propensity) for verdict in verdicts)
+    assert found.keys() == {("cheap", 950_000), ("dear", 50_000)}
+    assert 60 < found["dear", 50_000] < 140
+    (alone,) = {
+        route(Task("t", spec=TaskSpec("hello", backend="dear")), view, rules, NOW, seed).decision.propensity
+        for seed in range(20)
+    }
+    assert alone == 1_000_000

@@ -29,7 +29,7 @@ def test_what_was_never_tried():
     found = metric("quality", evidence, FAITHFUL)
     assert found.answer is None
     assert "most of that at a, which had no chance" in found.silent
-    assert "give" in found.silent
+    assert "explore_percent" in found.silent
     assert 0.4 < found.support.unsupported < 0.6
 
 
