@@ -131,6 +131,8 @@ def _estimate(
     low, high = value - down - below, value + up + above
     if bounds:
         low, high = max(low, bounds[0]), min(high, bounds[1])
+    else:
+        value = max(value, 0.0)
     more = value - observed
     return Estimate(
         name,

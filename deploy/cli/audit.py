@@ -53,7 +53,7 @@ def audit(
     subject, entity}], head {size, root, checkpoint}, checks}; with --proof {seq, subject, time_ns, leaf, size, root,
     proof}.
     """
-    from callboard.deploy.audit_text import told
+    from callboard.deploy.cli.audit_text import told
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import run
     from callboard.projections.audit import ALL, Check, Options

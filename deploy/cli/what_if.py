@@ -121,7 +121,8 @@ def _row(one: "Metric") -> tuple[str, ...]:
 
 def _details(one: "Metric") -> tuple[str, ...]:
     """By each estimator, and how far the log supports them."""
-    by_name, support = {each.estimator: each.value for each in one.estimates}, one.support
+    shown, support = one.estimates if one.answer else (), one.support
+    by_name = {each.estimator: each.value for each in shown}
     return (
         one.name,
         *(_interval(one.name, by_name[name]) if name in by_name else "" for name in BY),

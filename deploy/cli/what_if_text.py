@@ -59,7 +59,9 @@ def _pairs(given: str) -> Iterator[tuple[str, str]]:
     for part in parts:
         key, equals, value = part.partition("=")
         if key not in KEYS:
-            raise InvalidInput(f"--what-if: unknown {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}")
+            raise InvalidInput(
+                f"--what-if: unknown {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}, or agents"
+            )
         if not equals or not value:
             raise InvalidInput(f"--what-if {part}: a value is missing, as in {KEYS[key]}")
         yield key, value

@@ -70,7 +70,11 @@ KINDS: Final[dict[str, Kind]] = {
     "cut": Kind(Check.CHECKPOINTS, _A, _RESTORE),
     "head": Kind(Check.CHECKPOINTS, _A, _RESTORE),
     "uncovered": Kind(Check.CHECKPOINTS, _N, "a running node signs them within minutes"),
-    "unsigned": Kind(Check.CHECKPOINTS, _N, "run a node with the role notary: it signs from now on"),
+    "unsigned": Kind(
+        Check.CHECKPOINTS,
+        _N,
+        "a node with the role notary signs every 10,000 messages, every five minutes, and when it stops",
+    ),
     "pinned": Kind(Check.CHECKPOINTS, _N, "give the key you trust by --key"),
     "unreadable": Kind(Check.CHAINS, _A, _RESTORE),
     "subject": Kind(Check.CHAINS, _A, _RESTORE),

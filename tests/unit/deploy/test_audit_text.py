@@ -3,7 +3,7 @@
 from generators.audit_stories import audited
 from generators.log_histories import log_of
 
-from callboard.deploy.audit_text import told
+from callboard.deploy.cli.audit_text import told
 from callboard.projections.audit import Options
 
 RECORDS = list(log_of(400, open_tasks=10))

@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from callboard.events.money import dollars
+from callboard.deploy.cli.printing import usd
 from callboard.projections.audit import CHECKS, KINDS, Check, Finding, Report, Severity
 
 MOST: Final = 10
@@ -49,7 +49,7 @@ def _looked_at(report: Report) -> Iterator[str]:
     if checked.archived:
         yield f"  {checked.archived:,} from the archive, of which {checked.both:,} are in the stream as well"
     yield (
-        f"  {checked.calls:,} model calls, {dollars(checked.cost)} in all; {checked.running:,} under way, "
+        f"  {checked.calls:,} model calls, {usd(checked.cost)} in all; {checked.running:,} under way, "
         f"{checked.unknown:,} of unknown cost, {checked.by_hand:,} told by hand"
     )
     yield (
