@@ -29,6 +29,7 @@ from callboard.bus.past import PastBus
 from callboard.events.agent_events import NOTHING, DeadLettered, Defined, Finished, StepFailure, Value
 from callboard.events.agent_names import definition_of
 from callboard.events.chat import Tool
+from callboard.events.errors import Forgotten
 from callboard.events.task import Task
 
 End: TypeAlias = Literal["same", "other", "diverged"]
@@ -69,7 +70,11 @@ async def rehearse(bus: Bus, definition: Definition, message: Recorded, known: M
     """
     past = PastBus(bus, message.first)
     memory = await Memory.of(past, message.memory, message.work.received.private)
-    body = await read_value(past, message.work.received.body)
+    done = sorted((step.at, step.number, name) for name, step in message.work.steps.items() if step.done)
+    try:
+        body = await read_value(past, message.work.received.body)
+    except Forgotten as error:
+        return Lane("diverged", (), tuple(name for *_, name in done), divergence=Divergence("", _gone(error)))
     offered = await _offered(bus, message, known)
     turn, steps = _turn(past, message, memory, known)
     with guarded() as wanted:
@@ -83,7 +88,6 @@ async def rehearse(bus: Bus, definition: Definition, message: Recorded, known: M
     if wanted:
         steps.part("", f"it wants to touch the world outside of a step: {wanted[0]}")
     cost = await cost_of(bus, message, steps.used)
-    done = sorted((step.at, step.number, name) for name, step in message.work.steps.items() if step.done)
     unused = tuple(name for *_, name in done if name not in steps.used)
     if steps.diverged.done():
         return Lane("diverged", tuple(steps.used), unused, cost, divergence=steps.diverged.result())
@@ -125,6 +129,9 @@ async def _handled(definition: Definition, turn: RecordedTurn, body: Any) -> _En
     except ReadOnly as error:
         turn.part(str(error))
         return _End()
+    except Forgotten as error:
+        turn.part(_gone(error))
+        return _End()
     except StepFailed as error:
         return _End(failure=StepFailure(error.kind, str(error)))
     except Exception as error:  # whatever a handler raises is how it ends
@@ -152,7 +159,11 @@ async def _offered(bus: Bus, message: Recorded, known: Mapping[str, Defined]) ->
 
 
 async def _task(bus: Bus, wait: str) -> Task:
-    return (await Entities(bus.log, TASK, _SOURCE).load(wait.partition("/")[2])).state
+    return (await Entities(bus.log, TASK, _SOURCE, privacy=bus.privacy).load(wait.partition("/")[2])).state
+
+
+def _gone(error: Forgotten) -> str:
+    return f"{error.person} has been forgotten: the record can't be read any more"
 
 
 def _never(_: str) -> bool:

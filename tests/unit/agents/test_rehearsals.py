@@ -348,6 +348,29 @@ async def test_a_context_is_read_as_it_was(theatre):
     assert seen == [0, 1]
 
 
+async def test_a_private_agent_until_the_person_is_forgotten(theatre):
+    """It is rehearsed on what it was told; then nobody can."""
+    await theatre.model(lambda request: f"about {request.messages[-1].content}")
+
+    @agent("carer", private=True)
+    async def care(turn, message: str):
+        turn.remember("last", message)
+        await turn.change("note", "file", Say("user", message))
+        return await turn.model("ask", message)
+
+    await theatre.host(care)
+    for said in ("it hurts", "less"):
+        await (await theatre.board.send("carer/ann", said)).result(5)
+    assert [(each.end, each.answer) for each in await lanes(theatre, "carer/ann", care)] == [
+        ("same", "about it hurts"),
+        ("same", "about less"),
+    ]
+    await theatre.board.forget("ann", by="clerk")
+    for found in await lanes(theatre, "carer/ann", care):
+        assert (found.end, found.unused) == ("diverged", ("note", "ask"))
+        assert found.divergence.why == "ann has been forgotten: the record can't be read any more"
+
+
 async def test_what_agents_know_of_each_other_is_as_it_was(theatre):
     """Descriptions of those that one may hand over to are part of what a model is told."""
 
