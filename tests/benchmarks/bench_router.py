@@ -8,8 +8,8 @@ such.
     python tests/benchmarks/bench_router.py [--fsync always,100ms] [--rate 500] [--seconds 8] [--backends 20]
         [--earlier 20000]
 
-``--earlier`` are the tasks that the log has from before. Up to 65,536 subjects, of some 16,000 tasks, nats-server goes
-through all of them for every queue whenever it begins another file; of more it does not.
+``--earlier`` are the tasks that the log has from before: up to 65,536 subjects, which are some 16,000 tasks, nats-server
+goes through all of them for every queue whenever it begins another file; of more it does not.
 """
 
 import argparse
