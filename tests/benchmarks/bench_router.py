@@ -6,10 +6,6 @@ what an fsync took meanwhile, in the folder that nats-server writes to, and the 
 such.
 
     python tests/benchmarks/bench_router.py [--fsync always,100ms] [--rate 500] [--seconds 8] [--backends 20]
-        [--earlier 20000]
-
-``--earlier`` are the tasks that the log has from before: up to 65,536 subjects, which are some 16,000 tasks, nats-server
-goes through all of them for every queue whenever it begins another file; of more it does not.
 """
 
 import argparse
@@ -40,7 +36,6 @@ from callboard.events.money import Price
 ROLES = ("router", "timekeeper", "backends")
 MEMORY = Path("/dev/shm")
 ROUNDS = 3
-UNDER_WAY = 256
 
 
 def settings(folder: str, fsync: str, backends: int) -> Settings:
@@ -120,22 +115,8 @@ async def assignments(url: str, rate: int, seconds: float) -> dict[str, float]:
     return spread(waited) | {"tasks": len(waited), "rate": round(len(waited) / took_s)}
 
 
-async def fill(url: str, tasks: int) -> None:
-    """Let so many tasks be done before, as fast as they are."""
-    bus = await jetstream.connect(url, name="bench")
-    board, room = Board(bus, "bench"), asyncio.Semaphore(UNDER_WAY)
-
-    async def one() -> None:
-        async with room:
-            await (await board.submit("hi")).result()
-
-    await asyncio.gather(*(one() for _ in range(tasks)))
-    await bus.aclose()
-
-
-async def load(url: str, folder: str, rate: int, seconds: float, earlier: int) -> list[dict[str, float]]:
+async def load(url: str, folder: str, rate: int, seconds: float) -> list[dict[str, float]]:
     """What the process that makes the load does."""
-    await fill(url, earlier)
     await assignments(url, rate, 2.0)
     rounds = []
     for _ in range(ROUNDS):
@@ -152,7 +133,7 @@ async def measure(place: Path | None, fsync: str, given: argparse.Namespace) -> 
             collect_seldom()
             child = await asyncio.create_subprocess_exec(
                 *(sys.executable, __file__, "--rate", str(given.rate), "--seconds", str(given.seconds)),
-                *("--load", node.url, "--folder", folder, "--earlier", str(given.earlier)),
+                *("--load", node.url, "--folder", folder),
                 stdout=asyncio.subprocess.PIPE,
             )
             told, _ = await child.communicate()
@@ -165,21 +146,19 @@ def main() -> None:
     arguments.add_argument("--rate", type=int, default=500)
     arguments.add_argument("--seconds", type=float, default=8.0)
     arguments.add_argument("--backends", type=int, default=20)
-    arguments.add_argument("--earlier", type=int, default=0)
     arguments.add_argument("--load", help=argparse.SUPPRESS)
     arguments.add_argument("--folder", help=argparse.SUPPRESS)
     given = arguments.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if given.load:
         collect_seldom()
-        print(json.dumps(asyncio.run(load(given.load, given.folder, given.rate, given.seconds, given.earlier))))
+        print(json.dumps(asyncio.run(load(given.load, given.folder, given.rate, given.seconds))))
         return
     result: dict[str, object] = {
         "benchmark": "router",
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "backends": given.backends,
-        "earlier": given.earlier,
     }
     for name, place in {"disk": None, "memory": MEMORY}.items():
         if place is None or place.is_dir():
