@@ -113,7 +113,10 @@ class Keyring:
                 continue
             if found is None:
                 if state.generation and not state.forgotten:
-                    raise _lost(person)
+                    # it may have been made since it was looked for, or be destroyed by now
+                    if await self.known(person) is None and await self.state(person) == state:
+                        raise _lost(person)
+                    continue
                 found = await self._make(person, state.generation + 1)
             if found is not None:
                 await self._persons.tell(person, partial(_saying, Keyed(found.generation)))

@@ -195,6 +195,22 @@ async def test_many_begin_to_speak_of_a_person_at_a_time(connect):
     assert (state.generation, state.forgotten) in {(1, True), (2, False)}
 
 
+async def test_a_key_that_was_made_since_it_was_looked_for_is_not_lost(connect):
+    """Two begin to speak of a person; the slower one looks for the key before, and at the person after."""
+    slow, quick = (await connect()).privacy.keyring, (await connect()).privacy.keyring
+    keys = slow._keys
+
+    class Late:
+        async def get(self, name):
+            slow._keys = keys
+            data = await keys.get(name)
+            await quick.welcome(name)
+            return data
+
+    slow._keys = Late()
+    assert (await slow.welcome(ANN)).generation == 1
+
+
 async def test_keys_are_held_for_a_minute(connect):
     """Whoever did not hear that a key was destroyed finds out."""
     bus, deaf = await connect(), await connect()
