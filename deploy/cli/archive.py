@@ -122,8 +122,7 @@ async def _purge(place: "Place", log: "ArchivedLog", keep_ns: int) -> "Purged":
 def _print(
     log: "ArchivedLog", made: "list[Manifest]", verified: int, purged: "Purged | None", end: int, missing: int
 ) -> None:
-    from datetime import UTC, datetime
-
+    from callboard.deploy.cli.moment import stored
     from callboard.deploy.cli.printing import clock
 
     holds: Any = log.archive.statistics()
@@ -139,7 +138,7 @@ def _print(
     if not holds.segments:
         click.echo(f"{log.archive.folder} holds nothing yet")
         return
-    times = [clock(datetime.fromtimestamp(ns / 1e9, UTC)) for ns in (holds.min_time_ns, holds.max_time_ns)]
+    times = [clock(stored(ns)) for ns in (holds.min_time_ns, holds.max_time_ns)]
     click.echo(
         f"{log.archive.folder} holds {holds.messages:,} messages ({holds.events:,} events) in {holds.segments} "
         f"segments, {holds.bytes:,} bytes, from {times[0]} to {times[1]}"

@@ -9,6 +9,7 @@ from callboard.bus.clock import now
 from callboard.bus.log import Log
 from callboard.deploy.units import duration_ns
 from callboard.events.errors import InvalidInput
+from callboard.projections.span import nanoseconds
 
 _DAYS: Final = re.compile(r"([0-9]{1,5})d")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,7 +56,7 @@ async def _sequence(log: Log, text: str, end: int, option: str) -> int:
     at, present = time_of(text, option), now()
     if at > present:
         raise InvalidInput(f"{option} {text} is yet to come: it is {present:%Y-%m-%d %H:%M:%S}Z now")
-    seq = await seq_at(log, (at - _EPOCH) // timedelta(microseconds=1) * 1000 + 999)
+    seq = await seq_at(log, nanoseconds(at) + 999)
     if not seq and (first := await at_or_after(log, 1)):
         began = stored(first.time_ns)
         raise InvalidInput(f"{option} {text} is before the log's first event, of {began:%Y-%m-%d %H:%M:%S}Z")

@@ -136,8 +136,8 @@ def _document(found: "Trace") -> dict[str, Any]:
 
 def _print(found: "Trace") -> None:
     import shutil
-    from datetime import UTC, datetime
 
+    from callboard.deploy.cli.moment import stored
     from callboard.deploy.cli.printing import clock, took, usd
     from callboard.deploy.cli.waterfall import waterfall
     from callboard.projections import semconv
@@ -148,7 +148,7 @@ def _print(found: "Trace") -> None:
     failed = sum(span.error is not None for span in spans)
     facts = (
         f"{len(spans)} span{'s' if len(spans) > 1 else ''} in {took(end - start) or '0 ms'}",
-        f"from {clock(datetime.fromtimestamp(start // 10**9, UTC))}",
+        f"from {clock(stored(start))}",
         usd(sum(cost for cost in paid if isinstance(cost, int))),
         f"{len(found.under_way)} under way" if found.under_way else "",
         f"{failed} failed" if failed else "",

@@ -15,10 +15,6 @@ from callboard.actors.agents.errors import MessageFailed, Refusal, StepFailed
 from callboard.actors.rehearsal.record import recorded
 from callboard.actors.rehearsal.rehearsal import rehearse
 from callboard.actors.tools.function_tool import tool
-from callboard.bus.errors import NotFound, ReadOnly
-from callboard.bus.log import Write
-from callboard.bus.past import PastBus
-from callboard.bus.subjects import entity
 from callboard.events.agent_events import Defined
 from callboard.events.agent_names import id_of
 from callboard.events.chat import ToolCall
@@ -382,37 +378,3 @@ async def test_what_agents_know_of_each_other_is_as_it_was(theatre):
     await (await theatre.board.send("asks", 1)).result(5)
     found = await lane(theatre, "asks", asks, {"other": Defined("knows all")})
     assert (found.end, found.answer) == ("other", "knows all")
-
-
-async def test_the_past_can_be_read_and_not_changed(theatre):
-    """A bus as it was: what came later is not there, and whatever would change something is refused."""
-    plan = theatre.board.context("plan")
-    for number in range(3):
-        await plan.put("step", number)
-    seqs = [record.seq for record in await theatre.bus.log.read(entity("context", "plan"))]
-    past = PastBus(theatre.bus, seqs[1])
-    prefix = entity("context", "plan")
-    assert [record.seq for record in await past.log.read(prefix)] == seqs[:2]
-    assert (await past.log.last(prefix)).seq == seqs[1]
-    assert await past.log.last(entity("context", "none")) is None
-    assert [record.seq async for batch in past.log.read_all(f"{prefix}.>") for record in batch] == seqs[:2]
-    assert (await anext(past.log.follow(f"{prefix}.>")))[-1].seq == seqs[1]
-    assert await past.log.end() == seqs[1]
-    with pytest.raises(NotFound):
-        await past.log.pick([seqs[2]])
-    for change in (
-        past.log.append(Write(f"{prefix}.changed", b"{}", seqs[1])),
-        past.log.append_batch([Write(f"{prefix}.changed", b"{}", seqs[1])]),
-        past.snapshots.save("s", b""),
-        past.timers.set("t", 0, b""),
-        past.timers.cancel("t"),
-        past.signals.publish("s", b""),
-        past.queue("q"),
-        past.submissions(),
-        past.fired(),
-    ):
-        with pytest.raises(ReadOnly):
-            await change
-    kept = await past.blobs.put(b"something new")
-    with pytest.raises(NotFound):
-        await theatre.bus.blobs.get(kept)
