@@ -120,10 +120,8 @@ class Walk:
         """Everything that happened."""
         states = States(0, tuple(projection.initial() for projection in SEEN))
         self._keep(states, 0)
-        async for batch in self._reader.read_all():
+        async for batch in self._reader.read_all(upto=self.upto):
             for record in batch:
-                if record.seq > self.upto:
-                    return
                 envelopes = self._decoded(record.data)
                 for told in self._after(record.seq, envelopes, states):
                     yield told
@@ -135,9 +133,9 @@ class Walk:
         """Find out what there is, and which states will be asked for."""
         end = await self._reader.end()
         self.upto = end if self._whole else min(self.upto, end)
-        async for batch in self._reader.read_all():
+        async for batch in self._reader.read_all(upto=self.upto):
             for record in batch:
-                if record.seq <= self.upto and any(kind in record.data for kind in _LOOKED_FOR):
+                if any(kind in record.data for kind in _LOOKED_FOR):
                     for envelope in self._decoded(record.data):
                         self._note(record.seq, envelope)
         self._own.sort()

@@ -43,9 +43,10 @@ class MemoryReader:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    async def read_all(self, *subjects: str, after: int = 0) -> AsyncIterator[list[Record]]:
-        for start in range(after, len(self.records), 500):
-            yield self.records[start : start + 500]
+    async def read_all(self, *subjects: str, after: int = 0, upto: int | None = None) -> AsyncIterator[list[Record]]:
+        records = self.records[:upto]
+        for start in range(after, len(records), 500):
+            yield records[start : start + 500]
 
     async def end(self) -> int:
         return len(self.records)
