@@ -106,7 +106,7 @@ class Folder:
         finally:
             structlog.reset_defaults()
             logging.root.handlers = logging_to
-        assert "Traceback" not in ended.stderr
+        assert "Traceback" not in ended.stderr, f"{args}: {ended.stderr}"
         assert ended.exit_code == code, f"{args}: {ended.stdout}\n{ended.stderr}"
         return ended
 
