@@ -168,6 +168,8 @@ def _backend(backend: BackendState) -> Finding:
         return Finding("warn", check, "breaker half open", "the next call shows whether it is well")
     if backend.draining:
         return Finding("warn", check, f"draining: {backend.reason}", f"callboard drain {backend.id} --undo")
+    if backend.may_start:
+        return Finding("ok", check, "scaled to 0 while there is nothing to do")
     if not backend.replicas:
         return Finding("warn", check, "scaled to 0", f"callboard scale {backend.id} 1")
     return Finding("ok", check, f"replicas: {backend.replicas}, breaker closed")

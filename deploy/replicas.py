@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from callboard.actors.backend.worker import Worker
 from callboard.actors.projector import Projector
 from callboard.deploy.supervision import supervise
 from callboard.events.envelope import Envelope
@@ -17,17 +16,37 @@ DRAIN_S: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
+class Replica(Protocol):
+    """One worker of a backend, in this process or in one of its own."""
+
+    async def run(self) -> None:
+        """Work until cancelled, or drained."""
+        ...
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more, and finish what is under way within ``grace_s``."""
+        ...
+
+    def retire(self) -> None:
+        """Let go of everything; it is not run again."""
+        ...
+
+
 class Replicas:
     """The workers that this process runs of the backends in ``names``.
 
-    ``worker`` makes the n-th worker of a backend.
+    ``worker`` makes the n-th worker of a backend. With ``only`` a number, that one is run, however many are wanted:
+    somebody else decides how many there are.
     """
 
-    def __init__(self, names: set[str], projector: Projector, worker: Callable[[str, int], Worker]) -> None:
+    def __init__(
+        self, names: set[str], projector: Projector, worker: Callable[[str, int], Replica], only: int | None = None
+    ) -> None:
         self._names = names
+        self._only = only
         self._projector = projector
         self._worker = worker
-        self._running: dict[tuple[str, int], tuple[Worker, asyncio.Task[None]]] = {}
+        self._running: dict[tuple[str, int], tuple[Replica, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._changed.set()
@@ -52,13 +71,16 @@ class Replicas:
         backends = self._projector.state(BACKENDS).by_id
         for name in self._names:
             backend = backends.get(name)
-            wanted = backend.replicas if backend and backend.spec else 0
-            for number in range(wanted):
+            registered = backend is not None and backend.spec is not None
+            numbers = range(backend.replicas) if backend and registered else range(0)
+            if self._only is not None:
+                numbers = range(self._only, self._only + registered)
+            for number in numbers:
                 if (name, number) not in self._running:
                     worker = self._worker(name, number)
                     task = asyncio.create_task(supervise(f"backend/{name}/{number}", worker.run))
                     self._running[name, number] = (worker, task)
-            for key in [key for key in self._running if key[0] == name and key[1] >= wanted]:
+            for key in [key for key in self._running if key[0] == name and key[1] not in numbers]:
                 leaving = asyncio.create_task(self._leave(key, DRAIN_S))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
