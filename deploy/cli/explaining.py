@@ -69,7 +69,7 @@ async def entity(place: Place, meant: str, *, as_json: bool) -> None:
 
 
 async def event(place: Place, last: Told, *, as_json: bool) -> None:
-    """Explain what led to an event, with the decisions on the way, a budget as it was then, what scaling was made on."""
+    """Explain what led to an event, with the decisions on the way, and what a budget or scaling was then."""
     kind, entity_id = last.envelope.kind, last.envelope.entity
     budget = (await entity_at(place.bus, BUDGET, entity_id, last.seq)).entity.state if kind == "budget" else None
     scaling = await _scaling(place, last)
