@@ -5,8 +5,8 @@ from datetime import datetime
 from msgspec import Struct
 
 
-class Scaling(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Between ``min`` and ``max`` replicas; times in ns.
+class Scaling(Struct, frozen=True, gc=False):
+    """Between ``min`` and ``max`` replicas; times in ns. It is written whole: decisions are made again on it.
 
     There are more when work would wait for longer than ``target_wait``, or when a first token takes longer than
     ``target_first_token`` (0: whatever it takes), but not within ``cool_up`` of the last time. There are fewer when

@@ -74,11 +74,10 @@ def _more(backend: Backend, rules: Scaling, seen: Demand) -> Scaled | None:
         lanes = needed(seen.running, seen.queued, seen.work, rules)
         wanted = min(max(-(-lanes // _width(backend)), now + 1), most)
         if wanted > now:
-            waits = f"{seen.queued} calls wait ({seen.tokens:,} tokens, {_s(seen.work)} of work)"
-            told = (
-                f"there are no replicas and {waits}" if late is None else f"{waits}: {_s(late)} until the last begins"
-            )
-            return _to(wanted, f"{told}, {_s(rules.target_wait)} is wanted", seen)
+            told = f"waiting calls: {seen.queued} ({seen.tokens:,} tokens, {_s(seen.work)} of work)"
+            if late is not None:
+                told = f"{told}; the last begins in {_s(late)}, {_s(rules.target_wait)} is wanted"
+            return _to(wanted, told, seen)
     if rules.target_first_token and seen.running and seen.first_token > rules.target_first_token:
         wanted = min(-(-now * seen.first_token // rules.target_first_token), most)
         if wanted > now:
