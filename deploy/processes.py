@@ -62,7 +62,7 @@ class ProcessWorker:
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *leash.command("callboard-replica", sys.executable, "-m", "callboard.deploy.replica"),
+                    *leash.command("callboard-replica", sys.executable, "-P", "-m", "callboard.deploy.replica"),
                     stdin=leash.their_end,
                     stdout=asyncio.subprocess.DEVNULL,
                     env=self._environment(),

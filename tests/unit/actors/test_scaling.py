@@ -37,7 +37,7 @@ def seen(**numbers: int) -> Demand:
 
 
 @given(RULES, st.integers(0, 12), BURSTS, st.integers(0, 5))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_bounds_and_cool_downs_are_kept(rules, replicas, bursts, start):
     """Whatever comes: never under the floor or over the ceiling, and no change within a cool-down."""
     world = World(rules, replicas=replicas, start=start)
@@ -59,7 +59,7 @@ def test_bounds_and_cool_downs_are_kept(rules, replicas, bursts, start):
 
 @given(RULES, st.integers(0, 20), st.integers(1, 5), st.integers(1, 12), st.integers(1, 4), st.integers(0, 5))
 @example(Scaling(1, 9, NS, 0, NS, 10 * NS, 60 * NS), 20, 5, 2, 4, 0)
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_no_going_back_and_forth_under_constant_load(rules, arrivals, period, takes, concurrency, start):
     """The same number of calls again and again: the number of replicas settles, and stays."""
     assume(rules.cool_down > period * NS and rules.idle > period * NS)
