@@ -28,8 +28,11 @@ def line(backend: Backend, load: BackendLoad) -> str:
     why = f"{backend.id}: {backend.replicas} replicas, {backend.replicas_reason or 'from the start'}"
     if backend.held:
         return f"{why}: held, `callboard scale {backend.id} --auto` gives it back to its load"
-    may = _bounds(backend, load)
-    return f"{why}; more {_from(may.more)}, fewer {_from(may.fewer)}"
+    may, rules = _bounds(backend, load), backend.spec.scaling if backend.spec else None
+    assert rules is not None
+    more = "no more than that" if backend.replicas >= rules.max else f"more {_from(may.more)}"
+    fewer = "no fewer than that" if backend.replicas <= rules.min else f"fewer {_from(may.fewer)}"
+    return f"{why}; {more}, {fewer}"
 
 
 def again(before: Backend, event: Scaled) -> bool:
