@@ -66,8 +66,7 @@ class Node:
         settings: Everything that can be set; with no ``nats.url`` the node runs its own server in the data folder.
         roles: Which actors to run here: any of `ROLES`, or ``backend:NAME`` for the workers of one backend.
         environ: Where API keys are looked up.
-        replica: The one worker that runs here of the backend in ``roles``, which another node has registered: its
-            number. None: as many as the log wants.
+        most: How many workers of each backend run here at most; None: as many as the log wants.
     """
 
     def __init__(
@@ -76,12 +75,12 @@ class Node:
         *,
         roles: tuple[str, ...] = ROLES,
         environ: Mapping[str, str] = os.environ,
-        replica: int | None = None,
+        most: int | None = None,
     ) -> None:
         self._settings = settings
         self._roles = _checked(roles, settings)
         self._environ = environ
-        self._replica = replica
+        self._most = most
         self._epoch = secrets.token_hex(4)
         self._server: EmbeddedServer | None = None
         self._providers: dict[str, Provider] = {}
@@ -231,8 +230,7 @@ class Node:
         """Announce the backends that run here; with a server of our own, the settings are the whole truth."""
         known = self.projector.state(BACKENDS).by_id
         here = _backend_names(self._roles, self._settings)
-        if self._replica is None:
-            await register({name: self._settings.backends[name] for name in here}, backends, known)
+        await register({name: self._settings.backends[name] for name in here}, backends, known)
         if self._server and "backends" in self._roles:
             await remove(set(known) - here, backends)
         await self.projector.reached(await self.bus.log.end())
@@ -242,8 +240,8 @@ class Node:
         if not names:
             return
         apart = {name for name in names if self._settings.backends[name].workers == "processes"}
-        if self._replica is not None:
-            apart = set()  # this is such a process
+        if self._most is not None:
+            apart = set()  # this is such a process itself
         for name in names - apart:
             self._providers[name] = provider_of(name, self._settings.backends[name], self._environ)
 
@@ -263,7 +261,7 @@ class Node:
                 self.board.contexts,
             )
 
-        self._replicas = Replicas(names, self.projector, worker, only=self._replica)
+        self._replicas = Replicas(names, self.projector, worker, most=self._most)
         self._run("replicas", self._replicas.run)
 
     def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -30,7 +30,7 @@ def main() -> None:
 
 async def _run(order: Order) -> None:
     signals = Signals()
-    node = Node(order.settings, roles=(f"backend:{order.backend}",), environ=os.environ, replica=order.number)
+    node = Node(order.settings, roles=(f"backend:{order.backend}",), environ=os.environ, most=1)
     if await signals.unless_asked(node.start()):
         collect_seldom()
         await signals.asked.wait()

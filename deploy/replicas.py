@@ -35,15 +35,15 @@ class Replica(Protocol):
 class Replicas:
     """The workers that this process runs of the backends in ``names``.
 
-    ``worker`` makes the n-th worker of a backend. With ``only`` a number, that one is run, however many are wanted:
-    somebody else decides how many there are.
+    ``worker`` makes the n-th worker of a backend. ``most`` is for a process that is one of several: it runs no more of
+    them, however many the log wants, and somebody else sees to how many such processes there are.
     """
 
     def __init__(
-        self, names: set[str], projector: Projector, worker: Callable[[str, int], Replica], only: int | None = None
+        self, names: set[str], projector: Projector, worker: Callable[[str, int], Replica], *, most: int | None = None
     ) -> None:
         self._names = names
-        self._only = only
+        self._most = most
         self._projector = projector
         self._worker = worker
         self._running: dict[tuple[str, int], tuple[Replica, asyncio.Task[None]]] = {}
@@ -71,16 +71,15 @@ class Replicas:
         backends = self._projector.state(BACKENDS).by_id
         for name in self._names:
             backend = backends.get(name)
-            registered = backend is not None and backend.spec is not None
-            numbers = range(backend.replicas) if backend and registered else range(0)
-            if self._only is not None:
-                numbers = range(self._only, self._only + registered)
-            for number in numbers:
+            wanted = backend.replicas if backend and backend.spec else 0
+            if self._most is not None:
+                wanted = min(wanted, self._most)
+            for number in range(wanted):
                 if (name, number) not in self._running:
                     worker = self._worker(name, number)
                     task = asyncio.create_task(supervise(f"backend/{name}/{number}", worker.run))
                     self._running[name, number] = (worker, task)
-            for key in [key for key in self._running if key[0] == name and key[1] not in numbers]:
+            for key in [key for key in self._running if key[0] == name and key[1] >= wanted]:
                 leaving = asyncio.create_task(self._leave(key, DRAIN_S))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
