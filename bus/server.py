@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final, Self
 import structlog
 
 from callboard.bus.errors import ServerError
+from callboard.bus.leash import Leash
 from callboard.bus.limits import MAX_SUBMISSION
 from callboard.bus.server_binary import nats_server
 from callboard.bus.server_folder import Folder, running
@@ -19,23 +19,6 @@ from callboard.bus.server_folder import Folder, running
 __all__ = ["EmbeddedServer", "running"]
 
 HOST: Final = "127.0.0.1"
-
-_GUARD: Final = """
-exec 3<&0 4>&1 >&2
-(
-  exec 4>&-
-  read -r _ <&3 && exit
-  kill -TERM $$
-  for _ in 1 2 3 4 5 6 7 8 9 10; do sleep 0.5; kill -0 $$ || exit; done
-  kill -KILL $$
-) >/dev/null 2>&1 &
-exec "$@" 3<&- </dev/null
-"""
-"""Becomes the server, and leaves a guard behind that ends it when our end of the pipe closes without a word.
-
-Its standard output is the lock of the folder: the server keeps it and the guard does not, so it is free when that ends.
-Unlike PR_SET_PDEATHSIG this also works on macOS, and holds for the process and not for the thread that forked.
-"""
 
 _PORT_TRIES: Final = 5
 _STOP_S: Final = 10.0
@@ -81,7 +64,7 @@ class EmbeddedServer:
         self._monitor_port = monitor_port
         self._boot_timeout_s = boot_timeout_s
         self._process: asyncio.subprocess.Process | None = None
-        self._leash = -1
+        self._leash: Leash | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._up_again = asyncio.Event()
 
@@ -160,13 +143,13 @@ class EmbeddedServer:
             max_payload=self._max_payload,
             monitor_port=self._monitor_port,
         )
-        listening, self._leash = os.pipe()
+        self._leash = Leash()
         try:
             with self._folder.errors.open("wb") as errors:
                 self._process = await asyncio.create_subprocess_exec(
-                    *("/bin/sh", "-c", _GUARD, "nats-server", str(binary), "-c", str(self._folder.config)),
-                    stdin=listening,
-                    stdout=self._folder.lock,
+                    *self._leash.command("nats-server", str(binary), "-c", str(self._folder.config)),
+                    stdin=self._leash.their_end,
+                    stdout=self._folder.lock,  # the server keeps it and its guard does not: free when that ends
                     stderr=errors,
                     cwd=self._folder.path,
                     start_new_session=True,
@@ -174,7 +157,7 @@ class EmbeddedServer:
         except OSError as error:
             raise ServerError(f"nats-server ({binary}) can't be started: {error}") from error
         finally:
-            os.close(listening)
+            self._leash.handed_over()
         await self._ready(self._process, name)
 
     async def _ready(self, process: asyncio.subprocess.Process, name: str) -> None:
@@ -200,7 +183,7 @@ class EmbeddedServer:
         while self._process:
             started = loop.time()
             code = await self._process.wait()
-            self._release_guard()  # at once: its process id may soon be another's
+            self._release_guard()
             _log.error("nats-server ended, starting it again", code=code, url=self.url, said=self._folder.log_tail())
             if loop.time() - started > _STABLE_S:
                 pause_s = 0.0
@@ -229,11 +212,9 @@ class EmbeddedServer:
         self._folder.release()
 
     def _release_guard(self) -> None:
-        if self._leash >= 0:
-            with suppress(BrokenPipeError):
-                os.write(self._leash, b"\n")
-            os.close(self._leash)
-            self._leash = -1
+        if self._leash:
+            self._leash.release()
+            self._leash = None
 
 
 class _PortTaken(ServerError):

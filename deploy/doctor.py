@@ -22,6 +22,7 @@ from callboard.events.task import Status
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
 from callboard.projections.live import LIVE
+from callboard.projections.load import LOAD
 from callboard.projections.tasks import TASKS
 
 Level: TypeAlias = Literal["ok", "warn", "fail"]
@@ -78,7 +79,7 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
         _read(projector, streams[0].last_seq),
         *await _archive(place),
         *(Finding("fail", entity, why, "look at it with nats tools") for entity, why in projector.broken.items()),
-        *(_backend(backend) for _, backend in sorted(projector.state(BACKENDS).by_id.items())),
+        *(_backend(each, projector) for _, each in sorted(projector.state(BACKENDS).by_id.items())),
         *_tasks(projector),
         *await _privacy(place),
     ]
@@ -160,7 +161,7 @@ def _read(projector: Projector, end: int) -> Finding:
     return Finding("ok", "log", f"read to {projector.seq} of {end}, entities broken: {len(projector.broken)}")
 
 
-def _backend(backend: BackendState) -> Finding:
+def _backend(backend: BackendState, projector: Projector) -> Finding:
     check = f"backend {backend.id}"
     if backend.breaker is Breaker.OPEN:
         return Finding("warn", check, f"breaker open: {backend.reason}", "see to its endpoint; it is tried again")
@@ -168,6 +169,12 @@ def _backend(backend: BackendState) -> Finding:
         return Finding("warn", check, "breaker half open", "the next call shows whether it is well")
     if backend.draining:
         return Finding("warn", check, f"draining: {backend.reason}", f"callboard drain {backend.id} --undo")
+    if backend.may_start:
+        load = projector.state(LOAD).backends.get(backend.id)
+        if load and load.outstanding:
+            told = f"scaled to 0, and has {len(load.outstanding)} tasks"
+            return Finding("warn", check, told, "a node with the role scaler starts it: is there one?")
+        return Finding("ok", check, "scaled to 0 while there is nothing to do")
     if not backend.replicas:
         return Finding("warn", check, "scaled to 0", f"callboard scale {backend.id} 1")
     return Finding("ok", check, f"replicas: {backend.replicas}, breaker closed")

@@ -24,7 +24,15 @@ def spec_of(backend: settings.Backend) -> BackendSpec:
         concurrency=backend.concurrency,
         rpm=backend.rpm,
         tpm=backend.tpm,
+        scaling=backend.scaling,
     )
+
+
+def first_replicas(backend: settings.Backend) -> int:
+    """How many a new backend begins with."""
+    if backend.scaling is None:
+        return backend.replicas
+    return min(max(backend.replicas, backend.scaling.min), backend.scaling.max)
 
 
 async def register(
@@ -36,7 +44,7 @@ async def register(
     """
     for name, backend in configured.items():
         spec, (price, _) = spec_of(backend), backend.price_or_lookup()
-        first: list[BackendEvent] = [] if name in known else [Scaled(backend.replicas, "as configured")]
+        first: list[BackendEvent] = [] if name in known else [Scaled(first_replicas(backend), "as configured")]
         await backends.tell(name, lambda _, s=spec, p=price, f=first: [Registered(s), Priced(p), *f])  # type: ignore[misc]
 
 
@@ -51,7 +59,8 @@ def provider_of(name: str, backend: settings.Backend, environ: Mapping[str, str]
     if backend.provider == "callable":
         from callboard.actors.backend.providers.callable import CallableProvider, load  # noqa: PLC0415  # lazy
 
-        return CallableProvider(load(backend.function), model=backend.model or backend.function)
+        threads = backend.concurrency if backend.workers == "processes" else 0
+        return CallableProvider(load(backend.function), model=backend.model or backend.function, threads=threads)
     key = environ.get(backend.api_key_env) if backend.api_key_env else None
     if backend.api_key_env and not key:
         raise InvalidInput(

@@ -24,6 +24,7 @@ from callboard.actors.purger import Purger
 from callboard.actors.router.failure_detector import FailureDetector
 from callboard.actors.router.hedger import Hedger
 from callboard.actors.router.router import Router
+from callboard.actors.scaling.scaler import Scaler
 from callboard.actors.scores import Scores
 from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
@@ -38,7 +39,8 @@ from callboard.deploy.audit_key import signing_key
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
-from callboard.deploy.replicas import Replicas
+from callboard.deploy.processes import ProcessWorker, order
+from callboard.deploy.replicas import Replica, Replicas
 from callboard.deploy.routing import checks_of, rules_of
 from callboard.deploy.settings import Settings
 from callboard.deploy.supervision import supervise
@@ -52,7 +54,7 @@ from callboard.projections.live import LIVE
 START_S: Final = 30.0
 LAST_FOLD_S: Final = 2.0
 LAST_SIGN_S: Final = 5.0
-ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary")
+ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary", "scaler")
 
 _log = structlog.get_logger(__name__)
 
@@ -64,14 +66,21 @@ class Node:
         settings: Everything that can be set; with no ``nats.url`` the node runs its own server in the data folder.
         roles: Which actors to run here: any of `ROLES`, or ``backend:NAME`` for the workers of one backend.
         environ: Where API keys are looked up.
+        most: How many workers of each backend run here at most; None: as many as the log wants.
     """
 
     def __init__(
-        self, settings: Settings, *, roles: tuple[str, ...] = ROLES, environ: Mapping[str, str] = os.environ
+        self,
+        settings: Settings,
+        *,
+        roles: tuple[str, ...] = ROLES,
+        environ: Mapping[str, str] = os.environ,
+        most: int | None = None,
     ) -> None:
         self._settings = settings
         self._roles = _checked(roles, settings)
         self._environ = environ
+        self._most = most
         self._epoch = secrets.token_hex(4)
         self._server: EmbeddedServer | None = None
         self._providers: dict[str, Provider] = {}
@@ -181,6 +190,8 @@ class Node:
             if percent := self._settings.router.hedge_percent:
                 hedged = tasks.by(self._source("hedger"))
                 self._run("hedger", Hedger(self.bus, hedged, self.projector, percent).run)
+        if "scaler" in self._roles:
+            self._run("scaler", Scaler(backends.by(self._source("scaler")), self.projector).run)
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends, checks)
@@ -228,10 +239,15 @@ class Node:
         names = _backend_names(self._roles, self._settings)
         if not names:
             return
-        for name in names:
+        apart = {name for name in names if self._settings.backends[name].workers == "processes"}
+        if self._most is not None:
+            apart = set()  # this is such a process itself
+        for name in names - apart:
             self._providers[name] = provider_of(name, self._settings.backends[name], self._environ)
 
-        def worker(name: str, number: int) -> Worker:
+        def worker(name: str, number: int) -> Replica:
+            if name in apart:
+                return ProcessWorker(order(self._settings, name, number, self.url), self._environ)
             source = self._source(f"backend/{name}/{number}")
             return Worker(
                 self.bus,
@@ -245,7 +261,7 @@ class Node:
                 self.board.contexts,
             )
 
-        self._replicas = Replicas(names, self.projector, worker)
+        self._replicas = Replicas(names, self.projector, worker, most=self._most)
         self._run("replicas", self._replicas.run)
 
     def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:

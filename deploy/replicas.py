@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from callboard.actors.backend.worker import Worker
 from callboard.actors.projector import Projector
 from callboard.deploy.supervision import supervise
 from callboard.events.envelope import Envelope
@@ -17,17 +16,37 @@ DRAIN_S: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
+class Replica(Protocol):
+    """One worker of a backend, in this process or in one of its own."""
+
+    async def run(self) -> None:
+        """Work until cancelled, or drained."""
+        ...
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more, and finish what is under way within ``grace_s``."""
+        ...
+
+    def retire(self) -> None:
+        """Let go of everything; it is not run again."""
+        ...
+
+
 class Replicas:
     """The workers that this process runs of the backends in ``names``.
 
-    ``worker`` makes the n-th worker of a backend.
+    ``worker`` makes the n-th worker of a backend. ``most`` is for a process that is one of several: it runs no more of
+    them, however many the log wants, and somebody else sees to how many such processes there are.
     """
 
-    def __init__(self, names: set[str], projector: Projector, worker: Callable[[str, int], Worker]) -> None:
+    def __init__(
+        self, names: set[str], projector: Projector, worker: Callable[[str, int], Replica], *, most: int | None = None
+    ) -> None:
         self._names = names
+        self._most = most
         self._projector = projector
         self._worker = worker
-        self._running: dict[tuple[str, int], tuple[Worker, asyncio.Task[None]]] = {}
+        self._running: dict[tuple[str, int], tuple[Replica, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._changed.set()
@@ -53,6 +72,8 @@ class Replicas:
         for name in self._names:
             backend = backends.get(name)
             wanted = backend.replicas if backend and backend.spec else 0
+            if self._most is not None:
+                wanted = min(wanted, self._most)
             for number in range(wanted):
                 if (name, number) not in self._running:
                     worker = self._worker(name, number)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from callboard.events.money import MICROS_PER_USD, Price, Step
+from callboard.events.scaling import Scaling
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
@@ -20,6 +21,7 @@ ProviderName = Literal["openai", "anthropic", "callable"]
 Api = Literal["chat", "completions"]
 Tier = Literal["small", "medium", "frontier"]
 Traces = Literal["file", "off"]
+Workers = Literal["tasks", "processes"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 PROVIDER_URLS: Mapping[str, str] = {
@@ -142,7 +144,9 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ``url`` and ``api_key_env`` default to the provider's own; a backend with another ``url`` has no key unless
     one is named. ``model`` may be empty for a ``callable``, which has ``function`` (``module:name``) instead.
     ``context`` is the window in tokens. ``rpm`` and ``tpm`` are requests and tokens a minute, None is no limit.
-    ``concurrency`` is calls at once of one replica. ``price`` None means: look it up.
+    ``concurrency`` is calls at once of one replica. ``price`` None means: look it up. ``workers`` says what its
+    replicas are: tasks of the node's own process, or processes of their own. Without ``scaling`` only people change how
+    many.
     """
 
     provider: ProviderName
@@ -160,6 +164,8 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rpm: int | None = None
     tpm: int | None = None
     replicas: int = 1
+    workers: Workers = "tasks"
+    scaling: Scaling | None = None
     first_token_timeout_ns: int = 30_000_000_000
     timeout_ns: int = 300_000_000_000
 

@@ -29,6 +29,7 @@ from callboard.deploy.units import shown
 from callboard.events.errors import CallboardError, InvalidInput
 from callboard.events.ids import checked_id
 from callboard.events.money import Price
+from callboard.events.scaling import Scaling
 
 DEFAULT_FILE = "callboard.toml"
 
@@ -40,6 +41,7 @@ _TOML_HINTS = {
     "Cannot overwrite a value": "; is this key there twice?",
 }
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_TABLES = {"price", "scaling"}
 _SECRETS = {"api_key", "apikey", "key", "token", "api_token", "auth_token", "secret", "password"}
 _OTHER_NAMES = {
     "api_base": "url",
@@ -264,14 +266,25 @@ class _Reading:
         if "price" in values:
             prices = self._table((*path, "price"), values.pop("price"), settings_values.PRICE, ("input", "output"))
             values["price"] = Price(**prices)
+        if "scaling" in values:
+            values["scaling"] = self._scaling((*path, "scaling"), values.pop("scaling"), values)
         return values
+
+    def _scaling(self, path: KeyPath, table: Mapping[str, object], backend: Mapping[str, Any]) -> Scaling:
+        scaling = Scaling(**self._table(path, table, settings_values.SCALING))
+        if scaling.min > scaling.max:
+            self._wrong((*path, "min"), f"{_name(path)}.min is {scaling.min}, more than max, which is {scaling.max}")
+        elif "replicas" in backend and not scaling.min <= backend["replicas"] <= scaling.max:
+            what = f"{_name(path[:-1])}.replicas must be from {scaling.min} to {scaling.max}, as {_name(path)} says"
+            self._wrong((*path[:-1], "replicas"), what)
+        return scaling
 
     def _is_dotted_name(self, path: KeyPath, key: str, value: object) -> bool:
         """Whether ``key`` is the rest of a name like ``gpt-4.1``, which TOML reads as table ``1`` in ``gpt-4``."""
-        if not isinstance(value, dict) or key in settings_values.BACKEND or did_you_mean(key, ("price",)):
+        if not isinstance(value, dict) or key in settings_values.BACKEND or did_you_mean(key, _TABLES):
             return False
         path = (*path, key)
-        while len(value) == 1 and isinstance(rest := next(iter(value.values())), dict) and "price" not in value:
+        while len(value) == 1 and isinstance(rest := next(iter(value.values())), dict) and not value.keys() & _TABLES:
             path, value = (*path, next(iter(value))), rest
         dashed = "-".join(path[1:])
         self._wrong(

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLevel, ProviderName, Tier, Traces
+from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLevel, ProviderName, Tier, Traces, Workers
 from callboard.deploy.units import duration_ns, shown, size_bytes, usd_micros
 from callboard.events.errors import InvalidInput
 from callboard.events.money import Step
@@ -18,6 +18,7 @@ from callboard.events.task import PERFECT
 Reader = Callable[[object, str], Any]
 
 LEAST_KEPT_NS = 3600 * 1_000_000_000
+MOST_REPLICAS = 10_000
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]*")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -273,8 +274,19 @@ BACKEND: Mapping[str, Reader] = {
     "rpm": whole(1),
     "tpm": whole(1),
     "replicas": whole(1),
+    "workers": one_of(get_args(Workers)),
+    "scaling": table,
     "first_token_timeout": duration_ns,
     "timeout": duration_ns,
+}
+SCALING: Mapping[str, Reader] = {
+    "min": whole(0),
+    "max": whole(1, MOST_REPLICAS),
+    "target_wait": duration_ns,
+    "target_first_token": duration_ns,
+    "cool_up": duration_ns,
+    "cool_down": duration_ns,
+    "idle": duration_ns,
 }
 PRICE: Mapping[str, Reader] = {"input": usd_micros, "output": usd_micros, "cached": usd_micros, "steps": price_steps}
 

@@ -4,6 +4,8 @@ The rules, kept by `decide`:
 
 - It is registered before anything else; registering it again with another description replaces it.
 - A drained backend gets no new work until it is resumed. A removed one can be registered anew.
+- A number of replicas that is ``held`` is nobody's to change by load, until it is given back, or scaling by load is set
+  up where there was none.
 - The breaker goes closed → open → half-open → closed (or open again); opening an open one only moves its end.
 - While it is half open, one task's call tries the backend: whoever wins the append of ``half_opened``. Another may take
   its place when that task is no longer with the backend.
@@ -18,13 +20,15 @@ from msgspec import Struct
 
 from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
+from callboard.events.scaling import Demand, Scaling
 
 
 class BackendSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a backend is. ``context`` is its window in tokens; ``rpm`` and ``tpm`` are the endpoint's limits a minute.
 
     ``concurrency`` is the number of calls one replica makes at a time. ``provider`` says what answers: ``openai``,
-    ``anthropic`` or ``callable`` (a Python function, which no one should take for a model).
+    ``anthropic`` or ``callable`` (a Python function, which no one should take for a model). With ``scaling`` its
+    replicas follow its load.
     """
 
     provider: Literal["openai", "anthropic", "callable"]
@@ -37,6 +41,7 @@ class BackendSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     concurrency: int = 8
     rpm: int | None = None
     tpm: int | None = None
+    scaling: Scaling | None = None
 
 
 class Registered(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -54,11 +59,16 @@ class Priced(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Scaled(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How many replicas there should be from now on, and why."""
+    """How many replicas there should be from now on, and why.
+
+    ``held`` says that this is not to change by load; ``demand`` is what it was decided on, if it was by load.
+    """
 
     type: ClassVar[str] = "callboard.backend.scaled.v1"
     replicas: int
     reason: str = ""
+    held: bool = False
+    demand: Demand | None = None
 
 
 class Drained(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -125,6 +135,9 @@ class Backend(Struct, frozen=True, gc=False):
 
     ``probe`` is the task whose call tries it while its breaker is half open. ``evicted`` says that the open breaker
     took its tasks away. ``openings`` counts how often the breaker opened since it was last closed.
+
+    ``replicas_reason`` says why there are so many ``replicas``, and ``held`` that load does not change that. By load
+    they were last changed at ``scaled_at``, and raised at ``raised_at``.
     """
 
     id: str
@@ -138,6 +151,15 @@ class Backend(Struct, frozen=True, gc=False):
     probe: str = ""
     evicted: bool = False
     openings: int = 0
+    replicas_reason: str = ""
+    held: bool = False
+    scaled_at: datetime | None = None
+    raised_at: datetime | None = None
+
+    @property
+    def may_start(self) -> bool:
+        """Whether it has no replicas because it had nothing to do, so that it gets one when there is work."""
+        return self.replicas == 0 and not self.held and self.spec is not None and self.spec.scaling is not None
 
 
 def decide(backend: Backend, wish: BackendEvent) -> list[BackendEvent]:
@@ -158,11 +180,12 @@ def evolve(backend: Backend, event: BackendEvent) -> Backend:
     replace = msgspec.structs.replace
     match event:
         case Registered():
-            return replace(backend, spec=event.spec)
+            new = event.spec.scaling is not None and (backend.spec is None or backend.spec.scaling is None)
+            return replace(backend, spec=event.spec, held=backend.held and not new)
         case Priced():
             return replace(backend, price=event.price)
         case Scaled():
-            return replace(backend, replicas=event.replicas)
+            return _scaled(backend, event)
         case Drained():
             return replace(backend, draining=True, reason=event.reason)
         case Resumed():
@@ -185,6 +208,18 @@ def evolve(backend: Backend, event: BackendEvent) -> Backend:
             return Backend(backend.id)
         case _:
             assert_never(event)
+
+
+def _scaled(backend: Backend, event: Scaled) -> Backend:
+    at = event.demand.at if event.demand else None
+    return msgspec.structs.replace(
+        backend,
+        replicas=event.replicas,
+        replicas_reason=event.reason,
+        held=event.held,
+        scaled_at=at,
+        raised_at=at if at is None or event.replicas > backend.replicas else backend.raised_at,
+    )
 
 
 def _unchanged(backend: Backend, wish: BackendEvent) -> bool:

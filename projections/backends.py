@@ -30,4 +30,4 @@ def apply(state: Backends, envelope: Envelope) -> Backends:
     return msgspec.structs.replace(state, by_id=state.by_id.insert(envelope.entity, after))
 
 
-BACKENDS: Final = Projection("backends", 2, Backends, apply)
+BACKENDS: Final = Projection("backends", 3, Backends, apply)

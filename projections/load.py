@@ -5,7 +5,7 @@ make it drift. Averages are integers, moved an eighth of the way to each new mea
 which varies more, a sixty-fourth.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -59,6 +59,9 @@ class BackendLoad(Struct, frozen=True, gc=False):
     ``proven`` counts good answers since it came into service, or back; ``suspect`` says that its breaker opened before
     those. ``first_tokens`` are the newest times to a first token, or how long one was waited for in vain; ``work`` is
     the average number of tokens of a call, in and out.
+
+    ``asleep`` says that it is scaled to 0. One that had work when it no longer was is ``woken`` at that time, until its
+    first call begins: that takes ``start`` ns on average.
     """
 
     outstanding: Map[Work] = Map()
@@ -81,6 +84,9 @@ class BackendLoad(Struct, frozen=True, gc=False):
     suspect: bool = False
     first_tokens: tuple[int, ...] = ()
     work: int = 0
+    asleep: bool = False
+    woken: datetime | None = None
+    start: int = 0
 
     def ahead(self, priority: int, lanes: int = 1) -> int:
         """The service before new work of a priority: what waits at it or above, and the first running call to end."""
@@ -129,7 +135,10 @@ def apply(state: Load, envelope: Envelope) -> Load:
             hedged = state.hedged + (PPM - state.hedged) // RECENT_CALLS
             return replace(_join(_leave(state, entity, event.backend), entity, event), hedged=hedged)
         case task.Started():
-            backends = state.backends.insert(event.backend, _begun(_of(state, event.backend), entity))
+            load = _begun(_of(state, event.backend), entity)
+            if load.woken is not None:
+                load = _started(load, load.woken, envelope.time)
+            backends = state.backends.insert(event.backend, load)
             return Load(backends, state.where, state.hedged - state.hedged // RECENT_CALLS)
         case task.Completed(booked=False) | Answered():
             return _complete(state, entity, event)
@@ -145,7 +154,11 @@ def apply(state: Load, envelope: Envelope) -> Load:
         case backend.Opened():
             return _change(state, entity, replace(_of(state, entity), proven=0, suspect=True))
         case backend.Scaled(replicas=0) | backend.Removed():
-            return _change(state, entity, replace(_of(state, entity), proven=0, suspect=False))
+            return _change(state, entity, replace(_of(state, entity), proven=0, suspect=False, asleep=True, woken=None))
+        case backend.Scaled() if _of(state, entity).asleep:
+            load = _of(state, entity)
+            woken = envelope.time if load.outstanding else None
+            return _change(state, entity, replace(load, asleep=False, woken=woken))
     return state
 
 
@@ -205,6 +218,12 @@ def _begun(load: BackendLoad, task_id: str) -> BackendLoad:
     )
 
 
+def _started(load: BackendLoad, woken: datetime, time: datetime) -> BackendLoad:
+    """The load when the first call since it was woken begins."""
+    took = max(time - woken, timedelta(0)) // timedelta(microseconds=1) * 1000
+    return msgspec.structs.replace(load, woken=None, start=_average(load.start, took, first=not load.start))
+
+
 def _without(load: BackendLoad, task_id: str) -> BackendLoad:
     """The load when the task is no longer there."""
     work = load.outstanding.get(task_id)
@@ -218,6 +237,7 @@ def _without(load: BackendLoad, task_id: str) -> BackendLoad:
         load,
         outstanding=outstanding,
         tokens=tokens,
+        woken=load.woken if outstanding else None,
         **_waiting(load, work, -1),
     )
 
@@ -287,4 +307,4 @@ def _average(average: int, measured: int, *, first: bool) -> int:
     return measured if first else average + (measured - average) // SMOOTHING
 
 
-LOAD: Final = Projection("load", 5, Load, apply)
+LOAD: Final = Projection("load", 6, Load, apply)

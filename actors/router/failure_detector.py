@@ -28,6 +28,9 @@ CHECK_S: Final = 1.0
 SILENCE_S: Final = 5.0
 """Without a heartbeat for so long, a replica is taken to be gone."""
 
+START_S: Final = 30.0
+"""So long a backend may take to start again that was scaled to 0."""
+
 _IDLE: Final = BackendLoad()
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +90,8 @@ class FailureDetector:
             for replica in [replica for replica, (_, at) in replicas.items() if at < limit]:
                 del replicas[replica]
             backend, load = known.get(name), loads.get(name, _IDLE)
+            if backend is not None and backend.replicas == 0:
+                self._heard[name] = limit + START_S
             if backend is None or backend.replicas == 0 or not load.outstanding or _is_left_alone(backend):
                 continue
             reason = wedged(backend, load, (beat for beat, _ in replicas.values()))

@@ -14,8 +14,8 @@ from callboard.projections.load import BackendLoad
 
 
 def lanes(backend: Backend) -> int:
-    """How many calls the backend makes at a time, all replicas together; at least 1."""
-    return max(backend.replicas * (backend.spec.concurrency if backend.spec else 1), 1)
+    """How many calls the backend makes at a time, all replicas together; with none, what one will make."""
+    return max(backend.replicas, 1) * (backend.spec.concurrency if backend.spec else 1)
 
 
 def window(backend: Backend, load: BackendLoad) -> int | None:

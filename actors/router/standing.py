@@ -22,6 +22,7 @@ from callboard.projections.prefixes import Cache
 
 DEFAULT_PER_OUTPUT: Final = 15_000_000
 DEFAULT_FIRST_TOKEN: Final = 300_000_000
+DEFAULT_START: Final = 5_000_000_000
 
 MICROSECOND: Final = timedelta(microseconds=1)
 NS_PER_MINUTE: Final = 60 * 1_000_000_000
@@ -37,9 +38,10 @@ class Standing(Struct, frozen=True):
     """A backend with ``out`` tasks in all, of the ``width`` that it does at a time, so that there is ``room`` for more.
 
     ``extra`` is the work that its load does not show yet. ``ready`` says that nothing keeps it from more work, ``free``
-    that nothing delays a call there, ``full`` that it is new and has enough for now. Times in ns: a first token takes
-    ``first`` and ``reading`` for each token that is not cached, an answer ``writing`` for so many tokens as ``each``
-    says. ``output`` is the average number of tokens answered.
+    that nothing delays a call there, ``full`` that it is new and has enough for now. Times in ns: before anything else
+    it has to ``start``, which takes 0 if it has; a first token takes ``first`` and ``reading`` for each token that is
+    not cached, an answer ``writing`` for so many tokens as ``each`` says. ``output`` is the average number of tokens
+    answered.
     """
 
     backend: Backend
@@ -58,6 +60,7 @@ class Standing(Struct, frozen=True):
     writing: int
     each: int
     output: int
+    start: int = 0
 
     def service(self, unread: int, output: int) -> int:
         """The time in ns to read what is not cached and to write an answer."""
@@ -71,7 +74,7 @@ class Standing(Struct, frozen=True):
             wait = max(wait, (load.tokens_ahead(priority) + extra.tokens) * NS_PER_MINUTE // offered.tpm)
         if offered.rpm:
             wait = max(wait, self.out * NS_PER_MINUTE // offered.rpm)
-        latency = wait + service
+        latency = self.start + wait + service
         if load.failed_at is None:
             return latency
         return latency * PPM // max(_reliability(load, load.failed_at, now), LEAST_RELIABLE)
@@ -143,6 +146,7 @@ def standing_of(backend: Backend, load: BackendLoad, cache: Cache, extra: Work =
         pace, each = DEFAULT_PER_OUTPUT * (width + others), width
     assert backend.spec is not None
     limited = backend.spec.tpm or backend.spec.rpm
+    starts = backend.may_start or load.woken is not None
     return Standing(
         backend=backend,
         offered=backend.spec,
@@ -151,16 +155,22 @@ def standing_of(backend: Backend, load: BackendLoad, cache: Cache, extra: Work =
         extra=extra,
         out=out,
         width=width,
-        room=width - out,
-        ready=not (backend.draining or load.suspect) and backend.replicas > 0 and backend.breaker is Breaker.CLOSED,
-        free=out < width and not limited and load.failed_at is None,
+        room=min(width - out, 0) if starts else width - out,
+        ready=not (backend.draining or load.suspect or _is_off(backend)) and backend.breaker is Breaker.CLOSED,
+        free=out < width and not limited and not starts and load.failed_at is None,
         full=is_full(backend, load, out),
         first=reading.base if reading.count else load.first_token or DEFAULT_FIRST_TOKEN,
         reading=reading.slope if reading.count else 0,
         writing=pace,
         each=each,
         output=load.output if load.answered else USUAL_OUTPUT,
+        start=(load.start or DEFAULT_START) if starts else 0,
     )
+
+
+def _is_off(backend: Backend) -> bool:
+    """Whether it was scaled to 0, and nothing but a person will change that."""
+    return backend.replicas == 0 and not backend.may_start
 
 
 def _reliability(load: BackendLoad, failed_at: datetime, now: datetime) -> int:
@@ -173,7 +183,7 @@ def not_now(backend: Backend, load: BackendLoad, out: int, now: datetime) -> str
     """Why this backend, with ``out`` tasks assigned to it, gets no work at the moment."""
     if backend.draining:
         return "is draining"
-    if backend.replicas == 0:
+    if _is_off(backend):
         return "is scaled to 0"
     if backend.breaker is Breaker.OPEN and backend.until and backend.until > now:
         return f"breaker open until {backend.until.isoformat(timespec='seconds')}: {backend.reason}"

@@ -146,7 +146,8 @@ class Waker:
         """Give back to the router what a backend has that it can't do."""
         backend, load = self._projector.state(BACKENDS).by_id.get(name), self._projector.state(LOAD).backends.get(name)
         evicts = backend is not None and _evicts(backend)
-        if load is None or (backend is not None and backend.replicas > 0 and not evicts):
+        works = backend is not None and (backend.replicas > 0 or backend.may_start)
+        if load is None or (works and not evicts):
             return
         told = f": {backend.reason}" if backend and evicts else " has no workers any more"
         for task_id in load.outstanding:

@@ -8,11 +8,12 @@ from functools import partial
 from multiprocessing import get_context
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules
 from callboard.actors.simulation.engine import Setup, Simulation
-from callboard.actors.simulation.fleet import Machine
+from callboard.actors.simulation.fleet import NS_PER_S, Machine
 from callboard.actors.simulation.measures import Result
 from callboard.actors.simulation.rules import SIMPLE, Chooser, Routed, Simple
 from callboard.actors.simulation.trace import Trace
@@ -61,13 +62,16 @@ def simulated(question: Question, attainable_hits: float, policy: str) -> Result
     began = time.perf_counter()
     simulation.run(scaled(question.trace, question.tasks, question.speed))
     took = time.perf_counter() - began
-    return simulation.measures.result(
+    servers = simulation.servers.values()
+    result = simulation.measures.result(
         policy,
-        [server.busy_ns for server in simulation.servers.values()],
+        [server.busy_ns for server in servers],
         sum(machine.lanes for machine in question.fleet.values()) * simulation.last_arrival,
         took,
         attainable_hits,
     )
+    hours = sum(server.replica_ns for server in servers) / (3600 * NS_PER_S)
+    return replace(result, replica_hours=hours, scalings=len(simulation.scaled))
 
 
 def _chooser(policy: str) -> Chooser:

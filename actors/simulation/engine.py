@@ -2,8 +2,8 @@
 
 What happens is what happens in a node: every step is an event in a log, tasks and backends follow their own rules,
 routers see projections of that log, some time later, and what they have just assigned themselves. Only servers, the
-clock and the bus are simulated. Nothing is hedged or evicted, since there are no heartbeats. The same arguments give
-the same events.
+clock and the bus are simulated. Nothing is hedged or evicted, since there are no heartbeats. Where replicas follow the
+load, somebody looks every second. The same arguments give the same events.
 """
 
 import heapq
@@ -16,10 +16,11 @@ from msgspec import Struct
 
 from callboard.actors.router.own_assignments import OwnAssignments
 from callboard.actors.router.route import View
-from callboard.actors.simulation.fleet import Fleet
+from callboard.actors.simulation.fleet import NS_PER_S, Fleet
 from callboard.actors.simulation.health import SimulatedHealth
 from callboard.actors.simulation.measures import Measures
 from callboard.actors.simulation.rules import Chooser
+from callboard.actors.simulation.scaling import SimulatedScaler
 from callboard.actors.simulation.server import End, Job, Run, Server
 from callboard.actors.simulation.timeline import Timeline, at, since_start
 from callboard.actors.simulation.trace import Arrival
@@ -30,10 +31,11 @@ from callboard.events.prefix import MARK, PLACES
 from callboard.events.task import Assigned, Completed, Failed, Parked, Released, Started, Submitted, Task
 from callboard.events.task_spec import Blob, Failure, TaskSpec
 from callboard.projections.backends import BACKENDS
-from callboard.projections.load import LOAD
+from callboard.projections.load import LOAD, BackendLoad
 from callboard.projections.prefixes import PREFIXES
 from callboard.projections.routers import ROUTERS
 
+LOOK_NS: Final = NS_PER_S
 SCATTER: Final = 0x9E3779B1
 """An odd factor: block numbers become marks, each one its own (Knuth's multiplicative hashing)."""
 
@@ -62,6 +64,7 @@ class Simulation:
         self.servers = {name: Server(machine) for name, machine in fleet.items()}
         self.measures = Measures()
         self.last_arrival = 0
+        self.last_end = 0
         self._setup = setup
         self._chance = random.Random(setup.seed)
         self._choosers = [choosers() for _ in range(setup.routers)]
@@ -72,6 +75,13 @@ class Simulation:
         self._looks: set[int] = set()
         self._agenda: list[tuple[int, int, Callable[[int], None]]] = []
         self._count = 0
+        self._scalers = {
+            name: SimulatedScaler(name, machine.spec, machine.replicas, at(0))
+            for name, machine in fleet.items()
+            if machine.scaling
+        }
+        self.scaled: list[tuple[int, Scaled]] = []
+        self._more = True
         self._healths = {name: SimulatedHealth(name, machine.spec) for name, machine in fleet.items()}
         for name, machine in fleet.items():
             for event in (Registered(machine.spec), Priced(machine.price.price), Scaled(machine.replicas)):
@@ -79,11 +89,16 @@ class Simulation:
 
     def run(self, arrivals: Iterable[Arrival]) -> None:
         """Let all arrivals come, and every task end."""
+        if self._scalers:
+            self._plan(0, self._look_at_loads)
         for number, arrival in enumerate(arrivals):
             self._until(arrival.at)
             self.last_arrival = arrival.at
             self._arrive(f"t{number}", arrival)
+        self._more = False
         self._until(None)
+        for server in self.servers.values():
+            server.count(self.last_end)
         assert not self._open, f"{len(self._open)} tasks never ended"
 
     def _until(self, now: int | None) -> None:
@@ -127,6 +142,8 @@ class Simulation:
                 job = Job(task_id, verdict.attempt, arrival.input, arrival.output, arrival.blocks)
                 server.queue.append(job)
                 self._serve(verdict.backend, now)
+                if verdict.backend in self._scalers and self._scalers[verdict.backend].sleeps:
+                    self._scale(verdict.backend, now)
             case Parked():
                 self._parked[task_id] = verdict
                 if verdict.until is not None and not verdict.waits:
@@ -166,6 +183,7 @@ class Simulation:
 
     def _end(self, name: str, run: Run, now: int) -> None:
         server, health, one = self.servers[name], self._healths[name], self._open[run.job.task]
+        self.last_end = now
         server.ended(run)
         if run.end is End.FAILED:
             self._tell_health(name, health.failed(at(now)), now)
@@ -213,6 +231,33 @@ class Simulation:
             self._plan_look(now + self._setup.view_delay)
             if isinstance(event, Opened):
                 self._plan_look(max(since_start(event.until), now + self._setup.view_delay))
+
+    def _look_at_loads(self, now: int) -> None:
+        """Scale what is to be, and look again as long as there is anything to come."""
+        self.timeline.see(now)
+        for name in self._scalers:
+            self._scale(name, now)
+        if self._more or self._open:
+            self._plan(now + LOOK_NS, self._look_at_loads)
+
+    def _scale(self, name: str, now: int) -> None:
+        load = self.timeline.state(LOAD).backends.get(name, BackendLoad())
+        breaker = self.timeline.state(BACKENDS).by_id[name].breaker
+        for event in self._scalers[name].look(load, breaker, at(now), self.timeline.seen):
+            self._tell_backend(name, event, now)
+            self.scaled.append((now, event))
+            server = self.servers[name]
+            if event.replicas < server.replicas:
+                server.scale(event.replicas, now)
+            else:
+                started = now + round(server.machine.start_s * NS_PER_S)
+                self._plan(started, lambda due, n=event.replicas: self._started(name, n, due))  # type: ignore[misc]
+            self._plan_look(now + self._setup.view_delay)
+
+    def _started(self, name: str, replicas: int, now: int) -> None:
+        """New replicas are up, as far as they are wanted still."""
+        self.servers[name].scale(min(replicas, self._scalers[name].replicas), now)
+        self._serve(name, now)
 
     def _plan_look(self, due: int) -> None:
         if due not in self._looks:

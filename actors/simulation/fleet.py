@@ -12,6 +12,7 @@ from callboard.events.backend import BackendSpec
 from callboard.events.errors import CallboardError, InvalidInput
 from callboard.events.ids import checked_id
 from callboard.events.money import MICROS_PER_USD, Price
+from callboard.events.scaling import Scaling
 
 NS_PER_S: Final = 1_000_000_000
 CONTEXT: Final = 1_000_000
@@ -44,13 +45,35 @@ class Window(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a window needs 0 <= from_s < to_s, and slower of at least 1")
 
 
+class Scales(Struct, frozen=True, forbid_unknown_fields=True):
+    """From how many replicas to how many, and when: as in the settings of a backend, in seconds."""
+
+    min: int = 1
+    max: int = 4
+    target_wait_s: float = 5.0
+    target_first_token_s: float = 0.0
+    cool_up_s: float = 5.0
+    cool_down_s: float = 60.0
+    idle_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min <= self.max or min(self.target_wait_s, self.cool_up_s, self.cool_down_s, self.idle_s) <= 0:
+            raise ValueError("scaling needs 0 <= min <= max, and times over 0")
+
+    @property
+    def rules(self) -> Scaling:
+        """In ns."""
+        times = (self.target_wait_s, self.target_first_token_s, self.cool_up_s, self.cool_down_s, self.idle_s)
+        return Scaling(self.min, self.max, *(round(time * NS_PER_S) for time in times))
+
+
 class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     """One kind of backend, of which there are ``count``.
 
     A call takes a slot, of which each of the ``replicas`` has ``concurrency``. It reads what the prefix cache does not
     hold at ``prefill_tokens_per_s``, then writes at ``decode_tokens_per_s``, or, when all slots are busy, ``slowdown``
     times as slowly, and in proportion between. The cache holds ``cache_tokens``; whether answers say how much of it
-    they used is ``reports_cached``.
+    they used is ``reports_cached``. With ``scaling`` the replicas follow the load, and a new one takes ``start_s``.
     """
 
     model: str = "simulated"
@@ -64,6 +87,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     reports_cached: bool = True
     price: Dollars = Dollars(0.2, 0.6)
     windows: tuple[Window, ...] = ()
+    scaling: Scales | None = None
+    start_s: float = 0.0
 
     def __post_init__(self) -> None:
         least = min(self.count, self.replicas, self.concurrency)
@@ -80,12 +105,16 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def spec(self) -> BackendSpec:
         """How it is registered."""
-        return BackendSpec("openai", self.model, context=CONTEXT, concurrency=self.concurrency)
+        rules = self.scaling.rules if self.scaling else None
+        return BackendSpec("openai", self.model, context=CONTEXT, concurrency=self.concurrency, scaling=rules)
 
-    def service(self, unread: int, output: int, busy: int) -> tuple[int, int]:
-        """Time in ns to the first token and in all, when ``busy`` slots, this one included, are taken."""
+    def service(self, unread: int, output: int, busy: int, lanes: int | None = None) -> tuple[int, int]:
+        """Time in ns to the first token and in all, when ``busy`` of ``lanes``, this one included, are taken.
+
+        Without a number of lanes there are those of all its ``replicas``.
+        """
         first = round(unread / self.prefill_tokens_per_s * NS_PER_S)
-        part = (busy - 1) / max(self.lanes - 1, 1)
+        part = min((busy - 1) / max((lanes or self.lanes) - 1, 1), 1.0)
         each = NS_PER_S / self.decode_tokens_per_s * (1 + (self.slowdown - 1) * part)
         return first + round(each), first + round(each * output)
 

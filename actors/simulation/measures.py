@@ -34,6 +34,7 @@ class Result(Struct, frozen=True):
     ``completion`` from its arrival too. ``hits`` is the share of input tokens that prefix caches served, ``attainable``
     that of one shared cache without end. ``busy`` is the share of all slots in use until the last arrival, ``peak`` the
     busiest backend's time over the average one's, ``spread`` the standard deviation over the average.
+    ``replica_hours`` is the time of all replicas until the last end, ``scalings`` how often there were more or fewer.
     """
 
     policy: str
@@ -49,6 +50,8 @@ class Result(Struct, frozen=True):
     spread: float
     cost: int
     speed: Speed
+    replica_hours: float = 0.0
+    scalings: int = 0
 
 
 class Measures:

@@ -79,15 +79,33 @@ class Server:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.queue: deque[Job] = deque()
+        self.replicas = machine.replicas
+        self.replica_ns = 0
         self.busy = 0
         self.busy_ns = 0
         self._cache = PrefixCache(machine.cache_tokens)
         self._read: list[tuple[int, int, tuple[int, ...]]] = []
+        self._counted = 0
+
+    @property
+    def lanes(self) -> int:
+        """Calls at a time."""
+        return self.replicas * self.machine.concurrency
 
     @property
     def free(self) -> bool:
         """Is there a slot?"""
-        return self.busy < self.machine.lanes
+        return self.busy < self.lanes
+
+    def scale(self, replicas: int, now: int) -> None:
+        """Have so many replicas; calls under way go on."""
+        self.count(now)
+        self.replicas = replicas
+
+    def count(self, now: int) -> None:
+        """Count the replicas' time up to now."""
+        self.replica_ns += (now - self._counted) * self.replicas
+        self._counted = now
 
     def begin(self, job: Job, now: int) -> Run:
         """Give the job a slot: how its call will go."""
@@ -96,7 +114,7 @@ class Server:
         while self._read and self._read[0][0] <= now:
             self._cache.keep(heapq.heappop(self._read)[2])
         cached = min(self._cache.hits(job.blocks) * BLOCK, job.input)
-        first, duration = self.machine.service(job.input - cached, job.output, self.busy)
+        first, duration = self.machine.service(job.input - cached, job.output, self.busy, self.lanes)
         for window in self.machine.windows:
             start, stop = round(window.from_s * NS_PER_S), round(window.to_s * NS_PER_S)
             if start <= now < stop:

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 def backends(where: Where, as_json: bool) -> None:
     """List backends: what they are, how many replicas they have, what they have to do and how well they do it.
 
-    --json prints [{backend, spec, price {input, output, cached, steps}, replicas, draining, breaker, until, reason,
-    outstanding, tokens, per_token, per_output, first_token, duration, answered, failures, reliability, proven, judged,
-    score}]: outstanding tasks and their predicted tokens, averages in ns, answered calls, failures in a row, the share
-    of good calls lately in parts per million, good answers since it came (back) into service, how many answers were
-    judged, and their average score in parts per million. Prices are micro-dollars per million tokens.
+    Of one that is scaled by its load: how few and how many may be, why it has as many as it has, when that may change.
+
+    --json prints [{backend, spec, price {input, output, cached, steps}, replicas, scaling {held, why, more_from,
+    fewer_from}, draining, breaker, until, reason, outstanding, tokens, per_token, per_output, first_token, duration,
+    answered, failures, reliability, proven, judged, score}]: outstanding tasks and their predicted tokens, averages in
+    ns, answered calls, failures in a row, the share of good calls lately in parts per million, good answers since it
+    came (back) into service, how many answers were judged, and their average score in parts per million. Prices are
+    micro-dollars per million tokens.
     """
     from callboard.deploy.cli.session import run
 
@@ -51,11 +54,14 @@ async def _backends(where: Where, *, as_json: bool) -> None:
 
 
 def _document(backend: "Backend", load: "BackendLoad", evidence: "Evidence | None") -> dict[str, Any]:
+    from callboard.deploy.cli.scaling_text import document
+
     return {
         "backend": backend.id,
         "spec": backend.spec,
         "price": backend.price,
         "replicas": backend.replicas,
+        "scaling": document(backend, load) if backend.spec and backend.spec.scaling else None,
         "draining": backend.draining,
         "breaker": backend.breaker,
         "until": backend.until,
@@ -77,6 +83,7 @@ def _document(backend: "Backend", load: "BackendLoad", evidence: "Evidence | Non
 
 def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> None:
     from callboard.deploy.cli.printing import one_line, print_table, took
+    from callboard.deploy.cli.scaling_text import line, of_range
     from callboard.events.task import PERFECT
 
     numbers = ("replicas", "tasks", "tokens", "first token", "tokens/s", "answered", "failed in a row", "score")
@@ -89,7 +96,7 @@ def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> No
                 " ".join(backend.spec.capabilities) if backend.spec else "",
                 price(backend.price),
                 one_line(_state(backend, load), 120),
-                str(backend.replicas),
+                of_range(backend),
                 str(len(load.outstanding)),
                 str(load.tokens),
                 took(load.first_token),
@@ -102,6 +109,9 @@ def _print(rows: list[tuple["Backend", "BackendLoad", "Evidence | None"]]) -> No
         ),
         right=numbers,
     )
+    for backend, load, _ in rows:
+        if backend.spec and backend.spec.scaling:
+            click.echo(line(backend, load))
 
 
 def what(spec: "BackendSpec | None") -> str:

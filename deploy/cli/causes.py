@@ -7,9 +7,10 @@ from callboard.bus.log import Bus, Record
 from callboard.bus.subjects import entity
 from callboard.deploy.cli.moment import stored
 from callboard.deploy.cli.printing import working
-from callboard.events import agent_events, approval, budget, context_events, schedule, task
+from callboard.events import agent_events, approval, backend, budget, context_events, schedule, task
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import InvalidId
+from callboard.events.scaling import Demand
 
 _WINDOW = 2_000
 _LONGEST = 1_000
@@ -78,6 +79,10 @@ class Causes:
                 return await self._fired(key, at)
             case approval.Requested(by=by) if by:
                 return await self._asked(by, f"approval/{at.envelope.entity}", at)
+            case backend.Scaled(demand=None):
+                return None, "it came from outside"
+            case backend.Scaled(demand=Demand(seen=seen)):
+                return (await self.history("backend", at.envelope.entity))[0], f"by its load, up to {seen} of the log"
             case budget.Breached():
                 return await self._newest("task", event.task, at), "it needs more than is left"
             case context_events.Changed(cause=cause) if cause.count("/") > 2:

@@ -13,10 +13,11 @@ from callboard.deploy.cli.options import Where, as_json, where
 def drain(backend: str, undo: bool, where: Where, as_json: bool) -> None:
     """Give BACKEND no new work; calls under way go on, and what it has not begun goes to others.
 
-    --json prints {backend, replicas, draining, changed}.
+    --json prints {backend, replicas, draining, held, changed}.
     """
     from callboard.deploy.cli.change import print_change
     from callboard.deploy.cli.session import run
     from callboard.events.backend import Drained, Resumed
 
-    run(print_change(backend, Resumed() if undo else Drained("drained by hand"), where, as_json=as_json))
+    event = Resumed() if undo else Drained("drained by hand")
+    run(print_change(backend, lambda _: event, where, as_json=as_json))

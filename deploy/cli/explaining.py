@@ -6,15 +6,17 @@ from typing import Any
 import click
 
 from callboard.actors.moments import entity_at
-from callboard.bus.aggregates import BUDGET
+from callboard.bus.aggregates import BACKEND, BUDGET
 from callboard.deploy.cli import decisions
 from callboard.deploy.cli.causes import Causes, Link, Told
 from callboard.deploy.cli.entities import the_entity
 from callboard.deploy.cli.history import Choice, Refusal, choices, reading
 from callboard.deploy.cli.printing import clock, one_line, print_json, usd
+from callboard.deploy.cli.scaling_text import again, numbers
 from callboard.deploy.cli.telling import entity_name, told
 from callboard.deploy.connect import Place
 from callboard.events import agent_events, task_events
+from callboard.events.backend import Scaled
 from callboard.events.budget import Breached
 from callboard.events.envelope import short_type
 from callboard.events.placement import Hedged
@@ -53,7 +55,7 @@ async def task(place: Place, task_id: str, *, as_json: bool) -> None:
 
 
 async def entity(place: Place, meant: str, *, as_json: bool) -> None:
-    """Explain a task, the last decision of an agent, when a budget did not suffice, or an entity's last event."""
+    """Explain a task, the last decision of an agent, a backend's scaling, a budget's breach, or the last event."""
     aggregate, entity_id = await the_entity(place, meant, "KIND/ID")
     if aggregate.kind == "task":
         await task(place, entity_id, as_json=as_json)
@@ -62,14 +64,15 @@ async def entity(place: Place, meant: str, *, as_json: bool) -> None:
     if aggregate.kind == "agent" and (asked := _last_task(history)):
         await task(place, asked, as_json=as_json)
         return
-    breaches = [each for each in history if isinstance(each.envelope.event, Breached)]
-    await event(place, (breaches or history)[-1], as_json=as_json)
+    decisive = [each for each in history if isinstance(each.envelope.event, Breached | Scaled)]
+    await event(place, (decisive or history)[-1], as_json=as_json)
 
 
 async def event(place: Place, last: Told, *, as_json: bool) -> None:
-    """Explain what led to an event, with the decisions on the way, and of a budget what it had then."""
+    """Explain what led to an event, with the decisions on the way, and what a budget or scaling was then."""
     kind, entity_id = last.envelope.kind, last.envelope.entity
     budget = (await entity_at(place.bus, BUDGET, entity_id, last.seq)).entity.state if kind == "budget" else None
+    scaling = await _scaling(place, last)
     causes = Causes(place.bus)
     chain = await causes.chain(last)
     made = {link.told.envelope.id: await _decision(place, causes, link.told) for link in chain}
@@ -78,16 +81,30 @@ async def event(place: Place, last: Told, *, as_json: bool) -> None:
             _link(link, decisions.document(*found) if (found := made[link.told.envelope.id]) else None)
             for link in chain
         ]
-        print_json({"entity": entity_name(last.envelope), "seq": last.seq, "chain": links, "budget": budget})
+        entity = entity_name(last.envelope)
+        print_json({"entity": entity, "seq": last.seq, "chain": links, "budget": budget, "scaling": scaling})
         return
     for place_of, link in enumerate(chain):
         _print_chain([link], first=not place_of)
         if found := made[link.told.envelope.id]:
             click.echo()
             decisions.show(*found)
+    if scaling:
+        for line in numbers(scaling["demand"]):
+            click.echo(f"  {line}")
+        click.echo(f"  decided again on that: {'the same' if scaling['again'] else 'something else, by this version'}")
     if budget:
         amounts = f"limit {usd(budget.limit)}, spent {usd(budget.settled)}, held {usd(budget.held)}"
         click.echo(f"budget {entity_id} then: {amounts}, left {usd(budget.left)}; on breach: {budget.on_breach}")
+
+
+async def _scaling(place: Place, last: Told) -> dict[str, Any] | None:
+    """What a backend was scaled by its load on, and whether the same would be decided again."""
+    envelope = last.envelope
+    if not isinstance(envelope.event, Scaled) or envelope.event.demand is None:
+        return None
+    before = (await entity_at(place.bus, BACKEND, envelope.entity, last.seq - 1)).entity.state
+    return {"demand": envelope.event.demand, "again": again(before, envelope.event)}
 
 
 async def _decision(place: Place, causes: Causes, at: Told) -> tuple[Choice, Any] | None:

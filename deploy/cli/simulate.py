@@ -52,11 +52,13 @@ def simulate(
 
     A FILE of backends has a table [backends.NAME] for each kind: model, count, replicas, concurrency,
     prefill_tokens_per_s, decode_tokens_per_s, slowdown (of a token when all slots are busy), cache_tokens,
-    reports_cached, price {input, output, cached} in USD per million tokens, windows [{from_s, to_s, slower or fails}].
+    reports_cached, price {input, output, cached} in USD per million tokens, windows [{from_s, to_s, slower or fails}],
+    and, for replicas that follow the load and take start_s to start, scaling {min, max, target_wait_s,
+    target_first_token_s, cool_up_s, cool_down_s, idle_s}.
 
     --json prints {trace, tasks, speed, backends, routers, view_delay, seed, results [{policy, tasks, ended, queue,
     first_token, completion {p50, p95, p99, mean}, hits, attainable, busy, peak, spread, cost, speed {tasks_per_s,
-    decision}}]}.
+    decision}, replica_hours, scalings}]}.
     """
     from callboard.actors.simulation.comparison import Question, compare
     from callboard.actors.simulation.fleet import read_fleet
@@ -147,6 +149,8 @@ def _print(title: str, results: "list[Result]") -> None:
         right=numbers,
     )
     for result in results:
+        if result.scalings:
+            click.echo(f"{result.policy}: {result.scalings} scalings, {result.replica_hours:.2f} replica-hours")
         lost = {status: number for status, number in result.ended.items() if status != "completed"}
         if lost:
             told = ", ".join(f"{number:,} {status}" for status, number in lost.items())

@@ -95,7 +95,9 @@ def _of_budget(event: budget.BudgetEvent) -> str:
 def _of_backend(event: backend.BackendEvent) -> str:
     match event:
         case backend.Registered():
-            return f"{event.spec.model} by {event.spec.provider}, {event.spec.concurrency} calls at a time"
+            rules = event.spec.scaling
+            scaling = f", {rules.min} to {rules.max} replicas by its load" if rules else ""
+            return f"{event.spec.model} by {event.spec.provider}, {event.spec.concurrency} calls at a time{scaling}"
         case backend.Priced():
             price = event.price
             return f"{usd(price.input)} in and {usd(price.output)} out for a million tokens"

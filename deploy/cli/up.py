@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def up(roles: tuple[str, ...], port: int | None, where: Where, as_json: bool) -> None:
     """Run a node until SIGINT or SIGTERM: its own NATS server, or a connection to the one at --url, and the actors.
 
-    ROLE is intake, router, timekeeper, backends, traces or archiver, or backend:NAME for the workers of one backend.
-    The first signal lets calls under way finish for ten seconds; a second one ends the node at once. Without backends
-    in the settings file, those that the environment offers are used: API keys, Ollama, llama.cpp.
+    ROLE is intake, router, timekeeper, backends, traces, archiver, notary or scaler, or backend:NAME for the workers of
+    one backend. The first signal lets calls under way finish for ten seconds; a second one ends the node at once.
+    Without backends in the settings file, those that the environment offers are used: API keys, Ollama, llama.cpp.
 
     Functions of callable backends are looked for beside the settings file.
 
@@ -161,10 +161,11 @@ def _what(backend: "Backend") -> str:
 
 def _replicas(node: "Node", name: str, backend: "Backend") -> int:
     """As many as the log wants: what is configured counts when the backend is new."""
+    from callboard.deploy.fleet import first_replicas
     from callboard.projections.backends import BACKENDS
 
     registered = node.projector.state(BACKENDS).by_id.get(name)
-    return registered.replicas if registered else backend.replicas
+    return registered.replicas if registered else first_replicas(backend)
 
 
 def _price(backend: "Backend") -> str:

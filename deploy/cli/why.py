@@ -14,17 +14,19 @@ def why(what: str, where: Where, as_json: bool) -> None:
 
     Of a TASK, each routing decision: what was known, who could have done it, at what prices, and how it turned out; and
     who asked for it. Of an EVENT, by its sequence in the log or its id, all that led to it, from the first event on,
-    with each decision on the way. Of agent/NAME its last decision, of approval/ID, budget/NAME and the like the last
-    event, of a budget the last time that it did not suffice.
+    with each decision on the way. Of agent/NAME its last decision, of a backend (NAME, or backend/NAME) why it has as
+    many replicas as it has, of approval/ID, budget/NAME and the like the last event, of a budget the last time that it
+    did not suffice.
 
     --json prints of a task {task, context, assignments [{time, version, attempt, backend, check, hedges, policy,
     reason, seen, seed, propensity, candidates [{backend, cost, latency, quality, excluded, cached}], prices {backend:
     {input, output, cached, steps}}, predicted {cost, latency, tokens}, actual {cost, latency, calls [state]}, hold
     {budget, amount, input, output, lease}}], refusals [{time, version, event, reason}], chain}; hedges is the late call
     beside which another backend was asked, or null; seen is the log position, propensity in parts per million. Of an
-    event it prints {entity, seq, chain [{seq, time, entity, event, id, source, how, told, decision}], budget}, from the
-    first event on; how is how it followed from the one before, decision is as one of the assignments, or null, budget
-    the state of the budget then that the event is of, or null.
+    event it prints {entity, seq, chain [{seq, time, entity, event, id, source, how, told, decision}], budget, scaling
+    {demand, again}}, from the first event on; how is how it followed from the one before, decision is as one of the
+    assignments, or null, budget the state of the budget then that the event is of, or null; scaling is what was seen of
+    a backend that was scaled by its load, and whether the same would be decided again, or null.
     """
     from callboard.deploy.cli.session import run
 
@@ -33,6 +35,7 @@ def why(what: str, where: Where, as_json: bool) -> None:
 
 async def _why(what: str, where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli import explaining
+    from callboard.deploy.cli.causes import Causes
     from callboard.deploy.cli.finding import EVENT_ID, event_at, event_called
     from callboard.deploy.cli.session import SHORTEST, board_at, task_id
     from callboard.events.errors import InvalidInput
@@ -53,6 +56,9 @@ async def _why(what: str, where: Where, *, as_json: bool) -> None:
         except InvalidInput as error:
             part = named or (len(what) > SHORTEST and set(what) <= set("0123456789abcdef-"))
             told = await event_called(log, what) if part else None
+            if told is None and not named and await Causes(place.bus).history("backend", what):
+                await explaining.entity(place, f"backend/{what}", as_json=as_json)
+                return
             if told is None:
                 raise error from None
             await explaining.event(place, told, as_json=as_json)

@@ -21,7 +21,9 @@ from callboard.events.approval import Approved, Denied
 from callboard.events.backend import Drained, Removed, Resumed, Scaled
 from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
+from callboard.events.scaling import Scaling
 from callboard.events.task import Cancelled, Requeued
+from callboard.projections.backends import BACKENDS
 
 
 def model(name: str, price: int = 0, **options) -> Backend:
@@ -320,4 +322,24 @@ async def private(folder: Path, server: EmbeddedServer) -> None:
         await (await board.submit("I am back", private="ann")).result(30)
 
 
-SCENES = {"tasks": tasks, "money": money, "agents": agents, "private": private}
+async def scaling(folder: Path, server: EmbeddedServer) -> None:
+    """Replicas follow the load: more, fewer, none, and one again; then as many as a person says, until given back."""
+    ms = 1_000_000
+    rules = Scaling(0, 3, 100 * ms, 0, 200 * ms, 1000 * ms, 1500 * ms)
+    slow = model("slow", 1, concurrency=1, scaling=rules)
+    async with Node(settings(folder, server.url, slow=slow)) as node:
+        board = node.board
+        asked = [await board.submit(f"what is {number}?") for number in range(60)]
+        for each in asked:
+            await each.result(30)
+        while node.projector.state(BACKENDS).by_id["slow"].replicas:
+            await asyncio.sleep(0.05)
+        await (await board.submit("anybody there?")).result(30)
+        await board.change("slow", Scaled(2, "for the fair", held=True))
+        await asyncio.sleep(1.5)
+        await board.change("slow", Scaled(2, "the fair is over"))
+        while node.projector.state(BACKENDS).by_id["slow"].replicas > 1:
+            await asyncio.sleep(0.05)
+
+
+SCENES = {"tasks": tasks, "money": money, "agents": agents, "private": private, "scaling": scaling}

@@ -293,7 +293,10 @@ def test_dead_letters_are_listed_and_requeued(folder):
 
 def test_backends_are_scaled_and_drained(folder):
     """A change is in the log at once, and is said to be none when it was so before."""
-    assert folder.json("scale", "echo", "2") == {"backend": "echo", "replicas": 2, "draining": False, "changed": True}
+    scaled = {"backend": "echo", "replicas": 2, "draining": False, "held": False, "changed": True}
+    assert folder.json("scale", "echo", "2", "--reason", "for the fair") == scaled
+    assert folder.json("why", "echo")["chain"][-1]["told"] == "to 2 replicas: for the fair"
+    assert folder.json("scale", "echo", "2")["changed"]
     assert "as before" in folder.call("scale", "echo", "2").stdout
     assert folder.json("drain", "echo")["draining"]
     told = folder.call("submit", "x", "--backend", "echo", "--timeout", "100ms", code=1)
@@ -304,6 +307,26 @@ def test_backends_are_scaled_and_drained(folder):
     assert echo["replicas"] == 2
     assert echo["breaker"] == "closed"
     assert "callable callable_backends:echo (not a model)" in folder.call("backends").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["echo"], 2, "say how many REPLICAS there should be, or --auto: one of them"),
+        (["echo", "2", "--auto"], 2, "say how many REPLICAS there should be, or --auto: one of them"),
+        (
+            ["echo", "--auto"],
+            1,
+            "callboard: echo is not scaled by its load: its settings have no [backends.echo.scaling]",
+        ),
+        (["ehco", "2"], 1, "callboard: unknown backend 'ehco'; did you mean 'echo'?"),
+        (["echo", "-1"], 2, "No such option"),
+        (["echo", "many"], 2, "'many' is not a valid integer range"),
+    ],
+)
+def test_what_cannot_be_scaled_is_told_in_one_line(folder, arguments, code, told):
+    """Neither a number nor --auto, both, nothing to give it back to, no such backend, no number."""
+    assert told in folder.call("scale", *arguments, code=code).stderr
 
 
 def test_doctor_checks_everything(folder):

@@ -1,7 +1,9 @@
 """A Python function as a model: for rules that need none, for demonstrations and for tests."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from operator import attrgetter
 from typing import TypeAlias, cast
@@ -22,13 +24,16 @@ class CallableProvider:
     """Answers with what ``function`` returns.
 
     A plain function runs on the event loop, so it must be quick: nothing else moves until it returns. One that waits is
-    to be ``async``. Any exception of it is told as ``unavailable``; it may raise ProviderError to tell more. Token
-    counts are estimates. ``max_tokens``, ``stop`` and the like are for the function to heed.
+    to be ``async``. With ``threads``, that many calls of a plain function run at a time, in threads of their own, which
+    go on when nobody wants their answer any more. Any exception of it is told as ``unavailable``; it may raise
+    ProviderError to tell more. Token counts are estimates. ``max_tokens``, ``stop`` and the like are for the function
+    to heed.
     """
 
-    def __init__(self, function: ModelFunction, *, model: str = "callable") -> None:
+    def __init__(self, function: ModelFunction, *, model: str = "callable", threads: int = 0) -> None:
         self._function = function
         self._model = model
+        self._threads = ThreadPoolExecutor(threads, "callable") if threads else None
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta | Answer, None]:
         """Call the function. Raises ProviderError; cancelling cancels the function, ``aclose`` closes its iterator."""
@@ -58,10 +63,16 @@ class CallableProvider:
         yield Answer(text, usage, "tool_calls" if calls else "stop", self._model, tuple(calls), estimated=True)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Threads are not waited for."""
+        if self._threads:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _pieces(self, request: Request) -> AsyncGenerator[str | ToolCall, None]:
-        result = self._function(request)
+        if self._threads:
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._threads, self._function, request)
+        else:
+            result = self._function(request)
         if isinstance(result, AsyncIterator):
             try:
                 async for piece in result:

@@ -15,6 +15,7 @@ from callboard.events.backend import Backend, BackendSpec, Breaker
 from callboard.events.envelope import Envelope
 from callboard.events.money import Price
 from callboard.events.persistent import Map
+from callboard.events.scaling import Scaling
 from callboard.events.task import (
     Assigned,
     DeadLettered,
@@ -37,14 +38,15 @@ RULES = Rules(policies())
 names = st.sampled_from(["a", "b", "c", "d"])
 
 backends = st.builds(
-    lambda price, tier, caps, breaker, draining, replicas, seconds: Backend(
+    lambda price, tier, caps, breaker, draining, replicas, seconds, scaling, held: Backend(
         "",
-        BackendSpec("openai", "m", capabilities=caps, tier=tier),
+        BackendSpec("openai", "m", capabilities=caps, tier=tier, scaling=scaling),
         Price(price, 2 * price),
         replicas,
         draining,
         breaker,
         NOW + timedelta(seconds=seconds),
+        held=held,
     ),
     st.integers(0, 10_000_000),
     st.sampled_from(["small", "medium", "frontier"]),
@@ -53,6 +55,8 @@ backends = st.builds(
     st.booleans(),
     st.integers(0, 3),
     st.integers(-60, 60),
+    st.sampled_from([None, Scaling(min=0)]),
+    st.booleans(),
 )
 loads = st.builds(
     lambda number, each, took: BackendLoad(
@@ -93,7 +97,7 @@ def test_no_choice_breaks_a_rule(spec, found, load, seed):
     assert spec.schema is None or "schema" in chosen.spec.capabilities
     assert verdict.priority == spec.priority
     assert not chosen.draining
-    assert chosen.replicas > 0
+    assert chosen.replicas > 0 or (chosen.spec.scaling and not chosen.held)
     assert not (chosen.breaker is Breaker.OPEN and chosen.until > NOW)
     recorded = {candidate.backend: candidate for candidate in verdict.decision.candidates}
     assert recorded.keys() == found.keys()

@@ -12,6 +12,7 @@ from callboard.actors.router.standing import standing_of, standings
 from callboard.events.backend import Backend, BackendSpec, Breaker
 from callboard.events.envelope import Envelope
 from callboard.events.persistent import Map
+from callboard.events.scaling import Scaling
 from callboard.events.task import Assigned, Evaluated, Status, Task
 from callboard.events.task_spec import Decision, TaskSpec
 from callboard.projections.learning import LEARNING
@@ -22,12 +23,13 @@ from callboard.projections.trend import Trend
 
 TRENDS = st.builds(Trend, count=st.integers(0, 2), base=st.integers(0, 9), slope=st.integers(0, 9))
 BACKENDS = st.builds(
-    lambda concurrency, replicas, breaker: Backend(
-        "a", BackendSpec("openai", "m", concurrency=concurrency), replicas=replicas, breaker=breaker
+    lambda concurrency, replicas, breaker, scaling: Backend(
+        "a", BackendSpec("openai", "m", concurrency=concurrency, scaling=scaling), replicas=replicas, breaker=breaker
     ),
     st.integers(1, 4),
     st.integers(0, 2),
     st.sampled_from(Breaker),
+    st.sampled_from([None, Scaling(min=0)]),
 )
 LOADS = st.builds(
     lambda out, writing, proven, suspect: BackendLoad(
@@ -59,7 +61,8 @@ def test_what_is_remembered_is_what_would_be_worked_out(worlds):
             standing_of(backend, loads[backend.id], caches[backend.id], Work(more[backend.id]))
             for backend in fleet.backends
         ]
-        assert all(one.room == one.width - one.out for one in found)
+        assert all(one.room == (min(one.width - one.out, 0) if one.start else one.width - one.out) for one in found)
+        assert all(bool(one.start) is one.backend.may_start for one in found)
 
 
 def test_unmeasured_backends_write_at_half_their_pace_when_full():

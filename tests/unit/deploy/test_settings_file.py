@@ -12,6 +12,7 @@ from callboard.deploy import settings_values
 from callboard.deploy.settings import Archive, Backend, Check, Nats, Router, Settings, Telemetry
 from callboard.deploy.settings_file import InvalidSettings, load, parse
 from callboard.events.money import Price, Step
+from callboard.events.scaling import Scaling
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "callboard.example.toml"
 GOOD = 'provider = "openai"\nmodel = "m"\n'
@@ -47,7 +48,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     settings = load(EXAMPLE)
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
-    document = tomllib.loads(re.sub("# (backend|folder|master_key_file) = ", r"\1 = ", text))
+    document = tomllib.loads(re.sub("# (backend|folder|master_key_file|target_first_token) = ", r"\1 = ", text))
     assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
     assert document["router"]["agent"].keys() == settings_values.AGENT.keys()
@@ -60,6 +61,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     assert document["telemetry"].keys() == settings_values.TELEMETRY.keys()
     assert {key for backend in document["backends"].values() for key in backend} == settings_values.BACKEND.keys()
     assert document["backends"]["deepseek"]["price"].keys() == settings_values.PRICE.keys()
+    assert document["backends"]["deepseek"]["scaling"].keys() == settings_values.SCALING.keys()
     assert settings.backends["deepseek"] == Backend(
         provider="openai",
         model="deepseek-chat",
@@ -71,6 +73,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         price=Price(280_000, 420_000, 28_000, (Step(560_000, 840_000, over=32_000),)),
         rpm=500,
         tpm=1_000_000,
+        scaling=Scaling(),
     )
 
 
@@ -84,6 +87,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         (settings_values.ARCHIVE, Archive),
         (settings_values.BACKEND, Backend),
         (settings_values.PRICE, Price),
+        (settings_values.SCALING, Scaling),
     ],
 )
 def test_every_field_can_be_set(readers, struct):

@@ -19,11 +19,13 @@ from callboard.events.envelope import EVENT_TYPES, Envelope, Unknown, decode, en
 from callboard.events.errors import Undecodable
 from callboard.events.money import Price
 from callboard.events.placement import Hedged
+from callboard.events.scaling import Demand, Scaling
 from callboard.events.task_spec import Blob, Candidates, Decision, Failure, Hold, Needs, Shown, TaskSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 
+DEMAND = Demand(MOMENT, 7, 4, 9, 900, 60_000_000_000, 300_000_000, 2_000_000_000, 6, 13, 3_000_000_000, 5)
 HAND_OFF = agent.HandOff((agent.Manifest("2f-plan", 7, 900),), "2f-slice", MOMENT)
 
 EXAMPLES: list[object] = [
@@ -199,6 +201,21 @@ def test_what_needs_an_approval_has_golden_bytes(event, name):
     """Which tools do, and which step asked for it."""
     data = encode([enveloped(event)])
     assert data == (GOLDEN / f"callboard.agent.{name}.json").read_bytes()
+    assert decode(data) == [enveloped(event)]
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (backend.Scaled(4, "9 calls wait", demand=DEMAND), "scaled.v1.by_load"),
+        (backend.Scaled(4, "scaled by hand", held=True), "scaled.v1.held"),
+        (backend.Registered(backend.BackendSpec("openai", "m", scaling=Scaling(0, 8))), "registered.v1.scaling"),
+    ],
+)
+def test_scaling_by_load_has_golden_bytes(event, name):
+    """What was seen and decided, what load is not to change, and within which bounds."""
+    data = encode([enveloped(event)])
+    assert data == (GOLDEN / f"callboard.backend.{name}.json").read_bytes()
     assert decode(data) == [enveloped(event)]
 
 

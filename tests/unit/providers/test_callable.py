@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from contextlib import aclosing
 
 import pytest
@@ -129,6 +130,24 @@ async def test_cancelling_cancels_the_function(hello):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cancelled.is_set()
+
+
+async def test_functions_in_threads_hold_up_nobody(ask, refused):
+    """As many as there are threads run at a time, while the loop goes on; what they give and raise is told the same."""
+    both = threading.Barrier(2, timeout=10)
+
+    def together(request):
+        both.wait()
+        return plain(request)
+
+    provider = CallableProvider(together, threads=2)
+    answers = await asyncio.gather(ask(provider), ask(provider))
+    assert [answer.text for _, answer in answers] == ["HELLO WIDE WORLD"] * 2
+    await provider.aclose()
+    error = await refused(CallableProvider(lambda _: 1 / 0, threads=1))
+    assert "raised ZeroDivisionError" in str(error)
+    assert (await ask(CallableProvider(waiting, threads=1)))[0] == ["HELLO WIDE WORLD"]
+    assert (await ask(CallableProvider(in_pieces, threads=1)))[0] == ["HELLO", "WIDE", "WORLD"]
 
 
 def test_load_finds_a_function():

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from callboard.actors.router.policies.registry import policies
 from callboard.actors.router.route import Rules
 from callboard.actors.simulation.engine import Setup, Simulation
-from callboard.actors.simulation.fleet import NS_PER_S, Fleet, Machine, Window, alike
+from callboard.actors.simulation.fleet import NS_PER_S, Fleet, Machine, Scales, Window, alike
 from callboard.actors.simulation.rules import SIMPLE, Chooser, Routed, Simple
 from callboard.actors.simulation.server import Server
 from callboard.actors.simulation.trace import Arrival
@@ -40,8 +40,14 @@ windows = st.builds(
     st.integers(1, 5),
     st.booleans(),
 )
+scales = st.builds(
+    lambda least, more, wait, down, idle: Scales(least, least + more, wait, cool_down_s=down, idle_s=idle),
+    *(st.integers(0, 2), st.integers(1, 3), st.floats(0.1, 5), st.integers(1, 20), st.integers(1, 20)),
+)
 machines = st.builds(
     Machine,
+    scaling=st.none() | scales,
+    start_s=st.sampled_from([0.0, 3.0]),
     concurrency=st.integers(1, 4),
     replicas=st.integers(1, 2),
     cache_tokens=st.sampled_from([0, 3 * BLOCK, 10**6]),
@@ -132,6 +138,22 @@ def test_affinity_needs_no_reports():
     ]
     usage = run("fastest", found, silent, Setup()).measures.usage
     assert usage.cached / usage.input > 0.4
+
+
+def test_replicas_follow_the_load():
+    """A burst gets more replicas and waits less than with one; in the pause there are none, and the next is served."""
+    found = burst(200) + [arrival._replace(at=arrival.at + 600 * NS_PER_S) for arrival in burst(200)]
+    plain = Machine(concurrency=2)
+    scaled = replace(plain, scaling=Scales(0, 8, 2.0, cool_down_s=30, idle_s=60), start_s=3.0)
+    one, most, follows = (
+        run("fastest", found, {"a": machine}, Setup()) for machine in (plain, replace(plain, replicas=8), scaled)
+    )
+    assert follows.measures.ended == {"completed": 400}
+    assert sum(follows.measures.queue) < sum(one.measures.queue) / 4
+    assert follows.servers["a"].replica_ns < most.servers["a"].replica_ns / 3
+    events = [change.replicas for _, change in follows.scaled]
+    assert max(events) > 1
+    assert 0 in events[:-1]
 
 
 def test_a_backend_in_trouble_is_left_alone():

@@ -42,6 +42,7 @@ def test_toml_and_json(tmp_path):
         ("[backends.a]\nconcurrency = 0", "backends.a: count, replicas and concurrency must be at least 1"),
         ("[backends.a]\nslowdown = 0.5", "backends.a: slowdown must be at least 1"),
         ("[backends.a]\nwindows = [{ from_s = 2, to_s = 1 }]", "backends.a: a window needs 0 <= from_s < to_s"),
+        ("[backends.a]\nscaling = { min = 3, max = 2 }", "backends.a: scaling needs 0 <= min <= max, and times over 0"),
         ('[backends."a b"]\n', "backends.a b: backend 'a b' is not valid"),
     ],
 )

@@ -1,6 +1,7 @@
 """`callboard simulate`, as it is typed."""
 
 import json
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -71,6 +72,14 @@ def test_a_fleet_from_a_file(trace, tmp_path):
     (tmp_path / "f.toml").write_text("[backends.a]\nwindows = [{ from_s = 0, to_s = 1_000_000, fails = true }]\n")
     told = called(trace, "--backends", tmp_path / "f.toml", *policies_of("fastest")).stdout
     assert "fastest: 40 dead of 40 tasks" in told
+
+
+def test_replicas_that_follow_the_load(trace, tmp_path):
+    """How often they were scaled, and what they come to, is told under the table."""
+    scaling = "scaling = { min = 0, max = 4, target_wait_s = 0.1, cool_up_s = 0.5 }"
+    (tmp_path / "f.toml").write_text(f"[backends.a]\nconcurrency = 1\n{scaling}\n")
+    told = called(trace, "--backends", tmp_path / "f.toml", *policies_of("fastest")).stdout
+    assert re.search(r"fastest: [1-9]\d* scalings, 0\.\d\d replica-hours", told)
 
 
 @pytest.mark.parametrize(
