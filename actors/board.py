@@ -69,7 +69,10 @@ class Board:
             InvalidInput: a field is wrong; the message says which and how to mend it.
             BusError: the log can't be reached, or is full.
         """
-        submission = submission_of({"input": input, **fields})
+        return await self.take(submission_of({"input": input, **fields}), stream=stream)
+
+    async def take(self, submission: Submission, *, stream: bool = False) -> TaskHandle:
+        """As `submit`, for a task that was read already."""
         new_id = new_entity_id(submission.parent)
         task_id = submission.task_id(new_id)
         if task_id == new_id:

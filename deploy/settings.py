@@ -29,6 +29,7 @@ PROVIDER_URLS: Mapping[str, str] = {
 PROVIDER_KEYS: Mapping[str, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
 POLICIES = ("adaptive", "agent", "balanced", "best", "cascade", "cheapest", "fastest")
+NO_TOKENS = "none"
 BUILT_IN_CHECKS = ("judge", "schema")
 POLICY_ENTRY_POINTS = "callboard.policies"
 """Group of entry points under which other packages offer policies of their own."""
@@ -136,6 +137,22 @@ class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
 
 
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """HTTP: at ``listen`` (``host:port``; empty: none), for whoever holds one of the ``tokens`` in that file.
+
+    ``tokens`` may be empty for ``tokens.json`` in the data folder, or ``none``: then anybody on this machine is served,
+    and nobody else. ``cert`` and ``key`` are PEM files, for TLS. ``open_metrics`` shows metrics without a token. For
+    ``drain_ns`` before the end `/readyz` says no, while all else is served.
+    """
+
+    listen: str = ""
+    tokens: str = ""
+    cert: str = ""
+    key: str = ""
+    open_metrics: bool = False
+    drain_ns: int = 1_000_000_000
+
+
 class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model endpoint.
 
@@ -192,6 +209,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     audit: Audit = Audit()
     archive: Archive = Archive()
     privacy: Privacy = Privacy()
+    http: Http = Http()
     backends: dict[str, Backend] = {}
     checks: dict[str, Check] = {}
 
@@ -204,6 +222,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def audit_key(self) -> Path:
         """The file of the key that checkpoints are signed with."""
         return Path(self.audit.key).expanduser() if self.audit.key else self.data_folder / "audit.key"
+
+    @property
+    def http_tokens(self) -> Path | None:
+        """The file of the tokens for HTTP; None when none are asked for."""
+        if self.http.tokens == NO_TOKENS:
+            return None
+        return Path(self.http.tokens).expanduser() if self.http.tokens else self.data_folder / "tokens.json"
 
     @property
     def archive_folder(self) -> Path:
