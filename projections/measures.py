@@ -80,7 +80,7 @@ def apply(state: Measures, envelope: Envelope) -> Measures:
     if envelope.kind != "task":
         return state
     event, entity, replace = envelope.event, envelope.entity, msgspec.structs.replace
-    if ended := _ENDS.get(type(event)):  # type: ignore[arg-type]  # any other type has no end
+    if ended := _ENDS.get(type(event)):
         counts = {**state.ended, ended: state.ended.get(ended, 0) + 1}
         state = replace(state, ended=counts, ready=state.ready.discard(entity))
     match event:

@@ -31,8 +31,8 @@ def up(roles: tuple[str, ...], port: int | None, listen: str | None, where: Wher
 
     Functions of callable backends are looked for beside the settings file.
 
-    --json prints one line when the node is ready: {url, http, data, fsync, pid, roles, backends [{backend, provider, model,
-    url, callable, price, replicas}], left_out {backend: variable}}. Log lines go to standard error.
+    --json prints one line when the node is ready: {url, http, data, fsync, pid, roles, backends [{backend, provider,
+    model, url, callable, price, replicas}], left_out {backend: variable}}. Log lines go to standard error.
     """
     import asyncio
     import os

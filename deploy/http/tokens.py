@@ -88,9 +88,7 @@ class TokensFile:
                 found = token
         return found
 
-    def create(
-        self, name: str, scopes: tuple[Scope, ...], expires: datetime | None, now: datetime
-    ) -> tuple[str, Token]:
+    def create(self, name: str, scopes: tuple[Scope, ...], expires: datetime | None, at: datetime) -> tuple[str, Token]:
         """Add a token, and return its secret, which is kept nowhere.
 
         Raises:
@@ -101,7 +99,7 @@ class TokensFile:
         if not scopes:
             raise InvalidInput(f"token {name} would allow nothing: name at least one scope of {', '.join(SCOPES)}")
         secret = PREFIX + secrets.token_urlsafe(32)
-        token = Token(name, _digest(secret), tuple(dict.fromkeys(scopes)), now, expires)
+        token = Token(name, _digest(secret), tuple(dict.fromkeys(scopes)), at, expires)
         with self._locked() as tokens:
             if any(each.name == name for each in tokens):
                 raise InvalidInput(f"there is a token {name!r} already: revoke it first, or choose another name")

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
-from prometheus_client.utils import floatToGoString
 
 from callboard.deploy.prometheus import families
 from callboard.events.task import ENDED
 from callboard.projections.measures import BOUNDS, Histogram, Measures
 
 NS_PER_S: Final = 1_000_000_000
-_ENDS: Final = (*(floatToGoString(bound / NS_PER_S) for bound in BOUNDS), "+Inf")
+_ENDS: Final = (*(str(bound / NS_PER_S) for bound in BOUNDS), "+Inf")
 
 
 def measured(state: Measures) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Metrics that are read off the projections which every node has; a scrape costs what there are backends and budgets."""
+"""Metrics that are read off the projections every node has; a scrape costs what there are of backends and budgets."""
 
 from collections.abc import Iterator
 from typing import Final
