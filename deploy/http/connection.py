@@ -35,6 +35,12 @@ class Connection(H11Protocol):
             self._head.cancel()
             self._head = None
 
+    def on_response_complete(self) -> None:
+        """The next request's head may have begun already."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and not self.transport.is_closing():
+            self._head = self._head or self.loop.call_later(self._limits.head_s, self.transport.abort)
+
     def pause_writing(self) -> None:
         """The client is slow: it has a while to take something."""
         super().pause_writing()

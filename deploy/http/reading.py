@@ -16,6 +16,8 @@ _PREFERRED = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])",
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
 _KEY_LIMIT: Final = 1024
 
+LINGER_S: Final = 2.0
+
 
 async def body_of(request: Request, timeout_s: float) -> bytes:
     """The whole body, of type JSON.
@@ -28,18 +30,26 @@ async def body_of(request: Request, timeout_s: float) -> bytes:
     if media != "application/json":
         got = f"got {media[:80]}" if media else "there is none"
         raise Refused(415, f"send JSON with the header Content-Type: application/json; {got}")
-    told = request.headers.get("content-length", "0")
-    if told.isdecimal() and int(told) > MAX_BODY:
-        raise _too_large()
-    body = bytearray()
+    body, size, more = bytearray(), 0, True
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(timeout_s):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > MAX_BODY:
-                    raise _too_large()
+        async with asyncio.timeout(timeout_s) as limit:
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                piece, more = message.get("body", b""), message.get("more_body", False)
+                if size <= MAX_BODY < size + len(piece):  # read on for a moment, so that the client gets to read why
+                    limit.reschedule(loop.time() + LINGER_S)
+                size += len(piece)
+                if size <= MAX_BODY:
+                    body += piece
     except TimeoutError:
-        raise Refused(408, f"the body was not here within {timeout_s:g} s", {"connection": "close"}) from None
+        if size <= MAX_BODY:
+            raise Refused(408, f"the body was not here within {timeout_s:g} s", {"connection": "close"}) from None
+    if size > MAX_BODY:
+        told = f"the body is over {MAX_BODY} bytes, as a message on the bus may not be, either"
+        raise Refused(413, told, {"connection": "close"})
     return bytes(body)
 
 
@@ -91,7 +101,3 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _too_large() -> Refused:
-    return Refused(413, f"the body is over {MAX_BODY} bytes: put large values elsewhere", {"connection": "close"})

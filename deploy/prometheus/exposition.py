@@ -102,6 +102,8 @@ class Exposition(Collector):
         yield from streams(self._report)
 
     async def _ask(self) -> Report | None:
+        if not self._bus.connected:
+            return None
         try:
             async with asyncio.timeout(REPORT_S):
                 return await self._bus.report()
