@@ -40,6 +40,7 @@ from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
 from callboard.deploy.replicas import Replicas
 from callboard.deploy.routing import checks_of, rules_of
+from callboard.deploy.secrets import secrets_of
 from callboard.deploy.settings import Settings
 from callboard.deploy.supervision import supervise
 from callboard.deploy.telemetry import Telemetry
@@ -251,6 +252,8 @@ class Node:
         for name in names:
             self._providers[name] = provider_of(name, self._settings.backends[name], self._environ)
 
+        secrets = secrets_of(self._settings, self._environ)
+
         def worker(name: str, number: int) -> Worker:
             source = self._source(f"backend/{name}/{number}")
             return Worker(
@@ -263,6 +266,7 @@ class Node:
                 self.projector,
                 checks,
                 self.board.contexts,
+                secrets,
             )
 
         self._replicas = Replicas(names, self.projector, worker)

@@ -188,6 +188,11 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if home and self.url == home and not self.api_key_env:
             force_setattr(self, "api_key_env", PROVIDER_KEYS[self.provider])
 
+    @property
+    def address(self) -> str:
+        """``url`` as it may be shown: without a query, in which there may be a key."""
+        return self.url.partition("?")[0]
+
     def price_or_lookup(self) -> tuple[Price, bool]:
         """The price, and whether it is known: as set, else today's list price of the model at ``url``, else free."""
         if self.price is not None:

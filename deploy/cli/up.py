@@ -41,6 +41,7 @@ def up(roles: tuple[str, ...], port: int | None, listen: str | None, where: Wher
 
     from callboard.deploy import logs
     from callboard.deploy.cli.modules import importable
+    from callboard.deploy.secrets import secrets_of
     from callboard.deploy.settings_values import listen as read_listen
 
     settings = where.settings()
@@ -50,7 +51,7 @@ def up(roles: tuple[str, ...], port: int | None, listen: str | None, where: Wher
         settings = replace(settings, nats=replace(settings.nats, port=port))
     if listen is not None:
         settings = replace(settings, http=replace(settings.http, listen=read_listen(listen, "--listen")))
-    logs.configure(settings.telemetry.log_level)
+    logs.configure(settings.telemetry.log_level, secrets=secrets_of(settings, os.environ))
     importable(where.config)
     asyncio.run(_up(settings, roles, os.environ, as_json=as_json))
 
@@ -173,7 +174,7 @@ def _asks_for(settings: "Settings") -> str:
 def _what(backend: "Backend") -> str:
     if backend.provider == "callable":
         return f"callable {backend.function} (not a model)"
-    return f"{backend.provider} {backend.model} at {backend.url}"
+    return f"{backend.provider} {backend.model} at {backend.address}"
 
 
 def _replicas(node: "Node", name: str, backend: "Backend") -> int:
@@ -202,7 +203,7 @@ def _document(node: "Node", name: str, backend: "Backend") -> dict[str, Any]:
         "backend": name,
         "provider": backend.provider,
         "model": backend.model or backend.function,
-        "url": backend.url,
+        "url": backend.address,
         "callable": backend.provider == "callable",
         "price": price if known else None,
         "replicas": _replicas(node, name, backend),

@@ -198,7 +198,7 @@ async def test_several_run_alone_on_a_server_elsewhere(node):
 
 
 async def test_not_ready_without_nats(tmp_path):
-    """A server that lost its connection lives, and says why it is not ready; what is asked of it is refused in a line."""
+    """A server that lost its connection lives, and says why it is not ready, until it has another."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with http_node(tmp_path, nats=Nats(port=port)) as own, own.client("admin") as client:
