@@ -183,18 +183,24 @@ async def test_where_it_listens_without_tokens(node, tmp_path):
     with pytest.raises(InvalidInput, match=r"can't listen on 127\.0\.0\.1:\d+: Address already in use"):
         async with serving(node, listen=node.node.http_url.removeprefix("http://")):
             pass
-    async with serving(node, tokens="none") as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with serving(node, tokens="none") as server, httpx.AsyncClient(base_url=server.url, verify=False) as client:
         assert (await client.post("/v1/tasks", json={"input": "a"})).status_code == 202
         rebound = await client.post("/v1/tasks", json={"input": "a"}, headers={"host": "example.org"})
         assert "only this machine is served" in problem(rebound, 421)
     own = str(tmp_path / "none.json")
-    async with serving(node, listen="[::1]:0", tokens=own) as v6, httpx.AsyncClient(base_url=v6.url) as client:
+    async with (
+        serving(node, listen="[::1]:0", tokens=own) as v6,
+        httpx.AsyncClient(base_url=v6.url, verify=False) as client,
+    ):
         assert problem(await client.get("/v1/tasks/a"), 401)
 
 
 async def test_metrics_may_be_open(node):
     """If it is set so, and nothing else is."""
-    async with serving(node, open_metrics=True) as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with (
+        serving(node, open_metrics=True) as server,
+        httpx.AsyncClient(base_url=server.url, verify=False) as client,
+    ):
         assert (await client.get("/metrics")).status_code == 200
         assert (await client.get("/v1/tasks/a")).status_code == 401
 

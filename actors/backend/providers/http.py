@@ -125,7 +125,8 @@ class Endpoint:
         self.address = str(self._url.copy_with(query=None, fragment=None, username=None, password=None))
         if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key):
             raise InvalidInput(
-                f"the api key for {self.address} holds a character that can't be sent; look for a line break or space at its end"
+                f"the api key for {self.address} holds a character that can't be sent; "
+                "look for a line break or space at its end"
             )
         self._client = httpx.AsyncClient(
             headers={"user-agent": "callboard", "accept-encoding": "identity", **headers},
