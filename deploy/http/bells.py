@@ -34,6 +34,8 @@ class Bells:
 
     def stop(self) -> None:
         """Wake everybody, for the last time."""
+        if self.stopping:
+            return
         self.stopping = True
         self._projector.unwatch(self._hear)
         for bells in self._bells.values():

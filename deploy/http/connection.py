@@ -1,6 +1,7 @@
 """One connection: uvicorn's HTTP/1.1, with an end to the patience with those who send or take nothing."""
 
 import asyncio
+import socket
 from typing import Any
 
 import h11
@@ -24,6 +25,10 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             transport.abort()
+        if sock := transport.get_extra_info("socket"):  # a client that is gone without a word is noticed so
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if unanswered := getattr(socket, "TCP_USER_TIMEOUT", None):
+                sock.setsockopt(socket.IPPROTO_TCP, unanswered, round(self._limits.write_s * 1000))
         self._head = self.loop.call_later(self._limits.head_s, transport.abort)
 
     def data_received(self, data: bytes) -> None:

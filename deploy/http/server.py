@@ -81,9 +81,13 @@ class HttpServer:
         Raises InvalidInput: it must not, or can't, listen there; or the files for TLS can't be used.
         """
         host, port = host_and_port(self._settings.listen)
-        self._check(host)
-        context = self._tls()
-        listener = _listener(host, port)
+        try:
+            self._check(host)
+            context = self._tls()
+            listener = _listener(host, port)
+        except BaseException:
+            self._bells.stop()
+            raise
         shown, port = f"[{host}]" if ":" in host else host, listener.getsockname()[1]
         self.url = f"{'https' if context else 'http'}://{shown}:{port}"
         server = self._server = _Server(self._config(context))

@@ -137,9 +137,11 @@ class _Stream(Response):
             try:
                 await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                sending.cancel()
                 leaving.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
+                sending.cancel()
+                sent, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
+                if isinstance(sent, Exception):
+                    _log.warning("a stream of events broke off", task=self._task_id, error=str(sent))
         await send({"type": "http.response.body", "body": b""})
 
     async def _send(self, send: Send) -> None:

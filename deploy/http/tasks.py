@@ -41,7 +41,12 @@ class TaskDesk:
         only(request, "wait")
         wait_s, preferred = wait_of(request, self._limits.wait_s)
         if wait_s:
-            self._doorkeeper.admit(request, "read")
+            try:
+                self._doorkeeper.admit(request, "read")
+            except Refused:
+                if not preferred:
+                    raise
+                wait_s, preferred = 0.0, False
         submission = _with_headers(parse(await body_of(request, self._limits.body_s)), request)
         handle = await self._board.take(submission)
         loaded = await self._loaded(handle.id, request, wait_s)

@@ -84,7 +84,7 @@ class TokensFile:
         """The token whose secret this is. Takes as long for any other. Raises TokensUnreadable."""
         digest, found = _digest(secret), None
         for token in self.all():
-            if hmac.compare_digest(token.sha256, digest):
+            if hmac.compare_digest(token.sha256.encode(), digest.encode()):
                 found = token
         return found
 

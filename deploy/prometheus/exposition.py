@@ -88,7 +88,7 @@ class Exposition(Collector):
         if at - self._asked_at > REPORT_KEPT_S:
             self._asked_at, self._report = at, await self._ask()
         encode, media = choose_encoder(accept)
-        return encode(self._registry), media
+        return await asyncio.to_thread(encode, self._registry), media  # thousands of lines: let others have a turn
 
     def collect(self) -> Iterator[Metric]:
         """What is not counted in this process, as of now."""

@@ -133,6 +133,8 @@ async def test_whoever_waits_must_be_allowed_to_read(node):
     async with node.client("submit") as client:
         answer = await client.post("/v1/tasks?wait=1", json={"input": "a"})
         assert problem(answer, 403) == "token submit has no scope read"
+        preferred = await client.post("/v1/tasks", json={"input": "a"}, headers={"prefer": "wait=1"})
+        assert (preferred.status_code, "preference-applied" in preferred.headers) == (202, False)
         assert (await client.post("/v1/tasks", json={"input": "a"})).status_code == 202
 
 
