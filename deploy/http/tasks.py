@@ -49,7 +49,11 @@ class TaskDesk:
                 wait_s, preferred = 0.0, False
         submission = _with_headers(parse(await body_of(request, self._limits.body_s)), request)
         handle = await self._board.take(submission)
-        loaded = await self._loaded(handle.id, request, wait_s)
+        if wait_s:
+            loaded = await unless_gone(request, self._ended(handle.id, wait_s))
+        else:  # only one that was named may have been there before, and gone on elsewhere
+            named = submission.key is not None or submission.id is not None
+            loaded = await self._board.tasks.load(handle.id, at_least=NEWEST if named else 0)
         applied = {"preference-applied": f"wait={wait_s:g}"} if preferred else {}
         headers = {"location": f"/v1/tasks/{handle.id}", **_traced(loaded), **applied}
         if wait_s and loaded.state.status in ENDED:
@@ -61,7 +65,11 @@ class TaskDesk:
         self._doorkeeper.admit(request, "read")
         only(request, "wait")
         wait_s, _ = wait_of(request, self._limits.wait_s)
-        loaded = await self._loaded(await known(self._board, request), request, wait_s)
+        task_id = await known(self._board, request)
+        if wait_s:
+            loaded = await unless_gone(request, self._ended(task_id, wait_s))
+        else:
+            loaded = await self._board.tasks.load(task_id, at_least=NEWEST)
         return await self._answer(loaded, 200, _traced(loaded))
 
     async def cancel(self, request: Request) -> Response:
@@ -73,13 +81,8 @@ class TaskDesk:
         loaded = await self._board.tasks.load(task_id)
         return _json({"task": task_id, "status": loaded.state.status}, 200, _traced(loaded))
 
-    async def _loaded(self, task_id: str, request: Request, wait_s: float) -> Loaded[Task]:
-        """The task as it is now, or when it has ended, at the latest after ``wait_s``."""
-        if not wait_s:
-            return await self._board.tasks.load(task_id, at_least=NEWEST)
-        return await unless_gone(request, self._ended(task_id, wait_s))
-
     async def _ended(self, task_id: str, wait_s: float) -> Loaded[Task]:
+        """The task as it is when it has ended, or after ``wait_s``, or when nobody should wait any more."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         with self._bells.of(task_id) as bell:
