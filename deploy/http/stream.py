@@ -1,22 +1,25 @@
 """A task's events as they come, and its text as it is written: server-sent events.
 
 Each event of the log is a ``CloudEvents`` object; the ``id`` of the last of a message is its sequence, from which a
-client that lost its connection goes on (``Last-Event-ID``). ``token`` events are not in the log: they are ``{call, at,
-text}``, and are left out for who is too slow. The last event is ``outcome``.
+client that lost its connection goes on (``Last-Event-ID``). Of what is private it has what everybody may know, and no
+more; the outcome is told in full. ``token`` events are not in the log: they are ``{call, at, text}``, and are left out
+for who is too slow. The last event is ``outcome``.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import msgspec
 import structlog
 from msgspec import Raw
+from msgspec.json import decode, encode
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from callboard.actors.backend.call import TokenNote
 from callboard.actors.board import Board
 from callboard.bus.entities import NEWEST
 from callboard.bus.log import Note, Record
@@ -73,7 +76,8 @@ class StreamDesk:
 
         async def hear(note: Note) -> None:
             if not frames.full():
-                frames.put_nowait(_frame("token", note.data))
+                with suppress(msgspec.MsgspecError):  # anybody may publish there
+                    frames.put_nowait(_frame("token", encode(decode(note.data, type=TokenNote))))
 
         self.open += 1
         stop = await self._board.bus.signals.subscribe(tokens(task_id), hear)
@@ -104,7 +108,7 @@ class StreamDesk:
                     loaded = await self._board.tasks.load(task_id, at_least=after)
                     if loaded.state.status in ENDED and loaded.seq <= after:
                         outcome = await whole_outcome(self._board, loaded.state)
-                        await frames.put(_frame("outcome", msgspec.json.encode(outcome)))
+                        await frames.put(_frame("outcome", encode(outcome)))
                         break
                     if stopping:
                         await frames.put(BYE)
@@ -171,15 +175,16 @@ def _last_seen(request: Request) -> int:
 
 def _told(record: Record) -> list[bytes]:
     """A message's events, each as a frame; the last one tells the sequence."""
-    raws = msgspec.json.decode(record.data, type=list[Raw]) if record.data[:1] == b"[" else [Raw(record.data)]
+    raws = decode(record.data, type=list[Raw]) if record.data[:1] == b"[" else [Raw(record.data)]
     frames = []
     for number, raw in enumerate(raws, 1):
-        name = msgspec.json.decode(raw, type=_Named).type.split(".")[2]
+        name = decode(raw, type=_Named).type.split(".")[2]
         frames.append(_frame(name, bytes(raw), record.seq if number == len(raws) else None))
     return frames
 
 
 def _frame(name: str, data: bytes, seq: int | None = None) -> bytes:
-    """One event; JSON of ours has no line breaks outside of texts, where they are escaped."""
+    """One event; a line break in JSON is only space, and would end the line."""
     numbered = b"" if seq is None else b"id: %d\n" % seq
-    return b"%sevent: %s\ndata: %s\n\n" % (numbered, name.encode(), data)
+    line = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b"%sevent: %s\ndata: %s\n\n" % (numbered, name.encode(), line)
