@@ -14,6 +14,7 @@ from callboard.deploy.http.limits import Limits
 from callboard.deploy.http.server import HttpServer
 from callboard.deploy.node import Node
 from callboard.deploy.settings import Nats, Settings
+from callboard.events.backend import Scaled
 from callboard.events.errors import InvalidInput
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -117,15 +118,19 @@ async def test_a_large_answer_comes_whole(client):
     assert answer.json()["output"] == text.upper()
 
 
-async def test_events_as_they_come(client):
+async def test_events_as_they_come(node, client):
     """All of the log's events, tokens between them, the outcome last; from any of them on, and no more at the end."""
+    await node.node.board.change("slow", Scaled(0, "nobody works before we listen"))
     submitted = await client.post("/v1/tasks", json={"input": "x", "backend": "slow"})
-    path = f"{submitted.headers['location']}/events"
+    path, seen = f"{submitted.headers['location']}/events", []
     async with client.stream("GET", path) as stream:
         assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
-        seen = [frame async for frame in frames(stream.aiter_lines())]
-    names = [name for name, _, _ in seen]
-    assert [name for name in names if name != "token"] == ["submitted", "assigned", "started", "completed", "outcome"]
+        async for frame in frames(stream.aiter_lines()):
+            if not seen:
+                await node.node.board.change("slow", Scaled(1, "now"))
+            seen.append(frame)
+    names = [name for name, _, _ in seen if name not in ("token", "parked", "released")]
+    assert names == ["submitted", "assigned", "started", "completed", "outcome"]
     assert seen[0][2]["specversion"] == "1.0"
     assert seen[-1][2]["output"] == "one two three"
     text = "".join(data["text"] for name, _, data in seen if name == "token")
@@ -160,7 +165,7 @@ async def test_a_quiet_stream_shows_that_it_is_there(node, client):
 async def test_a_server_stops_without_leaving_anybody_hanging(node, client):
     """It says that it is not ready, ends waits and streams in good order, and takes no more connections."""
     task = (await client.post("/v1/tasks", json={"input": "x", "backend": "echo", "delay_s": 600})).json()["task"]
-    settings = replace(node.settings, http=replace(node.settings.http, drain_ns=300_000_000))
+    settings = replace(node.settings, http=replace(node.settings.http, drain_ns=800_000_000))
     server = HttpServer(settings, node.node.bus, node.node.board, node.node.projector)
     await server.start()
     async with node.client("admin", url=server.url) as other:
@@ -168,8 +173,8 @@ async def test_a_server_stops_without_leaving_anybody_hanging(node, client):
         waiting = asyncio.create_task(other.get(f"/v1/tasks/{task}", params={"wait": "100"}))
         async with other.stream("GET", f"/v1/tasks/{task}/events") as stream:
             stopping = asyncio.create_task(server.stop())
-            await asyncio.sleep(0.05)
-            ready = await other.get("/readyz")
+            while (ready := await other.get("/readyz")).status_code == 200:
+                pass
             assert (ready.status_code, ready.json()["detail"]) == (503, "not ready: it is about to stop")
             assert (await other.get("/livez")).text == "ok\n"
             assert [line async for line in stream.aiter_lines()][-3:] == [": the server stops", "retry: 1000", ""]

@@ -245,7 +245,11 @@ async def test_who_takes_nothing_is_cut_off(node):
         reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
         request = f"GET /v1/tasks/{large} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {node.token('admin')}\r\n\r\n"
         writer.write(request.encode())
-        await asyncio.sleep(0.5)
+        connections = server._server.server_state.connections
+        while not connections:
+            await asyncio.sleep(0.01)
+        while connections:
+            await asyncio.sleep(0.01)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await reader.readexactly(7_000_000)
         writer.close()
