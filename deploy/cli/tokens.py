@@ -6,11 +6,10 @@ import click
 
 from callboard.deploy.cli.options import Where, as_json, seconds, where
 from callboard.deploy.cli.subcommands import Subcommands
+from callboard.deploy.http.tokens import SCOPES
 
 if TYPE_CHECKING:
     from callboard.deploy.http.tokens import Token, TokensFile
-
-SCOPES = ("submit", "read", "cancel", "metrics", "admin")
 
 
 @click.group(cls=Subcommands, default="list")

@@ -2,10 +2,20 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from callboard.actors.projector import Projector
 from callboard.events.envelope import Envelope
+
+RECHECK_S: Final = 5.0
+
+
+async def rung(bell: asyncio.Event, longest_s: float = RECHECK_S) -> None:
+    """Wait for a bell, or for a while: whoever answers a read may know less yet than whoever rang."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(min(longest_s, RECHECK_S)):
+            await bell.wait()
 
 
 class Bells:

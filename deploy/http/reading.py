@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Final, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from callboard.deploy.http.limits import MAX_BODY
 from callboard.deploy.http.problem import Refused
@@ -86,7 +87,7 @@ def key_of(request: Request) -> str | None:
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     """What ``work`` gives; it is given up, with ClientDisconnect, when the client leaves."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_gone(request))
+    leaving = asyncio.create_task(gone(request.receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -98,6 +99,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def gone(receive: Receive) -> None:
+    """Wait until the client has left, or has its answer."""
+    while (await receive())["type"] != "http.disconnect":
         pass

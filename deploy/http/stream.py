@@ -24,11 +24,11 @@ from callboard.actors.board import Board
 from callboard.bus.entities import NEWEST
 from callboard.bus.log import Note, Record
 from callboard.bus.subjects import entity, tokens
-from callboard.deploy.http.bells import Bells
+from callboard.deploy.http.bells import Bells, rung
 from callboard.deploy.http.doorkeeper import Doorkeeper
 from callboard.deploy.http.limits import Limits
 from callboard.deploy.http.problem import RETRY_S, Refused
-from callboard.deploy.http.reading import only
+from callboard.deploy.http.reading import gone, only
 from callboard.deploy.http.tasks import known, whole_outcome
 from callboard.events.errors import CallboardError, InvalidInput
 from callboard.events.task import ENDED
@@ -113,7 +113,7 @@ class StreamDesk:
                     if stopping:
                         await frames.put(BYE)
                         break
-                    await bell.wait()
+                    await rung(bell)
         except CallboardError as error:
             _log.warning("a stream of events broke off", task=task_id, error=str(error))
         except Exception:
@@ -137,7 +137,7 @@ class _Stream(Response):
         """Send until the end, or until the client leaves."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
-            sending, leaving = asyncio.create_task(self._send(send)), asyncio.create_task(_gone(receive))
+            sending, leaving = asyncio.create_task(self._send(send)), asyncio.create_task(gone(receive))
             try:
                 await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -159,11 +159,6 @@ class _Stream(Response):
                 if frame is None:
                     return
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _last_seen(request: Request) -> int:

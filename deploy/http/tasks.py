@@ -12,7 +12,7 @@ from callboard.actors.claim_check import shown_text
 from callboard.actors.outcome import Outcome, outcome_of
 from callboard.actors.submission import Submission, parse
 from callboard.bus.entities import NEWEST, Loaded
-from callboard.deploy.http.bells import Bells
+from callboard.deploy.http.bells import Bells, rung
 from callboard.deploy.http.doorkeeper import Doorkeeper
 from callboard.deploy.http.limits import Limits
 from callboard.deploy.http.problem import Refused
@@ -48,7 +48,7 @@ class TaskDesk:
                     raise
                 wait_s, preferred = 0.0, False
         submission = _with_headers(parse(await body_of(request, self._limits.body_s)), request)
-        handle = await self._board.take(submission)
+        handle = await self._board.take(submission, waits=False)  # who does looks at the task: see Bells
         if wait_s:
             loaded = await unless_gone(request, self._ended(handle.id, wait_s))
         else:  # only one that was named may have been there before, and gone on elsewhere
@@ -90,13 +90,10 @@ class TaskDesk:
                 stopping = self._bells.stopping
                 bell.clear()
                 loaded = await self._board.tasks.load(task_id, at_least=NEWEST)
-                if loaded.state.status in ENDED or stopping:
+                left = deadline - loop.time()
+                if loaded.state.status in ENDED or stopping or left <= 0:
                     return loaded
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await bell.wait()
-                except TimeoutError:
-                    return loaded
+                await rung(bell, left)
 
     async def _answer(self, loaded: Loaded[Task], status: int, headers: dict[str, str]) -> Response:
         return _json(await whole_outcome(self._board, loaded.state), status, headers)

@@ -6,9 +6,6 @@ import httpx
 import pytest
 from servers.working_directory import Folder
 
-from callboard.deploy.cli.tokens import SCOPES as OFFERED
-from callboard.deploy.http.tokens import SCOPES
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -36,7 +33,6 @@ def test_the_life_of_a_token(folder):
     folder.call("tokens", "create", "x", code=2)
     folder.call("tokens", "create", "x", "--scope", "everything", code=2)
     assert "is not valid" in folder.call("tokens", "create", "a.b", "--scope", "read", code=1).stderr
-    assert OFFERED == SCOPES
 
 
 def test_a_node_says_where_it_serves_http(folder):
