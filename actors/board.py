@@ -69,13 +69,16 @@ class Board:
             InvalidInput: a field is wrong; the message says which and how to mend it.
             BusError: the log can't be reached, or is full.
         """
-        submission = submission_of({"input": input, **fields})
+        return await self.take(submission_of({"input": input, **fields}), stream=stream)
+
+    async def take(self, submission: Submission, *, stream: bool = False, waits: bool = True) -> TaskHandle:
+        """As `submit`, for a task that was read already. Unless somebody ``waits``, its outcome is not sent here."""
         new_id = new_entity_id(submission.parent)
         task_id = submission.task_id(new_id)
         if task_id == new_id:
             self.tasks.assume_new(new_id)
         answered: asyncio.Future[Outcome] | None = None
-        if submission.reply_to is None:
+        if waits and submission.reply_to is None:
             await self._listen()
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
             answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()

@@ -198,6 +198,11 @@ class JetStreamBus:
         """Call ``callback`` after every re-established connection."""
         self._signals.on_reconnect(callback)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the server is reached right now."""
+        return self._wire.connected
+
     async def report(self) -> Report:
         """The server's version, how full the streams are, and who reads them."""
         return await report(self._api)

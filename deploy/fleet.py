@@ -16,7 +16,7 @@ def spec_of(backend: settings.Backend) -> BackendSpec:
     return BackendSpec(
         provider=backend.provider,
         model=backend.model or backend.function,
-        url=backend.url,
+        url=backend.address,
         capabilities=backend.capabilities,
         context=backend.context,
         data_policy=backend.data_policy,

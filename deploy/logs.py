@@ -2,20 +2,31 @@
 
 import logging
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from callboard.actors.secrets import NO_SECRETS, Secrets
 from callboard.deploy.settings import LogLevel
 from callboard.events.private import note
 
 _QUOTES = ("error", "reason")
 """What a log line may quote texts in."""
 
+_TALKATIVE = ("httpx", "httpcore")
+"""They tell every request with its whole address, in which there may be a key."""
 
-def configure(level: LogLevel, stream: TextIO | None = None) -> None:
-    """Set up structlog and the standard library's logging, which asyncio and nats-py use, for the whole process."""
+
+def configure(level: LogLevel, stream: TextIO | None = None, secrets: Secrets = NO_SECRETS) -> None:
+    """Set up structlog and the standard library's logging, which asyncio and nats-py use, for the whole process.
+
+    No line holds one of the ``secrets``, whatever it quotes.
+    """
+
+    def masked(_logger: object, _method: str, line: Any) -> str:
+        return secrets.masked(line)
+
     stream = stream or sys.stderr
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -25,9 +36,9 @@ def configure(level: LogLevel, stream: TextIO | None = None) -> None:
     ]
     rendering: list[Processor]
     if stream.isatty():
-        rendering = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        rendering = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), masked]
     else:
-        rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), masked]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -42,6 +53,8 @@ def configure(level: LogLevel, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for client in _TALKATIVE:
+        logging.getLogger(client).setLevel(logging.WARNING)
 
 
 def _discreet(_logger: object, _method: str, line: EventDict) -> EventDict:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
@@ -42,6 +42,7 @@ from callboard.deploy.master_key import master_of
 from callboard.deploy.processes import ProcessWorker, order
 from callboard.deploy.replicas import Replica, Replicas
 from callboard.deploy.routing import checks_of, rules_of
+from callboard.deploy.secrets import secrets_of
 from callboard.deploy.settings import Settings
 from callboard.deploy.supervision import supervise
 from callboard.deploy.telemetry import Telemetry
@@ -51,10 +52,13 @@ from callboard.events.task import Task
 from callboard.projections.backends import BACKENDS
 from callboard.projections.live import LIVE
 
+if TYPE_CHECKING:
+    from callboard.deploy.http.server import HttpServer
+
 START_S: Final = 30.0
 LAST_FOLD_S: Final = 2.0
 LAST_SIGN_S: Final = 5.0
-ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary", "scaler")
+ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary", "scaler", "http")
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +92,7 @@ class Node:
         self._replicas: Replicas | None = None
         self._router: Router | None = None
         self._notary: Notary | None = None
+        self._http: HttpServer | None = None
         self._telemetry = Telemetry(settings, environ)
         self.url = settings.nats.url
         self.bus: JetStreamBus
@@ -100,6 +105,11 @@ class Node:
         if self._server is None:
             raise ServerError(f"this node has no server of its own: it uses {self.url}")
         return self._server.pid
+
+    @property
+    def http_url(self) -> str:
+        """Where it listens for HTTP; empty when it does not."""
+        return self._http.url if self._http else ""
 
     async def start(self) -> None:
         """Bring everything up: server, streams, backends, projections, actors. Ready when it returns."""
@@ -122,12 +132,15 @@ class Node:
             await self._start_actors()
             if archived and self._settings.archive.on and "archiver" in self._roles:
                 self._run("archiver", self._archiver(archived).run)
+            await self._listen()
         except BaseException:
             await self.stop(0.0)
             raise
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Finish what is under way within ``grace_s``, then end; the rest is taken up at the next start."""
+        if self._http:
+            await self._http.stop()
         if self._replicas:
             await self._replicas.stop(grace_s)
             with suppress(BusError, TimeoutError):
@@ -213,6 +226,14 @@ class Node:
             except TimeoutError:
                 raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
 
+    async def _listen(self) -> None:
+        """Serve HTTP, if it is to."""
+        if "http" in self._roles and self._settings.http.listen:
+            from callboard.deploy.http.server import HttpServer  # noqa: PLC0415  only paid for when it is wanted
+
+            self._http = HttpServer(self._settings, self.bus, self.board, self.projector)
+            await self._http.start()
+
     async def _archived(self) -> ArchivedLog | None:
         """The log over its archive, if one may be here: in the data folder of our own server, or as configured."""
         wanted = self._settings.archive
@@ -245,6 +266,8 @@ class Node:
         for name in names - apart:
             self._providers[name] = provider_of(name, self._settings.backends[name], self._environ)
 
+        secrets = secrets_of(self._settings, self._environ)
+
         def worker(name: str, number: int) -> Replica:
             if name in apart:
                 return ProcessWorker(order(self._settings, name, number, self.url), self._environ)
@@ -259,6 +282,7 @@ class Node:
                 self.projector,
                 checks,
                 self.board.contexts,
+                secrets,
             )
 
         self._replicas = Replicas(names, self.projector, worker, most=self._most)
@@ -278,6 +302,8 @@ def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
             raise InvalidInput(
                 f"unknown role {role!r}: use {', '.join(ROLES)}, or backend:NAME with a configured backend"
             )
+    if "http" in roles and roles != ROLES and not settings.http.listen:
+        raise InvalidInput('the role http has nowhere to listen: set http.listen, such as "127.0.0.1:8080"')
     return roles
 
 

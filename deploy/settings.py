@@ -31,6 +31,7 @@ PROVIDER_URLS: Mapping[str, str] = {
 PROVIDER_KEYS: Mapping[str, str] = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
 POLICIES = ("adaptive", "agent", "balanced", "best", "cascade", "cheapest", "fastest")
+NO_TOKENS = "none"
 BUILT_IN_CHECKS = ("judge", "schema")
 POLICY_ENTRY_POINTS = "callboard.policies"
 """Group of entry points under which other packages offer policies of their own."""
@@ -138,6 +139,22 @@ class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
 
 
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """HTTP: at ``listen`` (``host:port``; empty: none), for whoever holds one of the ``tokens`` in that file.
+
+    ``tokens`` may be empty for ``tokens.json`` in the data folder, or ``none``: then anybody on this machine is served,
+    and nobody else. ``cert`` and ``key`` are PEM files, for TLS. ``open_metrics`` shows metrics without a token. For
+    ``drain_ns`` before the end `/readyz` says no, while all else is served.
+    """
+
+    listen: str = ""
+    tokens: str = ""
+    cert: str = ""
+    key: str = ""
+    open_metrics: bool = False
+    drain_ns: int = 1_000_000_000
+
+
 class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model endpoint.
 
@@ -177,6 +194,11 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if home and self.url == home and not self.api_key_env:
             force_setattr(self, "api_key_env", PROVIDER_KEYS[self.provider])
 
+    @property
+    def address(self) -> str:
+        """``url`` as it may be shown: without a query, in which there may be a key."""
+        return self.url.partition("?")[0]
+
     def price_or_lookup(self) -> tuple[Price, bool]:
         """The price, and whether it is known: as set, else today's list price of the model at ``url``, else free."""
         if self.price is not None:
@@ -198,6 +220,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     audit: Audit = Audit()
     archive: Archive = Archive()
     privacy: Privacy = Privacy()
+    http: Http = Http()
     backends: dict[str, Backend] = {}
     checks: dict[str, Check] = {}
 
@@ -210,6 +233,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def audit_key(self) -> Path:
         """The file of the key that checkpoints are signed with."""
         return Path(self.audit.key).expanduser() if self.audit.key else self.data_folder / "audit.key"
+
+    @property
+    def http_tokens(self) -> Path | None:
+        """The file of the tokens for HTTP; None when none are asked for."""
+        if self.http.tokens == NO_TOKENS:
+            return None
+        return Path(self.http.tokens).expanduser() if self.http.tokens else self.data_folder / "tokens.json"
 
     @property
     def archive_folder(self) -> Path:

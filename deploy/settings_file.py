@@ -16,6 +16,7 @@ from callboard.deploy.settings import (
     Backend,
     Cascade,
     Check,
+    Http,
     Nats,
     Privacy,
     ProviderName,
@@ -143,6 +144,10 @@ class _Reading:
         if archive.get("purge") and not archive.get("on"):
             self._wrong(("archive", "purge"), "archive.purge is of what was archived: set archive.on as well")
         privacy = self._table(("privacy",), values.pop("privacy", {}), settings_values.PRIVACY)
+        http = self._table(("http",), values.pop("http", {}), settings_values.HTTP)
+        if ("cert" in http) != ("key" in http):
+            there, missing = ("cert", "key") if "cert" in http else ("key", "cert")
+            self._wrong(("http", there), f"http.{there} is half of what TLS needs: set http.{missing} as well")
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
         checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
@@ -159,6 +164,7 @@ class _Reading:
             audit=Audit(**audit),
             archive=Archive(**_attributes(archive)),
             privacy=Privacy(**privacy),
+            http=Http(**_attributes(http)),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
             checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )

@@ -121,6 +121,29 @@ def http_url(value: object, what: str) -> str:
     return str(value).rstrip("/")
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The two parts of ``host:port`` or ``[v6]:port``. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    if not colon or not host or re.search(r"[\s/@\[\]]", host) or (":" in host) != bracketed or not port.isdecimal():
+        raise ValueError(address)
+    if int(port) > 65535:
+        raise ValueError(address)
+    return host, int(port)
+
+
+def listen(value: object, what: str) -> str:
+    """``""`` for nowhere, or ``host:port``."""
+    if value == "":
+        return ""
+    try:
+        host_and_port(value if isinstance(value, str) else "")
+    except ValueError:
+        raise InvalidInput(f'{what} must be like "127.0.0.1:8080" (or "" for no HTTP), got {shown(value)}') from None
+    return str(value)
+
+
 def nats_url(value: object, what: str) -> str:
     """``""`` for the embedded server, or NATS addresses joined by commas."""
     if value == "":
@@ -229,6 +252,7 @@ SETTINGS: Mapping[str, Reader] = {
     "audit": table,
     "archive": table,
     "privacy": table,
+    "http": table,
     "backends": table,
     "checks": table,
 }
@@ -258,6 +282,14 @@ ARCHIVE: Mapping[str, Reader] = {
     "keep": keep,
 }
 PRIVACY: Mapping[str, Reader] = {"master_key_env": variable_name, "master_key_file": text}
+HTTP: Mapping[str, Reader] = {
+    "listen": listen,
+    "tokens": text,
+    "cert": text,
+    "key": text,
+    "open_metrics": yes_or_no,
+    "drain": duration_ns,
+}
 BACKEND: Mapping[str, Reader] = {
     "provider": one_of(get_args(ProviderName)),
     "model": text,
@@ -297,5 +329,6 @@ ATTRIBUTES: Mapping[str, str] = {
     "first_token_timeout": "first_token_timeout_ns",
     "timeout": "timeout_ns",
     "keep": "keep_ns",
+    "drain": "drain_ns",
 }
 """Keys whose value is held in another unit: the struct's attribute names that unit."""

@@ -23,6 +23,7 @@ from callboard.actors.discretion import discreet
 from callboard.actors.loop import Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
+from callboard.actors.secrets import NO_SECRETS, Secrets
 from callboard.bus.entities import Entities, Loaded
 from callboard.bus.errors import LogFull
 from callboard.bus.log import Bus, Delivery
@@ -69,7 +70,8 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """One replica of the backend called ``name``; ``tasks`` are the tasks as it changes them.
 
-    ``contexts`` are those that tasks read, if it shares with others what is held in memory of them.
+    ``contexts`` are those that tasks read, if it shares with others what is held in memory of them. What a provider
+    says of a failure is told without the ``secrets``.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Worker:
         projector: Projector,
         checks: Mapping[str, Check] = BUILT_IN,
         contexts: Contexts | None = None,
+        secrets: Secrets = NO_SECRETS,
     ) -> None:
         self._bus = bus
         self._name = name
@@ -92,6 +95,7 @@ class Worker:
         self._projector = projector
         self._checks = checks
         self._contexts = contexts or contexts_on(bus, source)
+        self._secrets = secrets
         self._health = Health(name, backends, projector)
         self._limits = Limits()
         self._calls = CallsUnderWay()
@@ -268,6 +272,9 @@ class Worker:
         await self._health.worked(self._backend(), started)
 
     async def _failed(self, task_id: str, started: Envelope, call: Call, error: ProviderError) -> None:
+        error = ProviderError(
+            error.kind, self._secrets.masked(str(error)), retry_after_ns=error.retry_after_ns, usage=error.usage
+        )
         # first the breaker, so that whoever acts on the failure sees it
         await self._health.failed(error, started)
         assert isinstance(started.event, Started)

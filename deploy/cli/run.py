@@ -37,13 +37,15 @@ def run(file: Path, reload: bool, where: Where, as_json: bool) -> None:
     --json prints a line each time the agents are ready: {url, agents [names], pid}.
     """
     import asyncio
+    import os
 
     from callboard.deploy import logs
     from callboard.deploy.agents_file import load
     from callboard.deploy.cli.modules import importable
+    from callboard.deploy.secrets import secrets_of
 
     settings = where.settings()
-    logs.configure(settings.telemetry.log_level)
+    logs.configure(settings.telemetry.log_level, secrets=secrets_of(settings, os.environ))
     importable(where.config)
     asyncio.run(_run(load(file), file, where, reload=reload, as_json=as_json))
 

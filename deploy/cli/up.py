@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--role", "roles", metavar="ROLE", multiple=True, help="Run only this; several times.  [default: all]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the NATS server inside; 0 is a free one.")
+@click.option("--listen", metavar="HOST:PORT", help="Serve HTTP there, too; port 0 is a free one.")
 @where
 @as_json
-def up(roles: tuple[str, ...], port: int | None, where: Where, as_json: bool) -> None:
+def up(roles: tuple[str, ...], port: int | None, listen: str | None, where: Where, as_json: bool) -> None:
     """Run a node until SIGINT or SIGTERM: its own NATS server, or a connection to the one at --url, and the actors.
 
-    ROLE is intake, router, timekeeper, backends, traces, archiver, notary or scaler, or backend:NAME for the workers of
-    one backend. The first signal lets calls under way finish for ten seconds; a second one ends the node at once.
-    Without backends in the settings file, those that the environment offers are used: API keys, Ollama, llama.cpp.
+    ROLE is intake, router, timekeeper, backends, traces, archiver, notary, scaler or http, or backend:NAME for the
+    workers of one backend. The first signal lets calls under way finish for ten seconds; a second one ends the node at
+    once. Without backends in the settings file, those that the environment offers are used: API keys, Ollama,
+    llama.cpp.
 
     Functions of callable backends are looked for beside the settings file.
 
-    --json prints one line when the node is ready: {url, data, fsync, pid, roles, backends [{backend, provider, model,
-    url, callable, price, replicas}], left_out {backend: variable}}. Log lines go to standard error.
+    --json prints one line when the node is ready: {url, http, data, fsync, pid, roles, backends [{backend, provider,
+    model, url, callable, price, replicas}], left_out {backend: variable}}. Log lines go to standard error.
     """
     import asyncio
     import os
@@ -39,13 +41,17 @@ def up(roles: tuple[str, ...], port: int | None, where: Where, as_json: bool) ->
 
     from callboard.deploy import logs
     from callboard.deploy.cli.modules import importable
+    from callboard.deploy.secrets import secrets_of
+    from callboard.deploy.settings_values import listen as read_listen
 
     settings = where.settings()
     if port is not None:
         if settings.nats.url:
             raise click.UsageError("--port is for the NATS server inside: leave it out, or the url")
         settings = replace(settings, nats=replace(settings.nats, port=port))
-    logs.configure(settings.telemetry.log_level)
+    if listen is not None:
+        settings = replace(settings, http=replace(settings.http, listen=read_listen(listen, "--listen")))
+    logs.configure(settings.telemetry.log_level, secrets=secrets_of(settings, os.environ))
     importable(where.config)
     asyncio.run(_up(settings, roles, os.environ, as_json=as_json))
 
@@ -129,6 +135,7 @@ def _announce(
     if as_json:
         ready = {
             "url": node.url,
+            "http": node.http_url or None,
             "data": settings.data,
             "fsync": settings.nats.fsync,
             "pid": os.getpid(),
@@ -143,6 +150,8 @@ def _announce(
         click.echo("fsync is that server's own setting: what a power cut may take is decided there")
     else:
         click.echo(f"fsync {meaning_of(settings.nats.fsync)}")
+    if node.http_url:
+        click.echo(f"HTTP at {node.http_url}, {_asks_for(settings)}")
     for name, backend in settings.backends.items():
         click.echo(f"  {name}: {_what(backend)}, {_price(backend)}, replicas: {_replicas(node, name, backend)}")
     if not settings.backends:
@@ -153,10 +162,19 @@ def _announce(
     click.echo(f'submit with: callboard submit{place} "Say hello"')
 
 
+def _asks_for(settings: "Settings") -> str:
+    if settings.http_tokens is None:
+        return "open to anybody on this machine"
+    there = settings.http_tokens.exists()
+    return f"for who has a token in {settings.http_tokens}" + (
+        "" if there else ", which `callboard tokens create` makes"
+    )
+
+
 def _what(backend: "Backend") -> str:
     if backend.provider == "callable":
         return f"callable {backend.function} (not a model)"
-    return f"{backend.provider} {backend.model} at {backend.url}"
+    return f"{backend.provider} {backend.model} at {backend.address}"
 
 
 def _replicas(node: "Node", name: str, backend: "Backend") -> int:
@@ -186,7 +204,7 @@ def _document(node: "Node", name: str, backend: "Backend") -> dict[str, Any]:
         "backend": name,
         "provider": backend.provider,
         "model": backend.model or backend.function,
-        "url": backend.url,
+        "url": backend.address,
         "callable": backend.provider == "callable",
         "price": price if known else None,
         "replicas": _replicas(node, name, backend),

@@ -21,6 +21,7 @@ from callboard.bus.subjects import parse
 from callboard.events import agent_snapshot
 from callboard.events.envelope import decode, encode, message_hash
 from callboard.events.persistent import encode_map
+from callboard.projections.measures import MEASURES
 from callboard.projections.projection import fold
 
 LOGS = Path(__file__).parent / "logs"
@@ -28,7 +29,7 @@ EXPECTED = Path(__file__).parent / "expected.json"
 OLDER = "older"
 """The log of the tasks, as older code would have written it."""
 
-PROJECTIONS = tuple(each for group in GROUPS for each in group.projections)
+PROJECTIONS = (*(each for group in GROUPS for each in group.projections), MEASURES)
 
 
 def names() -> list[str]:

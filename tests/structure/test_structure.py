@@ -71,6 +71,17 @@ def test_one_file_encrypts():
     }
 
 
+@pytest.mark.parametrize(
+    ("package", "home"),
+    [("starlette", "deploy/http/"), ("uvicorn", "deploy/http/"), ("prometheus_client", "deploy/prometheus/")],
+)
+def test_http_and_metrics_have_a_folder(package, home):
+    """What serves HTTP and what writes metrics is known in one folder each."""
+    importers = {name_of(path) for path in MODULES for name in imports_of(path) if name.split(".")[0] == package}
+    assert importers
+    assert all(importer.startswith(home) for importer in importers), importers
+
+
 @pytest.mark.parametrize("folder", PURE)
 def test_pure_folders_touch_nothing(folder):
     """No clock, no dice, no socket, no file in events, projections and policies."""
@@ -104,7 +115,7 @@ def test_imports_are_lazy(code):
     """Nothing heavy is imported before a command needs it."""
     heavy = (
         "{'ray', 'nats', 'httpx', 'rich', 'opentelemetry', 'genai_prices', 'numpy', 'xllamacpp', 'matplotlib', 'mcp',"
-        " 'pyarrow', 'duckdb'}"
+        " 'pyarrow', 'duckdb', 'starlette', 'uvicorn', 'prometheus_client'}"
     )
     check = f"{code}; import sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

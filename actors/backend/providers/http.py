@@ -23,6 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from callboard.actors.backend.providers import failures
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError, Request
 from callboard.actors.discretion import is_discreet
+from callboard.actors.secrets import Secrets
 from callboard.events.errors import InvalidInput
 
 ANSWER_LIMIT: Final = 32 << 20
@@ -32,7 +33,6 @@ CONNECT_TIMEOUT_S: Final = 10.0
 
 _REFUSAL_LIMIT = 64 << 10
 _UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
-_SHORTEST_SECRET = 8
 _propagator = TraceContextTextMapPropagator()
 
 KEEP_ALIVE_S: Final = 2.0
@@ -121,12 +121,13 @@ class Endpoint:
             InvalidInput: the URL or the key can't be used.
         """
         self._url = _joined(url, path)
-        self._api_key = api_key
+        self._secrets = Secrets([api_key] if api_key else ())
+        self.address = str(self._url.copy_with(query=None, fragment=None, username=None, password=None))
         if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key):
             raise InvalidInput(
-                f"the api key for {url} holds a character that can't be sent; look for a line break or space at its end"
+                f"the api key for {self.address} holds a character that can't be sent; "
+                "look for a line break or space at its end"
             )
-        self.address = str(self._url.copy_with(query=None, fragment=None, username=None, password=None))
         self._client = httpx.AsyncClient(
             headers={"user-agent": "callboard", "accept-encoding": "identity", **headers},
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
@@ -217,9 +218,7 @@ class Endpoint:
         }
 
     def _told(self, message: str) -> str:
-        text = message if self.address in message else f"{self.address} {message}"
-        key = self._api_key or ""
-        return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
+        return self._secrets.masked(message if self.address in message else f"{self.address} {message}")
 
 
 def _hung_up(error: httpx.HTTPError) -> bool:

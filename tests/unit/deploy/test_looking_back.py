@@ -18,7 +18,7 @@ from callboard.deploy.cli.moment import moment_of
 from callboard.deploy.cli.portrait import lines
 from callboard.deploy.cli.replay_follow import pace
 from callboard.deploy.cli.telling import told
-from callboard.events import agent_events, task
+from callboard.events import agent_events, backend, task
 from callboard.events.backend import Backend
 from callboard.events.budget import Breached, Budget, Held
 from callboard.events.envelope import short_type
@@ -93,7 +93,7 @@ def test_every_event_is_told_in_a_line(name):
             assert "\n" not in told(each.envelope.event)
 
 
-@pytest.mark.parametrize("name", ["agents", "money", "tasks"])
+@pytest.mark.parametrize("name", ["agents", "money", "scaling", "tasks"])
 async def test_everything_has_a_beginning(name):
     """From any event the chain goes back in the log, and ends with what came from outside, or a schedule."""
     bus = await replayed(name)
@@ -106,7 +106,8 @@ async def test_everything_has_a_beginning(name):
             assert seqs == sorted(seqs)
             first = chain[0].told.envelope
             assert not first.causationid
-            assert first.version == 1 or isinstance(first.event, agent_events.Received) or first.kind == "budget", first
+            from_outside = isinstance(first.event, agent_events.Received | backend.Scaled) or first.kind == "budget"
+            assert first.version == 1 or from_outside, first
             assert not (isinstance(first.event, task.Submitted) and (first.event.spec.owner or first.event.spec.parent))
     await bus.aclose()
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from callboard.deploy import settings_values
-from callboard.deploy.settings import Archive, Backend, Check, Nats, Router, Settings, Telemetry
+from callboard.deploy.settings import Archive, Backend, Check, Http, Nats, Router, Settings, Telemetry
 from callboard.deploy.settings_file import InvalidSettings, load, parse
 from callboard.events.money import Price, Step
 from callboard.events.scaling import Scaling
@@ -48,7 +48,8 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     settings = load(EXAMPLE)
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
-    document = tomllib.loads(re.sub("# (backend|folder|master_key_file|target_first_token) = ", r"\1 = ", text))
+    commented = "backend|folder|master_key_file|target_first_token|tokens|cert|key"
+    document = tomllib.loads(re.sub(f"# ({commented}) = ", r"\1 = ", text))
     assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
     assert document["router"]["agent"].keys() == settings_values.AGENT.keys()
@@ -58,6 +59,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     assert document["nats"].keys() == settings_values.NATS.keys()
     assert document["privacy"].keys() == settings_values.PRIVACY.keys()
     assert document["router"].keys() == settings_values.ROUTER.keys()
+    assert document["http"].keys() == settings_values.HTTP.keys()
     assert document["telemetry"].keys() == settings_values.TELEMETRY.keys()
     assert {key for backend in document["backends"].values() for key in backend} == settings_values.BACKEND.keys()
     assert document["backends"]["deepseek"]["price"].keys() == settings_values.PRICE.keys()
@@ -85,6 +87,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         (settings_values.ROUTER, Router),
         (settings_values.TELEMETRY, Telemetry),
         (settings_values.ARCHIVE, Archive),
+        (settings_values.HTTP, Http),
         (settings_values.BACKEND, Backend),
         (settings_values.PRICE, Price),
         (settings_values.SCALING, Scaling),
