@@ -7,7 +7,7 @@ from callboard.bus.api import Api
 from callboard.bus.chunks import Chunks
 from callboard.bus.errors import NotFound
 from callboard.bus.reader import subjects
-from callboard.bus.streams import BLOBS, SNAPSHOTS
+from callboard.bus.stream_names import BLOBS, SNAPSHOTS
 from callboard.bus.thinning import BOUNDS, Bounds, Moment, superfluous
 from callboard.bus.token import token
 

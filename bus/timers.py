@@ -15,7 +15,7 @@ from typing import Final
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.frames import block
 from callboard.bus.queue import JetStreamDelivery, JetStreamQueue
-from callboard.bus.streams import TIMERS
+from callboard.bus.stream_names import TIMERS
 from callboard.bus.subjects import TIMER_FIRED
 from callboard.bus.token import token
 
@@ -36,8 +36,8 @@ class JetStreamTimers:
         headers = block(Nats_Schedule=f"@at {_stamp(at_ns)}", Nats_Schedule_Target=TIMER_FIRED)
         subject = f"timer.set.{token(key)}.{os.urandom(6).hex()}"
         seq = await self._api.store(subject, b"%d\n" % at_ns + data, headers=headers)
-        if not first:
-            await self._purge(key, seq)
+        if not first and self._api.may(f"STREAM.PURGE.{TIMERS}"):
+            await self._purge(key, seq)  # else those set before fire too: whoever hears one looks whether it is time
 
     async def cancel(self, key: str) -> None:
         """Forget a timer; nothing happens if it has fired or never was."""

