@@ -44,8 +44,13 @@ class Grant(NamedTuple):
 
     @property
     def publishes(self) -> tuple[str, ...]:
-        """All that may be published on."""
-        return (*self.asks, *self.reads, *((f"{ANSWER}.>",) if self.answers else ()))
+        """All that may be published on, as it is called in the role's own account."""
+        return (*map(called, (*self.asks, *self.reads)), *((f"{ANSWER}.>",) if self.answers else ()))
+
+
+def called(subject: str) -> str:
+    """What a subject of the tenant's account is called in a role's own, where ``$JS.API`` is that account's JetStream."""
+    return f"tenant.{subject}" if subject.startswith("$JS.API.") else subject
 
 
 def _gets(*streams: str) -> tuple[str, ...]:
@@ -142,10 +147,15 @@ def grant(role: Role, backend: str = "") -> Grant | None:
     return _GRANTS.get(role)
 
 
+def lives_apart(who: Credentials | None) -> bool:
+    """Whether the holder of a key lives in an account of its own."""
+    return who is not None and grant(who.role, who.backend) is not None
+
+
 def may_publish(who: Credentials | None, subject: str) -> bool:
     """Whether the holder of a key may publish on a subject; without a key the server alone knows, and it is tried."""
     granted = grant(who.role, who.backend) if who else None
-    return granted is None or subject in Filter(granted.publishes)
+    return granted is None or called(subject) in Filter(granted.publishes)
 
 
 def subscribes(granted: Grant, public: str) -> tuple[str, ...]:

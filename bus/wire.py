@@ -21,6 +21,7 @@ from nats.protocol.parser import Parser
 from callboard.bus.door import OPEN, Door, reason, shown, until_listening
 from callboard.bus.errors import BusError, Forbidden, TooLarge, Unavailable
 from callboard.bus.frames import NO_RESPONDERS, Receive, Scanner, denial, status
+from callboard.bus.permissions import called, lives_apart
 from callboard.events.errors import InvalidInput
 
 MIN_VERSION: Final = (2, 15)
@@ -30,6 +31,7 @@ _RECONNECT_WAIT_S: Final = 0.1
 _PING_INTERVAL_S: Final = 5
 _FLUSH_S: Final = 2
 _CLOSE_S: Final = 2.0
+_QUIET_S: Final = 1.0
 _UNSAFE = re.compile(r"[\s\0]|^$")
 
 _log = structlog.get_logger(__name__)
@@ -102,6 +104,9 @@ class _Client(Client):
         if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
             # nats-py would go on in the clear with whoever answers there
             raise NatsError("it does not speak TLS, which tls:// asks for")
+        if self._server_info.get("tls_required"):
+            # nats-py leaves the stream unaware of TLS, and asyncio would complain of how it ends
+            self._transport._io_writer.transport.get_protocol()._over_ssl = True
         return super()._connect_command()
 
     def denied(self, subject: str) -> None:
@@ -150,12 +155,14 @@ class Wire:
     def __init__(self, client: _Client, url: str, door: Door = OPEN) -> None:
         self.url = url
         self.credentials = door.credentials
+        self._apart = lives_apart(door.credentials)
         self.on_lost: list[Callable[[], None]] = []
         self.on_regained: list[Callable[[], None]] = []
         self.on_denied: list[Callable[[str, Forbidden], bool]] = []
         """Told of a subject that the server does not let us use; they return whether somebody waited for that."""
         self._door = door
         self._refused: dict[str, Forbidden] = {}
+        self._quiet_until = 0.0
         self._client = client
         self._closing = False
         self._up = asyncio.Event()
@@ -189,6 +196,8 @@ class Wire:
             Unavailable: the connection is closed, or lost for longer than the buffer lasts.
         """
         client = self._client
+        if self._apart:
+            subject = called(subject)
         if not client.is_connected and (client.is_closed or client.pending_data_size > _MAX_UNSENT):
             raise Unavailable(f"not connected to NATS at {shown(self.url)}: the message on {subject} was not sent")
         if headers:
@@ -253,7 +262,9 @@ class Wire:
         """
         self._next_request += 1
         token = b"%x" % self._next_request
-        request = self._requests[token] = _Request(subject, last, [], asyncio.get_running_loop().create_future())
+        request = self._requests[token] = _Request(
+            called(subject) if self._apart else subject, last, [], asyncio.get_running_loop().create_future()
+        )
         try:
             self.publish(subject, data, reply=f"{self._inbox}.{token.decode()}", headers=headers)
             async with asyncio.timeout(timeout_s):
@@ -359,7 +370,14 @@ class Wire:
         if self._client.listens(subject):
             self._refused[subject] = error
         elif not any(callback(subject, error) for callback in self.on_denied) and not asking:
-            _log.warning("NATS refuses a message", error=str(error))
+            self._warn(str(error))
+
+    def _warn(self, refusal: str) -> None:
+        """Tell of a message that was refused and that nobody waits for; of many, now and then of one."""
+        now = asyncio.get_running_loop().time()
+        if now > self._quiet_until:
+            self._quiet_until = now + _QUIET_S
+            _log.warning("NATS refuses a message", error=refusal)
 
 
 async def connect(url: str, *, name: str, timeout_s: float, door: Door = OPEN) -> Wire:

@@ -17,6 +17,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "run": "Let the agents live here that a Python file defines.",
         "demo": "See it work, with models that run on this machine.",
         "doctor": "Check everything, and say how to mend what is wrong.",
+        "keys": "Make keys of roles, and certificates and accounts of NATS servers.",
         "forget": "Make all that was said of a person unreadable, for good.",
     },
     "Tasks": {
