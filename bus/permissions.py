@@ -49,7 +49,7 @@ class Grant(NamedTuple):
 
 
 def called(subject: str) -> str:
-    """What a subject of the tenant's account is called in a role's own, where ``$JS.API`` is that account's JetStream."""
+    """What a tenant's subject is called in a role's own account, where ``$JS.API`` is that account's JetStream."""
     return f"tenant.{subject}" if subject.startswith("$JS.API.") else subject
 
 

@@ -1,33 +1,23 @@
-"""The connection to NATS, and the only importer of nats-py.
-
-nats-py connects, authenticates, keeps alive and reconnects. The path of a message is ours: nats-py copies each one
-through a regular expression, a header dictionary, a queue and a task, which costs more than the server's work.
-Private parts of nats-py 2.16 that this file relies on are all in `_Client` and `_Parser`.
-"""
+"""The connection to NATS: messages, requests and their answers, and what is told when it is lost or refused."""
 
 import asyncio
 import re
-from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
-from nats.aio.client import Client, Srv
-from nats.errors import BadSubjectError
-from nats.errors import Error as NatsError
-from nats.protocol.parser import Parser
 
+from callboard.bus.client import RECONNECT_WAIT_S, BadSubjectError, Client, NatsError
 from callboard.bus.door import OPEN, Door, reason, shown, until_listening
 from callboard.bus.errors import BusError, Forbidden, TooLarge, Unavailable
-from callboard.bus.frames import NO_RESPONDERS, Receive, Scanner, denial, status
+from callboard.bus.frames import NO_RESPONDERS, Receive, status
 from callboard.bus.permissions import called, lives_apart
 from callboard.events.errors import InvalidInput
 
 MIN_VERSION: Final = (2, 15)
 
 _MAX_UNSENT: Final = 2 * 1024 * 1024
-_RECONNECT_WAIT_S: Final = 0.1
 _PING_INTERVAL_S: Final = 5
 _FLUSH_S: Final = 2
 _CLOSE_S: Final = 2.0
@@ -51,108 +41,10 @@ class _Request(NamedTuple):
     complete: "asyncio.Future[None]"
 
 
-class _Parser(Parser):
-    """Lets `Scanner` cut the messages out, and nats-py have the other lines."""
-
-    def __init__(self, client: "_Client") -> None:
-        self._scanner = Scanner(client.receivers, client.receiver_failed)
-        self._denied = client.denied
-        super().__init__(client)
-
-    def reset(self) -> None:
-        super().reset()
-        self._scanner.reset()
-
-    async def parse(self, data: bytes = b"") -> None:
-        for line in self._scanner.feed(data):
-            if denied := denial(line):
-                self._denied(denied)  # nats-py would tell it in lower case
-            else:
-                await super().parse(line + b"\r\n")
-
-
-class _Client(Client):
-    """nats-py's connection with a shorter way in and out: what is sent in one turn of the loop is written at once."""
-
-    def __init__(self, door: Door) -> None:
-        super().__init__()
-        self.receivers: dict[bytes, Receive] = {}
-        self.on_denied: Callable[[str], None] = lambda _: None
-        self._door = door
-        self._inbox_prefix = bytearray(door.inbox.encode())
-        if door.credentials:
-            self._public_nkey = door.credentials.public
-        self._loop = asyncio.get_running_loop()
-        self._writes_soon = False
-        self._ps = _Parser(self)
-
-    def send(self, frame: bytes) -> None:
-        self._pending.append(frame)
-        self._pending_data_size += len(frame)
-        if not self._writes_soon:
-            self._writes_soon = True
-            self._loop.call_soon(self._write)
-
-    async def _connect_to_server(self, s: Srv) -> None:
-        if self._transport:
-            # nats-py forgets a connection whose handshake failed without closing it
-            self._transport.close()  # type: ignore[no-untyped-call]
-        await super()._connect_to_server(s)
-
-    def _connect_command(self) -> bytes:
-        server = self._current_server
-        if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
-            # nats-py would go on in the clear with whoever answers there
-            raise NatsError("it does not speak TLS, which tls:// asks for")
-        if self._server_info.get("tls_required"):
-            # nats-py leaves the stream unaware of TLS, and asyncio would complain of how it ends
-            self._transport._io_writer.transport.get_protocol()._over_ssl = True
-        return super()._connect_command()
-
-    def denied(self, subject: str) -> None:
-        self.on_denied(subject)
-
-    def listens(self, subject: str) -> bool:
-        return any(each.subject == subject for each in self._subs.values())
-
-    def sign(self, nonce: str) -> bytes:
-        return b64encode(self._door.sign(nonce.encode()))
-
-    async def _flush_pending(self, force_flush: bool = False) -> None:
-        if not self._writes_soon:
-            self._writes_soon = True
-            self._loop.call_soon(self._write)
-
-    def _write(self) -> None:
-        self._writes_soon = False
-        if self._pending and self.is_connected and self._transport:
-            frames, self._pending, self._pending_data_size = self._pending, [], 0
-            self._transport.write(b"".join(frames))
-
-    async def flush_all(self, timeout_s: int) -> None:
-        self._write()
-        pong = self._loop.create_future()
-        async with asyncio.timeout(timeout_s):  # nats-py's flush loses a cancellation on Python 3.11
-            await self._send_ping(pong)
-            await asyncio.shield(pong)  # a cancelled one would end nats-py's read loop
-
-    async def shut(self) -> None:
-        self._write()
-        self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
-        await self.close()
-        task = self._reconnection_task
-        while task is not None and not task.done():  # it can lose a cancellation on Python 3.11, and try for ever
-            task.cancel()
-            await asyncio.wait([task], timeout=_RECONNECT_WAIT_S)
-
-    def receiver_failed(self, error: Exception) -> None:
-        self._loop.call_exception_handler({"message": "a receiver of NATS messages failed", "exception": error})
-
-
 class Wire:
     """One connection. Made by `connect`; callbacks are plain functions and must not block."""
 
-    def __init__(self, client: _Client, url: str, door: Door = OPEN) -> None:
+    def __init__(self, client: Client, url: str, door: Door = OPEN) -> None:
         self.url = url
         self.credentials = door.credentials
         self._apart = lives_apart(door.credentials)
@@ -303,7 +195,7 @@ class Wire:
                     self.url.split(","),
                     name=name,
                     allow_reconnect=False,
-                    reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                    reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
                     max_reconnect_attempts=-1,
                     ping_interval=_PING_INTERVAL_S,
                     pending_size=0,
@@ -394,7 +286,7 @@ async def connect(url: str, *, name: str, timeout_s: float, door: Door = OPEN) -
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     await until_listening(url, deadline)
-    wire = Wire(_Client(door), url, door)
+    wire = Wire(Client(door), url, door)
     await wire.open(name, max(0.1, deadline - loop.time()))
     try:
         wire.check_version()
