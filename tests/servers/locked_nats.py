@@ -27,6 +27,8 @@ class Locked(NamedTuple):
     url: str
     folder: Path
     pid: int
+    opened: list[JetStreamBus | Wire]
+    """What is closed in the end."""
 
     @property
     def ca(self) -> Path:
@@ -39,12 +41,16 @@ class Locked(NamedTuple):
         return read(self.file(role, tenant))
 
     async def bus(self, role: str, tenant: str = "acme", **more) -> JetStreamBus:
-        return await jetstream.connect(
+        bus = await jetstream.connect(
             self.url, name=role, credentials=self.key(role, tenant), ca=self.ca, fsync="100ms", **more
         )
+        self.opened.append(bus)
+        return bus
 
     async def wire(self, role: str, tenant: str = "acme") -> Wire:
-        return await connect_wire(self.url, name=role, timeout_s=5, door=Door(self.key(role, tenant), self.ca))
+        wire = await connect_wire(self.url, name=role, timeout_s=5, door=Door(self.key(role, tenant), self.ca))
+        self.opened.append(wire)
+        return wire
 
     async def reload(self) -> None:
         """Have the server read its configuration again."""
@@ -81,7 +87,12 @@ async def served(folder: Path) -> AsyncIterator[Locked]:
                 assert process.returncode is None, log.read_text()
                 await asyncio.sleep(0.01)
         port = found[0].read_text().split(":", 3)[3].split('"')[0]
-        yield Locked(f"tls://localhost:{port}", folder, process.pid)
+        opened: list[JetStreamBus | Wire] = []
+        try:
+            yield Locked(f"tls://localhost:{port}", folder, process.pid, opened)
+        finally:
+            for each in opened:
+                await each.aclose()
     finally:
         if process.returncode is None:
             process.terminate()

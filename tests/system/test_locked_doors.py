@@ -1,0 +1,199 @@
+"""Locked doors on a real nats-server: each role does its work, is refused all else, and tenants are worlds apart."""
+
+import asyncio
+
+import pytest
+from servers.locked_nats import locked
+
+from callboard.bus.credentials import ROLES, inbox
+from callboard.bus.errors import BusError, Forbidden
+from callboard.bus.filters import Filter
+from callboard.bus.log import Note, Write
+from callboard.bus.permissions import called, grant, subscribes
+
+NARROWED = {role: ("backend-deepseek" if role == "backend" else role) for role in ROLES if role != "operator"}
+BACKENDS = {"backend": "deepseek"}
+STREAMS = ("EVENTS", "SUBMISSIONS", "TIMERS", "BLOBS", "SNAPSHOTS", "KEYS", "CHECKPOINTS")
+ATTACKS = (
+    *(f"$JS.API.STREAM.{verb}.{stream}" for stream in STREAMS for verb in (
+        "CREATE", "UPDATE", "DELETE", "PURGE", "INFO", "MSG.GET", "MSG.DELETE", "SNAPSHOT", "RESTORE")),
+    *(f"$JS.API.CONSUMER.{verb}.EVENTS{name}" for name in (".router", ".mail", ".backend-gpt", ".thief") for verb in (
+        "CREATE", "DURABLE.CREATE", "DELETE", "INFO", "MSG.NEXT", "PAUSE", "UNPIN")),
+    *(f"$JS.ACK.EVENTS.{name}.1.1.1.1.0" for name in ("router", "mail", "backend-gpt")),
+    *(f"$JS.API.DIRECT.GET.{stream}" for stream in STREAMS),
+    "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$SYS.REQ.SERVER.PING", "key.ada", "checkpoint.9",
+    "blob.abc", "snapshot.name.projections", "timer.fired", "evt.1.task.t.completed.x", "evt.1.task.t.started",
+    "evt.1.task.t.submitted", "evt.1.budget.b.granted", "evt.1.backend.b.registered", "evt.1.person.p.forgotten",
+    "evt.1.approval.a.approved", "submit.task", "hb.gpt.r1", "gate.gpt.next", "told.gpt.x", "_INBOX.someone.x",
+    "_R_.a.b", "host.me", "want.agent.x", "forget.ada", "ask.snapshot", "anything.else",
+)  # fmt: skip
+EARS = (
+    ">", "*", "evt.>", "evt.1.>", "submit.>", "hb.>", "tok.*", "key.>", "blob.>", "told.>", "told.gpt.>", "gate.>",
+    "_INBOX.>", "_INBOX.*.>", "_INBOX.someone.>", "_R_.>", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$SYS.>", "timer.>",
+    "host.*", "want.*.*", "forget.*", "answer.>", "snapshot.>", "checkpoint.*", "tenant.>",
+)  # fmt: skip
+
+
+@pytest.fixture
+async def nats(tmp_path):
+    async with locked(tmp_path / "keys") as running:
+        yield running
+
+
+def literal(pattern: str) -> str:
+    return pattern.replace("*", "x").replace(">", "y.z")
+
+
+async def test_each_role_is_refused_whatever_its_table_does_not_name(nats):
+    """All that other roles may do, and what an attacker would try: said at once, and the connection stays."""
+    everything = {literal(subject) for role in NARROWED for subject in grant(role, "gpt").publishes} | {*ATTACKS}
+    everything |= {called(subject) for subject in everything}
+    for role, stem in NARROWED.items():
+        granted, key = grant(role, BACKENDS.get(role, "")), nats.key(stem)
+        wire, denied = await nats.wire(stem), []
+        wire.on_denied.append(lambda subject, _, denied=denied: denied.append(subject) or True)
+        wire._apart = False  # as an attacker's client would, which calls subjects as it likes
+        for subject in everything:
+            wire.publish(subject, b"")
+        await wire.flush()
+        assert {*denied} == {subject for subject in everything if subject not in Filter(granted.publishes)}
+        others = [f"{inbox(nats.key(other).public)}.>" for other in NARROWED.values() if other != stem]
+        for subject in (*EARS, *others):
+            stop = await wire.subscribe(subject, lambda *_: None)
+            await wire.flush()
+            if literal(subject) in Filter(subscribes(granted, key.public)):
+                wire.check_heard(subject)
+            else:
+                with pytest.raises(Forbidden, match=f"does not let role {stem} of acme use the subject"):
+                    wire.check_heard(subject)
+            stop()
+        assert wire.connected
+
+
+async def test_what_is_refused_is_an_error_at_once_for_whoever_asked(nats):
+    """A request, an append, one among many, a batch, a subscription: with subject and role, and no time-out."""
+    operator, router, auditor = await nats.bus("operator"), await nats.bus("router"), await nats.bus("auditor")
+    async with asyncio.timeout(4):
+        with pytest.raises(Forbidden, match=r"role auditor of acme use the subject evt\.1\.task\.a\.completed"):
+            await auditor.log.append(Write("evt.1.task.a.completed", b"x", 0))
+        writes = [Write(f"evt.1.task.a{n}.parked", b"x", 0) for n in range(40)]
+        writes[7] = writes[7]._replace(subject="evt.1.task.a7.started")
+        told = await asyncio.gather(*(router.log.append(write) for write in writes), return_exceptions=True)
+        assert [type(each) for each in told] == [Forbidden if n == 7 else int for n in range(40)]
+        with pytest.raises(Forbidden, match=r"a7\.started"):
+            await router.log.append_batch(writes)
+        with pytest.raises(Forbidden, match=r"role router of acme use the subject submit\.task"):
+            await router._wire.request("submit.task", b"{}", timeout_s=5)
+        with pytest.raises(Forbidden, match=r"role router of acme use the subject _INBOX\.>"):
+            await router.signals.subscribe("_INBOX.>", lambda _: None)
+        with pytest.raises(BusError, match="there is no queue router yet: start a node with the operator's key first"):
+            await router.queue("router", "evt.>")
+    assert await operator.log.end() == 39
+    assert await router.log.append(Write("evt.1.task.b.parked", b"x", 0)) == 40
+
+
+async def test_nobody_writes_by_having_the_server_answer_where_they_may_not(nats):
+    """A request's reply subject may name what its sender may not publish to: the log, a key, another's inbox."""
+    operator = await nats.bus("operator")
+    seq = await operator.log.append(Write("evt.1.task.a.submitted", b"said", 0))
+    heard = []
+
+    async def hear(note: Note) -> None:
+        heard.append(note.subject)
+
+    for subject in ("_INBOX.>", "evt.9.>", "key.>", "blob.>", "timer.>"):
+        await operator.signals.subscribe(subject, hear)
+    targets = ("evt.9.task.forged.completed", "key.ada", "blob.abc", "timer.set.x.y", "_INBOX.someone.x")
+    for role in ("auditor", "router", "agents"):
+        wire = await nats.wire(role)
+        for target in targets:
+            wire.publish("$JS.API.DIRECT.GET.EVENTS", b'{"seq":1}', reply=target)
+            wire.publish("$JS.API.STREAM.INFO.EVENTS", b"", reply=target)
+            wire.publish("$JS.API.STREAM.MSG.GET.EVENTS", b'{"seq":1}', reply=target)
+        await wire.flush()
+        await wire.request("$JS.API.STREAM.INFO.EVENTS", b"", timeout_s=5)  # what was asked before is answered
+    await operator._wire.flush()
+    assert heard == []
+    assert await operator.log.end() == seq
+    assert await operator.keys.names() == []
+
+
+async def test_a_leaked_publisher_key_reads_nothing(nats):
+    """Not the log, no value, nobody's answers; it gets the answers to its own submissions."""
+    operator, publisher = await nats.bus("operator"), await nats.bus("publisher")
+    await operator.log.append(Write("evt.1.task.a.submitted", b"private", 0))
+    sha = await operator.blobs.put(b"large")
+    log = publisher.log
+
+    async def all_of(batches):
+        return [records async for records in batches]
+
+    for reading in (
+        log.end(),
+        log.read("evt.1.task.a"),
+        log.last("evt.1.task.a"),
+        log.pick([1]),
+        all_of(log.read_all()),
+        all_of(log.follow()),
+        publisher.blobs.get(sha),
+        publisher.snapshots.load("projections"),
+        publisher.keys.names(),
+        publisher.checkpoints.read(),
+        publisher.report(),
+        publisher.signals.subscribe("evt.>", all_of),
+        publisher.signals.subscribe("tok.*", all_of),
+    ):
+        with pytest.raises(Forbidden, match="role publisher of acme"):
+            await reading
+
+    async def answer(note: Note) -> None:
+        await operator.signals.publish(note.reply, b"taken in: " + note.data)
+
+    await operator.signals.subscribe("submit.task", answer)
+    assert (await publisher._wire.request("submit.task", b"mine", timeout_s=5)).data == b"taken in: mine"
+
+
+async def test_tenants_are_worlds_apart(nats):
+    """The same subjects in another account: nothing of one is heard, read, counted or reached from the other."""
+    ours, theirs = await nats.bus("operator"), await nats.bus("operator", "other")
+    heard = []
+
+    async def hear(note: Note) -> None:
+        heard.append(note.subject)
+
+    await theirs.signals.subscribe(">", hear)
+    seq = await ours.log.append(Write("evt.1.task.a.submitted", b"ours", 0))
+    sha = await ours.blobs.put(b"ours")
+    await ours.signals.publish("tok.a", b"ours")
+    wire = await nats.wire("publisher")
+    wire.publish("submit.task", b"{}")
+    await wire.flush()
+    assert (seq, await theirs.log.end()) == (1, 0)
+    assert await theirs.log.last("evt.1.task.a") is None
+    with pytest.raises(BusError, match="no blob"):
+        await theirs.blobs.get(sha)
+    await theirs.log.append(Write("evt.1.task.a.submitted", b"theirs", 0))
+    assert [record.data for record in await ours.log.read("evt.1.task.a")] == [b"ours"]
+    auditor = await nats.bus("auditor", "other")
+    assert [r.data async for records in auditor.log.read_all() for r in records] == [b"theirs"]
+    await theirs._wire.flush()
+    said = [subject for subject in heard if subject.split(".")[0] in {"evt", "submit", "tok", "blob"}]
+    assert said == ["evt.1.task.a.submitted"]
+
+
+async def test_a_router_takes_from_its_queue_only_what_is_its_own(nats):
+    """What the operator made for it: it takes and acknowledges, and another role's queue is out of reach."""
+    operator, router, agents = [await nats.bus(role) for role in ("operator", "router", "agents")]
+    for name in ("router", "mail"):
+        await (await operator.queue(name, "evt.*.task.*.submitted")).aclose()
+    await operator.log.append(Write("evt.1.task.a.submitted", b"x", 0))
+    queue = await router.queue("router", "evt.>")  # whatever it asks for, it gets what the operator made
+    await agents.log.append(Write("evt.1.agent.b.taken", b"x", 0))
+    async for delivery in queue.deliveries():
+        assert delivery.record.subject == "evt.1.task.a.submitted"
+        await delivery.ack()
+        break
+    while await queue.pending():
+        await asyncio.sleep(0.01)
+    with pytest.raises(Forbidden, match=r"CONSUMER\.INFO\.EVENTS\.mail"):
+        await router.queue("mail", "evt.>")
