@@ -177,7 +177,10 @@ class Api:
                 if self.wire.closed or deadline - loop.time() < _RETRY_S:
                     raise
             except TimeoutError:
-                raise Unavailable(f"no connection to NATS within {self._timeout_s:g} s: {subject} not asked") from None
+                why = f": {self.wire.trouble}" if self.wire.trouble else ""
+                raise Unavailable(
+                    f"no connection to NATS within {self._timeout_s:g} s, {subject} not asked{why}"
+                ) from None
             else:
                 if not _retry(replies[-1]) or deadline - loop.time() < _RETRY_S:
                     return replies

@@ -118,6 +118,9 @@ class Client(nats.Client):
         """Close the connection, after what is unsent was sent."""
         self._write()
         self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
+        if self._transport and not self.is_connected:
+            self._transport.close()  # type: ignore[no-untyped-call]
+            self._transport = None  # where TLS failed, nats-py would wait for a stream that hears of nothing any more
         await self.close()
         task = self._reconnection_task
         while task is not None and not task.done():  # it can lose a cancellation on Python 3.11, and try for ever

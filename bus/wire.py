@@ -53,6 +53,9 @@ class Wire:
         self.on_denied: list[Callable[[str, Forbidden], bool]] = []
         """Told of a subject that the server does not let us use; they return whether somebody waited for that."""
         self._door = door
+        self.trouble = ""
+        """Why there is no connection, as far as is known."""
+        self._was_up = False
         self._refused: dict[str, Forbidden] = {}
         self._quiet_until = 0.0
         self._client = client
@@ -211,6 +214,7 @@ class Wire:
             await self.aclose()
             raise Unavailable(self._door.refusal(self.url, error)) from error
         client.options["allow_reconnect"] = True
+        self._was_up = True
         self._up.set()
         await self.subscribe(f"{self._inbox}.*", self._answer)
 
@@ -246,6 +250,7 @@ class Wire:
             callback()
 
     async def _regained(self) -> None:
+        self.trouble = ""
         self._up.set()
         _log.info("connected to NATS again", url=shown(self.url))
         for callback in list(self.on_regained):
@@ -253,6 +258,11 @@ class Wire:
 
     async def _error(self, error: Exception) -> None:
         _log.debug("NATS client", error=reason(error))
+        told = self._door.refusal(self.url, error)
+        if not self._up.is_set() and not self._closing and told != self.trouble:
+            self.trouble = told
+            if self._was_up:
+                _log.warning("no way back to NATS yet", error=told)
 
     def _denied(self, subject: str) -> None:
         error = Forbidden(self._door.denial(self.url, subject))

@@ -54,9 +54,9 @@ class Locked(NamedTuple):
 
     async def reload(self) -> None:
         """Have the server read its configuration again."""
-        os.kill(self.pid, signal.SIGHUP)
         log = self.folder / "nats.log"
         before = log.read_text().count("Reloaded server configuration")
+        os.kill(self.pid, signal.SIGHUP)
         async with asyncio.timeout(10):
             while log.read_text().count("Reloaded server configuration") == before:
                 await asyncio.sleep(0.01)
@@ -72,13 +72,13 @@ async def locked(folder: Path, *, tenants=("acme", "other"), backends=("deepseek
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[Locked]:
+async def served(folder: Path, *, host: str = "127.0.0.1") -> AsyncIterator[Locked]:
     """A server with the keys of a folder."""
     ports, log = folder / "ports", folder / "nats.log"
     ports.mkdir(exist_ok=True)
     conf = folder / "server" / "nats-server.conf"
     process = await asyncio.create_subprocess_exec(
-        str(await nats_server()), "-c", str(conf), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(ports),
+        str(await nats_server()), "-c", str(conf), "-a", host, "-p", "-1", "--ports_file_dir", str(ports),
         "--log", str(log), stdin=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -89,7 +89,7 @@ async def served(folder: Path) -> AsyncIterator[Locked]:
         port = found[0].read_text().split(":", 3)[3].split('"')[0]
         opened: list[JetStreamBus | Wire] = []
         try:
-            yield Locked(f"tls://localhost:{port}", folder, process.pid, opened)
+            yield Locked(f"tls://{'localhost' if host == '127.0.0.1' else host}:{port}", folder, process.pid, opened)
         finally:
             for each in opened:
                 await each.aclose()
