@@ -1,15 +1,25 @@
 """Locked doors on a real nats-server: each role does its work, is refused all else, and tenants are worlds apart."""
 
 import asyncio
+import json
 
 import pytest
+from click.testing import CliRunner
 from servers.locked_nats import locked
 
+from callboard.actors.agents.definition import agent
+from callboard.actors.agents.host import Host
 from callboard.bus.credentials import ROLES, inbox
 from callboard.bus.errors import BusError, Forbidden
 from callboard.bus.filters import Filter
 from callboard.bus.log import Note, Write
 from callboard.bus.permissions import called, grant, subscribes
+from callboard.deploy.cli import callboard as command
+from callboard.deploy.node import ROLES as ROLES_OF_NODES
+from callboard.deploy.node import Node
+from callboard.deploy.settings import Backend, Nats, Settings
+from callboard.events.context import Say
+from callboard.events.money import Price
 
 NARROWED = {role: ("backend-deepseek" if role == "backend" else role) for role in ROLES if role != "operator"}
 BACKENDS = {"backend": "deepseek"}
@@ -197,3 +207,60 @@ async def test_a_router_takes_from_its_queue_only_what_is_its_own(nats):
         await asyncio.sleep(0.01)
     with pytest.raises(Forbidden, match=r"CONSUMER\.INFO\.EVENTS\.mail"):
         await router.queue("mail", "evt.>")
+
+
+def hello(request):
+    """The model of the backend `deepseek`."""
+    return f"hello {request.messages[-1].content}"
+
+
+async def test_each_role_does_its_work_with_its_own_key(nats, tmp_path, monkeypatch, capfd):
+    """An operator's node without a router, a router's node, an agents' host, a publisher, an auditor's commands."""
+
+    @agent("clerk")
+    async def clerk(turn, order: str):
+        outcome = await turn.task("say", f"hello to {order}", backend="deepseek")
+        await turn.change("log", "orders", Say("user", order))
+        await turn.sleep("nap", 0.01)
+        return outcome.output
+
+    model = Backend(provider="callable", function=f"{__name__}:hello", price=Price(1, 1))
+    locked_nats = Nats(url=nats.url, credentials=str(nats.folder / "acme"), ca=str(nats.ca))
+    settings = Settings(data=str(tmp_path), nats=locked_nats, backends={"deepseek": model})
+    others = tuple(role for role in ROLES_OF_NODES if role != "router")
+    async with (
+        Node(settings, roles=others, environ={}) as node,
+        Node(settings, roles=("router",), environ={}) as routing,
+    ):
+        assert routing.bus._wire.credentials.role == "router"
+        publisher, agents = await nats.bus("publisher"), await nats.bus("agents")
+        asked = (b'{"input": "world"}', b'{"input": "x", "policy": "none"}')
+        told = [json.loads((await publisher._wire.request("submit.task", each, timeout_s=20)).data) for each in asked]
+        assert (told[0]["status"], told[0]["output"]) == ("completed", "hello world")
+        assert (told[1]["status"], told[1]["reason"][:14]) == ("rejected", "unknown policy")  # the router answers this
+        assert (await (await node.board.submit("again")).result()).output == "hello again"
+        host = Host(agents, "host", [clerk])
+        hosting = asyncio.create_task(host.run())
+        try:
+            async with asyncio.timeout(20):
+                await host.ready.wait()
+                assert await (await node.board.send("clerk", "ada")).result() == "hello hello to ada"
+        finally:
+            hosting.cancel()
+            await asyncio.wait([hosting])
+        for name, value in {
+            "CALLBOARD_NATS_URL": nats.url,
+            "CALLBOARD_NATS_CREDENTIALS": str(nats.file("auditor")),
+            "CALLBOARD_NATS_CA": str(nats.ca),
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        task = told[0]["task"]
+        for words in (("audit",), ("why", task), ("show", task), ("tasks",), ("costs",), ("backends",), ("replay",)):
+            ran = await asyncio.to_thread(CliRunner().invoke, command, [*words, "--json"])
+            assert ran.exit_code == 0, (words, ran.output)
+        assert "refuses" not in capfd.readouterr().out  # as log lines would say
+        ran = await asyncio.to_thread(CliRunner().invoke, command, ["scale", "deepseek", "2"])
+        assert ran.exit_code == 1
+        assert "does not let role auditor of acme use the subject evt." in ran.output
+        assert len(ran.output.splitlines()) == 1
