@@ -82,7 +82,7 @@ MAIL_QUEUE: Final = "mail"
 
 _ROUTES = _takes(ROUTER_QUEUE)
 _MAIL = _takes(MAIL_QUEUE)
-_SEES = (*_looks(EVENTS), f"$JS.API.STREAM.INFO.{SNAPSHOTS}")
+_SEES = _looks(EVENTS, BLOBS, SNAPSHOTS)
 _READS = _gets(EVENTS, BLOBS, SNAPSHOTS)
 _OPENS = (f"$JS.API.STREAM.MSG.GET.{KEYS}",)
 """The keys of persons, which are of no use without the master key."""
