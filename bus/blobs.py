@@ -18,7 +18,7 @@ class JetStreamBlobs:
     """Values in the stream BLOBS; see `Blobs`."""
 
     def __init__(self, api: Api) -> None:
-        self._chunks = Chunks(api, BLOBS)
+        self._chunks = Chunks(api, BLOBS, final=True)
 
     async def put(self, data: bytes) -> str:
         """Store ``data`` once and return its hash."""

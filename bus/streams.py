@@ -87,6 +87,7 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "storage": "file",
             "compression": "s2",
             "discard": "new",
+            "discard_new_per_subject": True,  # what is there is of that hash: nobody may write over it
             "allow_direct": True,
             "max_msgs_per_subject": 1,
             "max_bytes": max_bytes,

@@ -82,9 +82,10 @@ def add_backend(name: str, tenant: str | None, folder: Path) -> None:
 def list_(folder: Path, as_json: bool) -> None:
     """List the keys that there are, and until when the certificates are good.
 
-    --json prints {keys [{tenant, role, backend, public, made, replaced}], certificates {name: time}}.
+    --json prints {keys [{tenant, role, backend, public, inbox, made, replaced}], certificates {name: time}}.
     """
-    from callboard.deploy.cli.printing import print_json, print_table
+    from callboard.bus.credentials import inbox
+    from callboard.deploy.cli.printing import print_json, print_table, whole
     from callboard.deploy.keys.certificates import ends
 
     made = _keys(folder)
@@ -92,7 +93,8 @@ def list_(folder: Path, as_json: bool) -> None:
     files = {"authority": folder / "ca.pem", "server": folder / "server" / "server.pem"}
     until = {name: ends(file.read_bytes()) for name, file in files.items() if file.exists()}
     if as_json:
-        print_json({"keys": users, "certificates": until})
+        told = [{**whole(user), "inbox": inbox(user.public)} for user in users]
+        print_json({"keys": told, "certificates": until})
         return
     rows = [(each.tenant, each.stem, each.public, each.made, "replaced" if each.replaced else "") for each in users]
     print_table(("tenant", "role", "public key", "made", ""), rows)

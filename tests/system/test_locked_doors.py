@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from hashlib import sha256
 
 import pytest
 from click.testing import CliRunner
@@ -126,6 +127,23 @@ async def test_nobody_writes_by_having_the_server_answer_where_they_may_not(nats
     assert heard == []
     assert await operator.log.end() == seq
     assert await operator.keys.names() == []
+
+
+async def test_who_may_store_values_can_write_over_none(nats):
+    """An agents' host stores large values; what is there stays, and storing the same again is nothing new."""
+    operator, agents = await nats.bus("operator"), await nats.bus("agents")
+    large = b"large" * 200_000
+    sha = await operator.blobs.put(large)
+    assert await agents.blobs.put(large) == sha
+    for subject in (f"blob.{sha}", f"blob.{sha}.1"):
+        refused = await agents._wire.request(subject, b"forged", timeout_s=5)
+        assert b"maximum messages per subject exceeded" in refused.data
+    mine = await agents.blobs.put(b"mine" * 300_000)
+    half = sha256(large + b"!").hexdigest()
+    await agents._wire.request(f"blob.{half}.1", (large + b"!")[512 * 1024 :], timeout_s=5)  # cut off in the middle
+    assert await operator.blobs.put(large + b"!") == half
+    assert await agents.blobs.get(half) == large + b"!"
+    assert (await operator.blobs.get(sha), await operator.blobs.get(mine)) == (large, b"mine" * 300_000)
 
 
 async def test_a_leaked_publisher_key_reads_nothing(nats):

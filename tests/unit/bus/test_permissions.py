@@ -1,5 +1,8 @@
 """What each role may do, as it is written down, against what the actors need."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from callboard.actors.agents import postman
@@ -96,3 +99,15 @@ def test_one_pattern_for_several(patterns, one):
     for pattern in patterns:
         assert pattern.replace("*", "x").replace(">", "y.z") in Filter([one])
         assert pattern.replace("*", "x").replace(">", "y") in Filter([one])
+
+
+def test_the_page_says_the_same():
+    """deploy/SECURITY.md has the table, word for word."""
+    page = (Path(permissions.__file__).resolve().parents[1] / "deploy" / "SECURITY.md").read_text()
+    told = dict(re.findall(r"^### (\w+)\n\n```\n(.*?)\n```$", page, re.DOTALL | re.MULTILINE))
+    assert told.keys() == {*NARROWED}
+    for role in NARROWED:
+        may = grant(role, "NAME" if role == "backend" else "")
+        rows = [f"{word} {each}" for word in ("asks", "reads", "hears") for each in getattr(may, word)]
+        rows += ["answers whoever waits"] * may.answers + ["hears answers to its tasks"] * may.told
+        assert told[role].splitlines() == rows
