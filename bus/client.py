@@ -118,7 +118,8 @@ class Client(nats.Client):
         """Close the connection, after what is unsent was sent."""
         self._write()
         self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
-        if self._transport and not self.is_connected:
+        never = self._transport and not self.is_connected and self._reconnection_task is None
+        if self._transport and never and self._server_info.get("tls_required"):
             self._transport.close()  # type: ignore[no-untyped-call]
             self._transport = None  # where TLS failed, nats-py would wait for a stream that hears of nothing any more
         await self.close()

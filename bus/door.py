@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from callboard.bus.credentials import Credentials, inbox
 from callboard.bus.errors import Unavailable
 from callboard.bus.nkeys import sign
+from callboard.bus.subjects import OURS
 from callboard.events.errors import InvalidInput
 
 
@@ -70,7 +71,7 @@ class Door(NamedTuple):
     def denial(self, url: str, subject: str) -> str:
         """That the server lets us not use a subject."""
         holder = self.credentials.holder if self.credentials else "this connection"
-        return f"NATS at {shown(url)} does not let {holder} use the subject {subject}"
+        return f"NATS at {shown(url)} does not let {holder} use the subject {subject.removeprefix(OURS)}"
 
 
 OPEN: Final = Door()

@@ -17,6 +17,7 @@ from callboard.bus.subjects import (
     ALL_HOSTS,
     ANSWER,
     FORGET,
+    OURS,
     SNAPSHOT_NOW,
     TAKERS,
     heartbeat,
@@ -50,7 +51,7 @@ class Grant(NamedTuple):
 
 def called(subject: str) -> str:
     """What a tenant's subject is called in a role's own account, where ``$JS.API`` is that account's JetStream."""
-    return f"tenant.{subject}" if subject.startswith("$JS.API.") else subject
+    return f"{OURS}{subject}" if subject.startswith("$JS.API.") else subject
 
 
 def _gets(*streams: str) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ ALL_HOSTS: Final = "host.*"
 SNAPSHOT_NOW: Final = "ask.snapshot"
 """Where a snapshot of what is live is asked for."""
 FORGET: Final = "forget.*"
+OURS: Final = "tenant."
+"""What begins the names of the tenant's JetStream requests in a role's own account."""
 ANSWER: Final = "answer"
 """Below it lies, for who lives in an account of its own, the subject in the tenant's account that is answered on."""
 
