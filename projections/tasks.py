@@ -25,7 +25,7 @@ class TaskRow(Struct, frozen=True, gc=False, omit_defaults=True):
     """One task at a glance. Money in micro-dollars, durations in ns; ``preview`` is the start of the input.
 
     ``score`` is the newest judgement of its answer, in parts per million. ``placed`` says who has it, ``waits`` which
-    backends it is parked for.
+    backends it is parked for, ``asks`` which question.
     """
 
     id: str
@@ -47,6 +47,7 @@ class TaskRow(Struct, frozen=True, gc=False, omit_defaults=True):
     score: int | None = None
     placed: Placed = ()
     waits: tuple[str, ...] = ()
+    asks: str = ""
 
 
 class Tasks(Struct, frozen=True, gc=False):
@@ -108,6 +109,7 @@ def _moved(row: TaskRow, event: task.TaskEvent, envelope: Envelope) -> TaskRow:
                 why=event.decision.reason,
                 parked_until=None,
                 waits=(),
+                asks="",
             )
         case task.Started():
             return replace(row, status=Status.STARTED, placed=placed, calls=event.call)
@@ -122,12 +124,13 @@ def _moved(row: TaskRow, event: task.TaskEvent, envelope: Envelope) -> TaskRow:
                 reason=event.reason,
                 parked_until=event.until,
                 waits=event.waits,
+                asks=event.asks,
             )
         case Hedged():
             return replace(row, placed=placed)
         case task.Released():
             status, backend = task.standing(placed, Status.SUBMITTED, None)
-            row = replace(row, parked_until=None, waits=())
+            row = replace(row, parked_until=None, waits=(), asks="")
             return replace(row, status=status, backend=backend, placed=placed, reason=event.reason)
         case task.Interrupted():
             status, backend = task.standing(placed, row.status, row.backend)
@@ -135,7 +138,7 @@ def _moved(row: TaskRow, event: task.TaskEvent, envelope: Envelope) -> TaskRow:
         case Answered():
             return _booked(replace(row, status=Status.ANSWERED, backend=event.backend, placed=placed), event)
         case Declined():
-            row = replace(row, parked_until=None, waits=())
+            row = replace(row, parked_until=None, waits=(), asks="")
             return replace(row, status=Status.DECLINED, placed=placed, reason=event.reason)
         case task.Failed():
             status, backend = task.standing(placed, Status.FAILED, event.backend)
@@ -170,6 +173,7 @@ def _completed(row: TaskRow, event: task.Completed, time: datetime) -> TaskRow:
         reason="",
         placed=(),
         waits=(),
+        asks="",
     )
 
 
@@ -188,4 +192,4 @@ def _preview(spec: TaskSpec) -> str:
     return (newest_text(spec) or "")[:PREVIEW]
 
 
-TASKS: Final = Projection("tasks", 6, Tasks, apply)
+TASKS: Final = Projection("tasks", 7, Tasks, apply)

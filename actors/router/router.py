@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -53,6 +53,14 @@ TEACHES: Final = (Completed, Answered, Evaluated, Declined)
 _log = structlog.get_logger(__name__)
 
 
+class _Answer(NamedTuple):
+    """A question that has ended, whom it was asked for if that is known, and the event that tells of it."""
+
+    question: str
+    asker: str | None = None
+    told: Envelope | None = None
+
+
 class Router:
     """The actor. Several of them share the queue; each has the same view, plus what it has just assigned itself."""
 
@@ -64,7 +72,7 @@ class Router:
         self._own = OwnAssignments()
         self._money = Money(bus, tasks, projector)
         self._questions = Questions(bus, tasks)
-        self._answers: asyncio.Queue[tuple[str | None, Envelope]] = asyncio.Queue()
+        self._answers: asyncio.Queue[_Answer] = asyncio.Queue()
         self._taught = asyncio.Event()
         self._taught.set()
         projector.watch(self._watch)
@@ -74,6 +82,7 @@ class Router:
         """Route until cancelled."""
         queue = await self._bus.queue(QUEUE, *SUBJECTS, ack_wait_s=ACK_WAIT_S)
         loop = Loop("router", queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
+        self._look_back()
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
             group.create_task(self._waker.run())
@@ -140,7 +149,7 @@ class Router:
         """The answer may have come before the task was parked for it: nothing would wake it then until its timer."""
         heard = await self._questions.heard(task) if task.parked == task.asking else None
         if heard and heard.status in ENDED:
-            self._answers.put_nowait((task.id, reason))
+            self._answers.put_nowait(_Answer(heard.id, task.id, reason))
 
     async def _ask(self, task_id: str, cause: Envelope | None) -> tuple[Heard | None, str]:
         """Submit the question that there is to ask; what is known of the one that the task waits for, and its id."""
@@ -172,7 +181,14 @@ class Router:
         if isinstance(envelope.event, TEACHES):
             self._taught.set()
         if is_answer(envelope, self._projector.state(TASKS)):
-            self._answers.put_nowait((None, envelope))
+            self._answers.put_nowait(_Answer(envelope.entity, told=envelope))
+
+    def _look_back(self) -> None:
+        """Take up the answers that came while nobody here waited for them."""
+        tasks = self._projector.state(TASKS)
+        for row in tasks.open.values():
+            if row.asks and tasks.ended.get(row.asks):
+                self._answers.put_nowait(_Answer(row.asks, row.id))
 
     async def _learn(self) -> None:
         """Solve for what answers teach when they are folded, so that no decision has to wait for it."""
@@ -182,18 +198,18 @@ class Router:
             solve(self._projector.state(LEARNING), SIZE)
 
     async def _take_answers(self) -> None:
-        """Go on with the task that waits for a question, as soon as that has ended; after a restart its timer does."""
+        """Go on with the task that waits for a question, as soon as that has ended."""
         while True:
-            asker, envelope = await self._answers.get()
+            answered = await self._answers.get()
             try:
-                if task_id := asker or await self._questions.asker(envelope.entity):
-                    await self._decide(task_id, envelope)
+                if task_id := answered.asker or await self._questions.asker(answered.question):
+                    await self._decide(task_id, answered.told)
             except BusError as error:
                 _log.warning("bus trouble, will retry", actor="router", error=str(error))
-                self._answers.put_nowait((asker, envelope))
+                self._answers.put_nowait(answered)
                 await asyncio.sleep(LOOK_AGAIN_S)
             except CallboardError as error:
-                _log.warning("an answer can't be used", actor="router", task=envelope.entity, error=str(error))
+                _log.warning("an answer can't be used", actor="router", task=answered.question, error=str(error))
 
     def _has_room(self, name: str) -> bool:
         return view(self._projector, self._own.work()).has_room(name, now())

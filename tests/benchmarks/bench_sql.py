@@ -10,26 +10,23 @@ import asyncio
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from generators.ordinary_task import ordinary_task
 
 from callboard.bus.archive import segment
 from callboard.bus.archive.folder import Archive
 from callboard.bus.archive.manifest import PARQUET
 from callboard.bus.log import Record
-from callboard.bus.subjects import event as subject_of
 from callboard.deploy.sql.database import Database
 from callboard.deploy.sql.sources import Sources, gather
-from callboard.events import task, task_spec
-from callboard.events.chat import Usage
-from callboard.events.envelope import Envelope, encode, message_hash, short_type
-from callboard.events.task_subjects import addressee
 
-BACKENDS = ("large", "small", "tiny")
-START = datetime(2026, 11, 1, tzinfo=UTC)
 QUERIES = {
     "events by type and day": "SELECT event, time::DATE, count(*) FROM events GROUP BY ALL",
     "events of one task": "SELECT seq, event, time FROM events WHERE entity = '{task}' ORDER BY seq",
@@ -43,39 +40,13 @@ QUERIES = {
 """What is asked; the first three look at columns of the envelope alone."""
 
 
-def life_of(number: int) -> Iterator[tuple[str, bytes]]:
-    """The messages of an ordinary task, as the actors write them."""
-    task_id, backend = f"{number % 64:02x}-task-{number}", BACKENDS[number % 3]
-    decision = task_spec.Decision(
-        "balanced/1", "best value: quality 75 %, about 60 micro-dollars, 0.50 s", number,
-        task_spec.Candidates(
-            BACKENDS[:2], (60, 9), (500_000_000, 900_000_000), (750_000, 600_000), excluded={"tiny": "is draining"}
-        ),
-        features=bytes(range(100)),
-    )  # fmt: skip
-    usage, cost = Usage(120, 45 + number % 50), 60 + number % 100
-    events = [
-        task.Submitted(task_spec.TaskSpec(input="What is the capital of Portugal? " * 4, tags=("trivia",))),
-        task.Assigned(backend, 1, 300, decision),
-        task.Started(backend, 1, f"backend/{backend}/0#ab12cd34"),
-        task.Completed(backend, 1, "Lisbon " * 20, usage, cost, backend, duration=480_000_000 + number),
-    ]
-    previous = ""
-    for version, event in enumerate(events, 1):
-        envelope = Envelope(
-            f"0192-{number}-{version}", "router#ab12cd34", f"task/{task_id}",
-            START + timedelta(milliseconds=number * 40 + version), event, version,
-            causationid=f"0192-{number}-{version - 1}", correlationid=task_id,
-            traceparent=f"00-{number:032x}-{'b' * 16}-01", prevhash=previous,
-        )  # fmt: skip
-        data = encode([envelope])
-        previous = message_hash(data)
-        yield subject_of("task", task_id, short_type(event), addressee(event)), data
-
-
 def log(events: int) -> Iterator[Record]:
     """A log of so many events."""
-    messages = (message for number in range(events // 4) for message in life_of(number))
+    messages = (
+        message
+        for number in range(events // 4)
+        for message in ordinary_task(f"{number % 64:02x}-task-{number}", number)
+    )
     for seq, (subject, data) in enumerate(messages, 1):
         yield Record(seq, subject, data, 1_793_491_200_000_000_000 + seq * 10_000_000)
 

@@ -68,8 +68,8 @@ async def cast(stage, say, aside, epoch: int) -> None:
     stage.rules = replace(
         stage.rules,
         policies=policies(fallback="cheapest"),
-        cascade=CascadeRules(judge="aside", judge_timeout_s=2.0),
-        agent=AgentRules("aside", 2.0),
+        cascade=CascadeRules(judge="aside", judge_timeout_s=15.0),
+        agent=AgentRules("aside", 15.0),
     )
     await stage.start()
     for name, text in (("cheap", "0.3"), ("dear", "0.9")):
