@@ -169,7 +169,8 @@ class Wire:
         finally:
             del self._requests[token]
         if (final := request.replies[-1].headers) and status(final) == NO_RESPONDERS:
-            raise Unavailable(f"nobody answers {subject} at {shown(self.url)}: is JetStream enabled there?")
+            why = ": is JetStream enabled there?" if subject.startswith("$JS.") else ""
+            raise Unavailable(f"nobody answers {subject} at {shown(self.url)}{why}")
         return request.replies
 
     async def until_connected(self) -> None:

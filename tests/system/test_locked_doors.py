@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from contextlib import suppress
 from hashlib import sha256
 
 import pytest
@@ -11,8 +13,9 @@ from servers.locked_nats import locked
 from callboard.actors.agents.definition import agent
 from callboard.actors.agents.host import Host
 from callboard.bus.credentials import ROLES, inbox
-from callboard.bus.errors import BusError, Forbidden
+from callboard.bus.errors import BusError, Forbidden, Unavailable
 from callboard.bus.filters import Filter
+from callboard.bus.frames import block
 from callboard.bus.log import Note, Write
 from callboard.bus.permissions import called, grant, subscribes
 from callboard.deploy.cli import callboard as command
@@ -127,6 +130,33 @@ async def test_nobody_writes_by_having_the_server_answer_where_they_may_not(nats
     assert heard == []
     assert await operator.log.end() == seq
     assert await operator.keys.names() == []
+
+
+async def test_no_header_empties_a_stream(nats):
+    """A rollup would take away what is there, a time to live what comes: whoever may publish has neither."""
+    operator, agents, router = [await nats.bus(role) for role in ("operator", "agents", "router")]
+    await operator.log.append(Write("evt.1.agent.a.taken", b"x", 0))
+    sha = await operator.blobs.put(b"value")
+    await operator.signals.publish("submit.task", b"{}")
+    await operator.timers.set("kept", time.time_ns() + 10**12, b"x")
+    before = [stream.messages for stream in (await operator.report()).streams]
+    for bus in (agents, router):
+        granted = grant(bus._wire.credentials.role)
+        for subject in (*map(literal, granted.asks), f"blob.{sha}", "evt.1.agent.a.taken"):
+            stored = subject.split(".")[0] in {"evt", "blob", "timer"}
+            for fields in ({"Nats_Rollup": "all"}, {"Nats_Rollup": "sub"}, {"Nats_TTL": "1s"}) if stored else ():
+                with suppress(Forbidden):
+                    refused = await bus._wire.request(subject, b"x", timeout_s=5, headers=block(**fields))
+                    assert b"not permitted" in refused.data or b"TTL is disabled" in refused.data
+    publisher = await nats.wire("publisher")
+    for subject in grant("publisher").asks:
+        for how in ("all", "sub"):
+            publisher.publish(subject, b"{}", headers=block(Nats_Rollup=how))
+    await publisher.flush()
+    assert [stream.messages for stream in (await operator.report()).streams] == before
+    router._api._timeout_s = 0.1
+    with pytest.raises(Unavailable, match="no node of the role timekeeper sets the timer k"):
+        await router.timers.set("k", time.time_ns(), b"x")
 
 
 async def test_who_may_store_values_can_write_over_none(nats):
@@ -252,10 +282,12 @@ async def test_each_role_does_its_work_with_its_own_key(nats, tmp_path, monkeypa
     ):
         assert routing.bus._wire.credentials.role == "router"
         publisher, agents = await nats.bus("publisher"), await nats.bus("agents")
-        asked = (b'{"input": "world"}', b'{"input": "x", "policy": "none"}')
+        late = b'{"input": "late", "delay_s": 0.3}'
+        asked = (b'{"input": "world"}', b'{"input": "x", "policy": "none"}', late)
         told = [json.loads((await publisher._wire.request("submit.task", each, timeout_s=20)).data) for each in asked]
         assert (told[0]["status"], told[0]["output"]) == ("completed", "hello world")
         assert (told[1]["status"], told[1]["reason"][:14]) == ("rejected", "unknown policy")  # the router answers this
+        assert told[2]["output"] == "hello late"  # woken by a timer that the router had set
         assert (await (await node.board.submit("again")).result()).output == "hello again"
         host = Host(agents, "host", [clerk])
         hosting = asyncio.create_task(host.run())
