@@ -79,10 +79,13 @@ OPEN: Final = Door()
 
 
 async def until_listening(url: str, deadline: float) -> None:
-    """Return when one of the servers accepts connections: nats-py would wait for seconds between its tries."""
+    """Return when one of the servers accepts connections: nats-py would wait for seconds between its tries.
+
+    A server of TLS is not tried so, since it would complain of who comes and goes.
+    """
     loop = asyncio.get_running_loop()
     servers = [urlsplit(one if "://" in one else f"nats://{one}") for one in url.split(",")]
-    while True:
+    while not any(server.scheme == "tls" for server in servers):
         for server in servers:
             try:
                 async with asyncio.timeout_at(max(deadline, loop.time() + 0.1)):

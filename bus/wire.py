@@ -213,7 +213,8 @@ class Wire:
                 )
         except (NatsError, OSError, TimeoutError) as error:
             await self.aclose()
-            raise Unavailable(self._door.refusal(self.url, error)) from error
+            late = isinstance(error, TimeoutError) and self.trouble  # it was tried again and again
+            raise Unavailable(late or self._door.refusal(self.url, error)) from error
         client.options["allow_reconnect"] = True
         self._was_up = True
         self._up.set()

@@ -17,6 +17,7 @@ from callboard.bus.server import EmbeddedServer
 from callboard.bus.server_binary import nats_server
 from callboard.deploy.cli import callboard as command
 from callboard.deploy.keys.folder import Keys
+from callboard.events.errors import InvalidInput
 
 A_SECRET = re.compile(r"\bSU[A-Z2-7]{56}\b|PRIVATE")
 
@@ -149,6 +150,13 @@ async def test_who_is_not_let_in_is_told_why_in_one_line(tmp_path):
             assert "\n" not in str(refused.value)
             assert stranger.seed not in str(refused.value)
         await (await jetstream.connect(plain, credentials=key, ca=ca)).aclose()
+        (tmp_path / "empty.pem").touch()
+        for file, why in (
+            ("none.pem", "can't be read: No such file"),
+            ("empty.pem", "no certificate authority in PEM"),
+        ):
+            with pytest.raises(InvalidInput, match=why):
+                await jetstream.connect(nats.url, credentials=key, ca=tmp_path / file)
         environ = {"CALLBOARD_NATS_CREDENTIALS": str(nats.file("operator")), "CALLBOARD_NATS_CA": str(ca)}
         for env, code in (({}, 3), (environ, 0), ({**environ, "CALLBOARD_NATS_CREDENTIALS": str(tmp_path)}, 1)):
             run = asyncio.to_thread(CliRunner().invoke, command, ["tasks", "--url", nats.url, "--json"], env=env)
@@ -158,6 +166,8 @@ async def test_who_is_not_let_in_is_told_why_in_one_line(tmp_path):
     async with EmbeddedServer(tmp_path / "plain") as server:
         with pytest.raises(Unavailable, match="it does not speak TLS, which tls:// asks for"):
             await jetstream.connect(server.url.replace("nats://", "tls://"), ca=ca, timeout_s=5)
+    with pytest.raises(Unavailable, match=r"refuses the connection: .*Connect call failed"):
+        await jetstream.connect(nats.url, credentials=key, ca=ca, timeout_s=0.5)
     for host, made, why in (("127.0.0.2", 0, "IP address mismatch"), ("127.0.0.1", 500, "certificate has expired")):
         Keys(folder, datetime.now(UTC) - timedelta(days=made)).certify()
         async with served(folder, host=host) as nats:
