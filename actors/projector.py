@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 
 from callboard.actors.snapshots import ProjectionSnapshots
+from callboard.bus.errors import Forbidden
 from callboard.bus.log import Bus, Note, Record
 from callboard.bus.subjects import SNAPSHOT_NOW, entity_of
 from callboard.events.envelope import Envelope, decode
@@ -90,18 +92,24 @@ class Projector:
             await future
 
     async def save_when_asked(self) -> None:
-        """Save whenever somebody asks for it on `SNAPSHOT_NOW`, and answer with the sequence, until cancelled."""
+        """Save whenever somebody asks for it on `SNAPSHOT_NOW`, and answer with the sequence, until cancelled.
+
+        Who may not hear of it leaves it to others.
+        """
 
         async def asked(note: Note) -> None:
             await self.save()
             if note.reply:
                 await self._bus.signals.publish(note.reply, str(self._saved).encode())
 
-        stop = await self._bus.signals.subscribe(SNAPSHOT_NOW, asked)
+        stop = None
+        with suppress(Forbidden):
+            stop = await self._bus.signals.subscribe(SNAPSHOT_NOW, asked)
         try:
             await asyncio.Event().wait()
         finally:
-            await stop()
+            if stop:
+                await stop()
 
     def dump(self, projection: Projection[Any]) -> bytes:
         """A snapshot of one projection."""
@@ -110,12 +118,15 @@ class Projector:
     async def save(self) -> None:
         """Store a snapshot of all projections together, so that this moment is reached soon from now on.
 
-        With a broken entity there is none: every start finds it again.
+        With a broken entity there is none: every start finds it again. Who may not keep any leaves it to others.
         """
         states, seq = self._states, self.seq
         if self._snapshots and seq > self._saved and not self.broken:
             self._saved = seq
-            await self._snapshots.save(self._projections, states, seq)
+            try:
+                await self._snapshots.save(self._projections, states, seq)
+            except Forbidden:
+                self._snapshots = None
 
     async def _restore(self, upto: int | None) -> None:
         if self._snapshots and not self.seq:

@@ -17,7 +17,9 @@ from callboard.events.task_spec import NO_NEEDS, Input, Needs, TaskSpec
 
 MAX_TAGS: Final = 32
 MAX_TOOLS: Final = 128
-_RESERVED = re.compile(r"(evt|submit|timer|tok|hb|host|want|key|forget|\$.*)(\..*)?")
+_RESERVED = re.compile(
+    r"(evt|submit|timer|tok|hb|host|want|key|forget|blob|snapshot|checkpoint|ask|answer|gate|told|\$.*)(\..*)?"
+)
 
 
 class StrictNeeds(Needs, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from callboard.actors.approvals import Approvals
 from callboard.actors.loop import Loop, let_go
 from callboard.actors.outcome import answer
 from callboard.actors.scheduler import Scheduler
+from callboard.actors.timer_desk import TimerDesk
 from callboard.bus.clock import now
 from callboard.bus.entities import AGENT, APPROVAL, Entities
 from callboard.bus.entity_snapshots import EntitySnapshots
@@ -29,6 +30,7 @@ class Timekeeper:
         self._bus = bus
         self._tasks = tasks
         self._scheduler = Scheduler(bus, tasks)
+        self._desk = TimerDesk(bus)
         self._approvals = Approvals(bus, Entities(bus.log, APPROVAL, tasks.source, privacy=bus.privacy))
         snapshots = EntitySnapshots(bus, AGENT)
         self._agents: Entities[AgentState] = Entities(
@@ -42,6 +44,7 @@ class Timekeeper:
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run())
             group.create_task(self._scheduler.run())
+            group.create_task(self._desk.run())
 
     async def _handle(self, delivery: Delivery) -> None:
         alarm = msgspec.json.decode(delivery.record.data, type=Alarm)

@@ -10,6 +10,7 @@ import msgspec
 from callboard.bus.errors import BusError, Conflict, LogFull, NotFound, TooLarge, Unavailable
 from callboard.bus.frames import description, header, status
 from callboard.bus.log import Record
+from callboard.bus.permissions import may_publish
 from callboard.bus.wire import Reply, Wire
 
 WRONG_LAST: Final = frozenset({10071, 10201})
@@ -101,6 +102,10 @@ class Api:
         self.wire = wire
         self._timeout_s = timeout_s
 
+    def may(self, verb: str) -> bool:
+        """Whether our key, if we have one, is allowed a request of ``$JS.API``."""
+        return may_publish(self.wire.credentials, f"$JS.API.{verb}")
+
     async def call(self, verb: str, arguments: object, shape: type[A]) -> A:
         """One request of ``$JS.API``; a refusal is in the answer's ``error``.
 
@@ -172,7 +177,10 @@ class Api:
                 if self.wire.closed or deadline - loop.time() < _RETRY_S:
                     raise
             except TimeoutError:
-                raise Unavailable(f"no connection to NATS within {self._timeout_s:g} s: {subject} not asked") from None
+                why = f": {self.wire.trouble}" if self.wire.trouble else ""
+                raise Unavailable(
+                    f"no connection to NATS within {self._timeout_s:g} s, {subject} not asked{why}"
+                ) from None
             else:
                 if not _retry(replies[-1]) or deadline - loop.time() < _RETRY_S:
                     return replies

@@ -17,7 +17,7 @@ from itertools import count, islice
 from typing import Final
 
 from callboard.bus.api import BUSY, INCOMPLETE_BATCH, WRONG_LAST, Api, Fault, Stored, decode_stored, not_now, refusal
-from callboard.bus.errors import WRONG_LAST_SEQUENCE, BusError, Conflict, Unavailable
+from callboard.bus.errors import WRONG_LAST_SEQUENCE, BusError, Conflict, Forbidden, Unavailable
 from callboard.bus.frames import status
 from callboard.bus.log import Write
 from callboard.bus.subjects import entity_of
@@ -87,6 +87,7 @@ class Appender:
         """Listen for acknowledgements."""
         await self._wire.subscribe(f"{self._inbox}.*", self._answered)
         self._wire.on_lost.append(self._lost)
+        self._wire.on_denied.append(self._denied)
         self._wire.on_regained.append(self._regained)
 
     async def append(self, writes: Sequence[Write], timeout_s: float) -> int:
@@ -254,6 +255,27 @@ class Appender:
             else:
                 self._waiting.append(append)
         self._send_soon()
+
+    def _denied(self, subject: str, error: Forbidden) -> bool:
+        """The server does not let us append on a subject: whoever wanted to is told, and what went along is sent again.
+
+        A batch of which a message is missing is not stored.
+        """
+        hit = [
+            (token, sending)
+            for token, sending in self._in_flight.items()
+            if any(write.subject == subject for append in sending.appends for write in append.writes)
+        ]
+        for token, sending in hit:
+            del self._in_flight[token]
+            self._batch_out = self._batch_out and not sending.batch
+            for append in sending.appends:
+                if not append.future.done() and any(write.subject == subject for write in append.writes):
+                    append.future.set_exception(error)
+            if rest := [append for append in sending.appends if not append.future.done()]:
+                self._not_stored(rest, Fault(err_code=INCOMPLETE_BATCH))
+            self._send_soon()
+        return bool(hit)
 
     # Doubt
 

@@ -7,7 +7,7 @@ from callboard.bus.api import Api
 from callboard.bus.chunks import Chunks
 from callboard.bus.errors import NotFound
 from callboard.bus.reader import subjects
-from callboard.bus.streams import BLOBS, SNAPSHOTS
+from callboard.bus.stream_names import BLOBS, SNAPSHOTS
 from callboard.bus.thinning import BOUNDS, Bounds, Moment, superfluous
 from callboard.bus.token import token
 
@@ -18,7 +18,7 @@ class JetStreamBlobs:
     """Values in the stream BLOBS; see `Blobs`."""
 
     def __init__(self, api: Api) -> None:
-        self._chunks = Chunks(api, BLOBS)
+        self._chunks = Chunks(api, BLOBS, final=True)
 
     async def put(self, data: bytes) -> str:
         """Store ``data`` once and return its hash."""

@@ -7,7 +7,7 @@ from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, NotFound
 from callboard.bus.frames import block
 from callboard.bus.log import Record
 from callboard.bus.reader import end
-from callboard.bus.streams import CHECKPOINTS
+from callboard.bus.stream_names import CHECKPOINTS
 from callboard.bus.subjects import checkpoint
 
 _AT_ONCE = 500

@@ -8,18 +8,25 @@ import asyncio
 from typing import Final
 
 from callboard.bus.api import Answer, Api, refusal
+from callboard.bus.errors import LogFull
 
 _CHUNK: Final = 512 * 1024
 _AT_ONCE: Final = 8
 _COUNT_SIZE: Final = 4
+_THERE: Final = "maximum messages per subject exceeded"
+"""How the server says that there is something under a key, with the code of a full stream."""
 
 
 class Chunks:
-    """The values of one stream, which must allow direct gets."""
+    """The values of one stream, which must allow direct gets.
 
-    def __init__(self, api: Api, stream: str) -> None:
+    In one where values are ``final`` the server keeps what is under a key, and refuses what would replace it.
+    """
+
+    def __init__(self, api: Api, stream: str, *, final: bool = False) -> None:
         self._api = api
         self._stream = stream
+        self._final = final
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def has(self, key: str) -> bool:
@@ -53,7 +60,11 @@ class Chunks:
 
     async def _store(self, subject: str, part: bytes) -> None:
         async with self._room:
-            await self._api.store(subject, part)
+            try:
+                await self._api.store(subject, part)
+            except LogFull as error:
+                if not (self._final and _THERE in str(error)):
+                    raise
 
     async def _load(self, subject: str) -> bytes | None:
         async with self._room:

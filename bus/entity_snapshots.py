@@ -18,7 +18,7 @@ from msgspec import Struct
 from callboard.bus import subjects
 from callboard.bus.aggregates import Aggregate, Kept, Loaded, after, unborn
 from callboard.bus.cipher import Damaged, generation_of
-from callboard.bus.errors import BusError
+from callboard.bus.errors import BusError, Forbidden
 from callboard.bus.log import Bus, Record
 from callboard.bus.thinning import Bounds
 from callboard.events import trace
@@ -199,6 +199,8 @@ class EntitySnapshots(Generic[S]):
             await self._bus.snapshots.save(name, data)
             if loaded.version // sparse > before // sparse:
                 await self._bus.snapshots.keep(name, loaded.seq, data, OF_ONE)
+        except Forbidden:  # it is left to others
+            self._saves = False
         except Exception as error:  # it is only a cache: the next one is tried as many events later
             trouble = {"error": str(error)} if isinstance(error, BusError) else {"exc_info": True}
             _log.warning("a snapshot can't be written", entity=self._name(loaded.id), **trouble)

@@ -6,6 +6,7 @@ BusError
 ├── LogFull       the log refuses to grow: nothing was stored, nothing was evicted
 ├── NotFound      no such blob
 ├── Locked        a person's key can't be had here: the master key is missing, or is another
+├── Forbidden     the server does not let this key do that
 ├── Unavailable   not reached in time: whether it was stored is not known
 ├── ReadOnly      it was tried to change the past
 ├── Damaged       the archive is not what was written
@@ -47,6 +48,10 @@ class NotFound(BusError):
 
 class Locked(BusError):
     """A person's key can't be had here. Nothing is lost: it goes on with the right master key, or the stream KEYS."""
+
+
+class Forbidden(BusError):
+    """The server does not let the key of this connection do that; nothing happened, and asking again does not help."""
 
 
 class Unavailable(BusError):

@@ -27,6 +27,15 @@ def entities_of(patterns: Sequence[str]) -> frozenset[str] | None:
     return frozenset(".".join(each[:4]) for each in parts) if parts and named else None
 
 
+def common(patterns: Sequence[str]) -> str:
+    """One pattern that takes in all that ``patterns`` do, and not much else."""
+    parts = [pattern.split(".") for pattern in patterns]
+    merged = [each[0] if len({*each}) == 1 else "*" for each in zip(*parts, strict=False)]
+    if len({*map(len, parts)}) == 1 and all(part[-1] != ">" for part in parts):
+        return ".".join(merged)
+    return ".".join([*merged[: min(map(len, parts)) - 1], ">"])
+
+
 def _expression(pattern: str) -> str:
     front, tail = (pattern[:-1], ".+") if pattern == ">" or pattern.endswith(".>") else (pattern, "")
     return r"\.".join(r"[^.]+" if part == "*" else re.escape(part) for part in front.split(".")) + tail

@@ -13,6 +13,7 @@ NO_RESPONDERS: Final = 503
 
 _CRLF: Final = b"\r\n"
 _VERSION: Final = b"NATS/1.0"
+_DENIAL: Final = b"-ERR 'Permissions Violation"
 
 
 class Scanner:
@@ -78,6 +79,13 @@ class Scanner:
                     self._failed(error)
             start = stop + 2
         return start
+
+
+def denial(line: bytes) -> str:
+    """The subject that the server does not let us use, of a line that says so; else empty."""
+    if not line.startswith(_DENIAL):
+        return ""
+    return line.split(b'"')[1].decode(errors="replace") if line.count(b'"') > 1 else "a subject"
 
 
 def status(headers: bytes) -> int:

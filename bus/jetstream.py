@@ -3,12 +3,16 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 
 from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.checkpoints import JetStreamCheckpoints
+from callboard.bus.credentials import Credentials
+from callboard.bus.direct_follower import DirectFollower
+from callboard.bus.door import Door
 from callboard.bus.follower import Follower
 from callboard.bus.keyring import Keyring, Master
 from callboard.bus.keys import JetStreamKeys
@@ -46,7 +50,8 @@ class JetStreamLog:
     def __init__(self, api: Api, appender: Appender) -> None:
         self._api = api
         self._appender = appender
-        self._followers: set[Follower] = set()
+        self._followers: set[Follower | DirectFollower] = set()
+        self._may_consume = api.may(f"CONSUMER.CREATE.{streams.EVENTS}.follow")
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence."""
@@ -111,7 +116,8 @@ class JetStreamLog:
             follower.close()
 
     async def _follow(self, subjects: Sequence[str], after: int, upto: int | None) -> AsyncIterator[list[Record]]:
-        follower = Follower(self._api, streams.EVENTS, subjects or (ALL_EVENTS,), after)
+        kind = Follower if self._may_consume else DirectFollower
+        follower = kind(self._api, streams.EVENTS, subjects or (ALL_EVENTS,), after)
         self._followers.add(follower)
         batches = follower.batches(upto)
         try:
@@ -237,28 +243,37 @@ async def connect(
     max_bytes: int | None = None,
     timeout_s: float = 10.0,
     master: Master = no_master,
+    credentials: Credentials | None = None,
+    ca: Path | None = None,
 ) -> JetStreamBus:
     """Connect to the bus at ``url`` and make its streams if they are missing.
 
+    Who has the key of another role than the operator's only sees that they are there.
+
     Args:
-        url: ``nats://[user:password@]host:port``, or several with commas between.
+        url: ``nats://[user:password@]host:port`` or ``tls://host:port``, or several with commas between.
         name: what NATS's monitoring calls this connection.
         fsync: how the server syncs, as it was told: ``always`` or an interval such as ``100ms``. Appends are grouped
             for the former.
         max_bytes: the size at which the log refuses to grow; None leaves it as it is, 10 GiB for a new one.
         timeout_s: how long to try, also for every later request.
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
+        credentials: who we are, if the server wants to know.
+        ca: the certificate authorities that servers are believed by; None: those of the operating system.
 
     Raises:
-        Unavailable: nothing answers at ``url``.
+        Unavailable: nothing answers at ``url``, or it refuses us, or it is not to be believed.
         BusError: the server is too old, or its streams are somebody else's.
     """
     if not _FSYNC.fullmatch(fsync):
         raise InvalidInput(f"fsync {fsync!r} is not valid: use 'always' or an interval such as '100ms'")
-    wire = await connect_wire(url, name=name, timeout_s=timeout_s)
+    wire = await connect_wire(url, name=name, timeout_s=timeout_s, door=Door(credentials, ca))
     try:
         api = Api(wire, timeout_s)
-        await streams.create(api, max_bytes)
+        if streams.may_create(api):
+            await streams.create(api, max_bytes)
+        else:
+            await streams.check(api)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()
     except BaseException:

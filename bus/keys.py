@@ -7,7 +7,8 @@ import msgspec
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import Conflict
 from callboard.bus.frames import block
-from callboard.bus.streams import KEYS, erase
+from callboard.bus.stream_names import KEYS
+from callboard.bus.streams import erase
 from callboard.bus.token import token
 
 _PREFIX: Final = "key."

@@ -74,8 +74,11 @@ class JetStreamQueue:
         self._closed = False
 
     async def create(self) -> None:
-        """Create the queue if it isn't there, whoever else does so now."""
-        await consumer.create(self._api, self._stream, self._config)
+        """Create the queue if it isn't there, whoever else does so now; or see that it is, if our key may not."""
+        if self._api.may(f"CONSUMER.CREATE.{self._stream}.{self._name}"):
+            await consumer.create(self._api, self._stream, self._config)
+        elif not await consumer.state(self._api, self._stream, self._name):
+            raise BusError(f"there is no queue {self._name} yet: start a node with the operator's key first")
 
     async def deliveries(self) -> AsyncIterator["JetStreamDelivery"]:
         """Messages as they come, until closed."""

@@ -6,7 +6,7 @@ import msgspec
 
 from callboard.bus.api import NOT_FOUND, Answer, Api, record_of, refusal
 from callboard.bus.errors import BusError
-from callboard.bus.frames import description, status
+from callboard.bus.frames import description, header, status
 from callboard.bus.log import Record
 from callboard.bus.wire import Reply
 
@@ -68,6 +68,13 @@ async def subjects(api: Api, stream: str, pattern: str) -> dict[str, int]:
     """The subjects like ``pattern`` that the stream has messages on (100,000 at most), with how many."""
     info = await api.call(f"STREAM.INFO.{stream}", {"subjects_filter": pattern}, _Info)
     return info.state.subjects if info.state else {}
+
+
+async def left(api: Api, stream: str, after: int) -> int:
+    """How many messages there are with a sequence over ``after``, as the copy of the stream says that answers."""
+    wanted = msgspec.json.encode({"seq": after + 1, "batch": 1, "next_by_subj": ">"})
+    first, *_ = await api.request_many(f"$JS.API.DIRECT.GET.{stream}", wanted, _is_last)
+    return 0 if status(first.headers) else int(header(first.headers, b"Nats-Num-Pending")) + 1
 
 
 async def _count(api: Api, stream: str, subject: str) -> int:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from callboard.bus.api import Answer, Api, refusal
-from callboard.bus.streams import BLOBS, CHECKPOINTS, EVENTS, KEYS, SNAPSHOTS, SUBMISSIONS, TIMERS
+from callboard.bus.stream_names import BLOBS, CHECKPOINTS, EVENTS, KEYS, SNAPSHOTS, SUBMISSIONS, TIMERS
 
 
 class ConsumerReport(NamedTuple):

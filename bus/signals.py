@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
+from callboard.bus.credentials import inbox
+from callboard.bus.errors import Forbidden
 from callboard.bus.frames import block, trace_context
 from callboard.bus.log import Note, Receiver, Unsubscribe
+from callboard.bus.permissions import REPLIES, grant
+from callboard.bus.subjects import ANSWER
 from callboard.bus.wire import Wire
 
 _MAX_UNHANDLED: Final = 65_536
+_ANSWERED: Final = tuple(pattern.removesuffix(">") for pattern in REPLIES)
 
 
 class JetStreamSignals:
@@ -16,6 +21,10 @@ class JetStreamSignals:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        who = wire.credentials
+        granted = grant(who.role, who.backend) if who else None
+        self._answers = granted is not None and granted.answers
+        self._inbox = f"{inbox(who.public)}." if who else ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._callbacks: list[Callable[[], Awaitable[None]]] = []
         wire.on_regained.append(self._regained)
@@ -23,6 +32,8 @@ class JetStreamSignals:
     async def publish(self, subject: str, data: bytes, *, reply: str = "", traceparent: str = "") -> None:
         """Tell whoever listens; waits for nothing."""
         self._wire.check(subject, data)
+        if self._answers and subject.startswith(_ANSWERED):
+            subject = f"{ANSWER}.{subject}"
         if reply:
             self._wire.check(reply)
         headers = b""
@@ -50,6 +61,11 @@ class JetStreamSignals:
 
         stop = await self._wire.subscribe(subject, arrive)
         await self._wire.flush()  # from now on nothing is missed
+        try:
+            self._wire.check_heard(subject)
+        except Forbidden:
+            stop()
+            raise
         task = self._start(run())
 
         async def unsubscribe() -> None:
@@ -62,7 +78,8 @@ class JetStreamSignals:
 
     def inbox(self) -> str:
         """A fresh subject for replies."""
-        return self._wire.inbox()
+        fresh = self._wire.inbox()
+        return f"{self._inbox}{fresh.rpartition('.')[2]}" if self._inbox else fresh
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call ``callback`` after every re-established connection."""

@@ -7,20 +7,30 @@ import msgspec
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
 from callboard.bus.limits import MAX_MESSAGE, MAX_SUBMISSION
+from callboard.bus.stream_names import BLOBS, CHECKPOINTS, EVENTS, KEYS, SNAPSHOTS, SUBMISSIONS, TIMERS
 from callboard.bus.subjects import ALL_EVENTS, TAKERS, checkpoint
 
-EVENTS: Final = "EVENTS"
-SUBMISSIONS: Final = "SUBMISSIONS"
-TIMERS: Final = "TIMERS"
-BLOBS: Final = "BLOBS"
-SNAPSHOTS: Final = "SNAPSHOTS"
-KEYS: Final = "KEYS"
-CHECKPOINTS: Final = "CHECKPOINTS"
+__all__ = [
+    "BLOBS",
+    "CHECKPOINTS",
+    "EVENTS",
+    "KEYS",
+    "SNAPSHOTS",
+    "SUBMISSIONS",
+    "TIMERS",
+    "check",
+    "create",
+    "erase",
+    "freeze",
+    "may_create",
+    "room",
+]
 
 DEFAULT_MAX_BYTES: Final = 10 * 2**30
 
 _IN_USE: Final = 10058
 _NO_STORAGE: Final = 10047
+_NO_STREAM: Final = 10059
 _HEADERS: Final = 4 * 1024
 _NO_MESSAGE: Final = frozenset({10037, 10043, 10057})
 """There is no message, or it can't be deleted since it is not there (any more)."""
@@ -77,6 +87,7 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "storage": "file",
             "compression": "s2",
             "discard": "new",
+            "discard_new_per_subject": True,  # what is there is of that hash: nobody may write over it
             "allow_direct": True,
             "max_msgs_per_subject": 1,
             "max_bytes": max_bytes,
@@ -107,6 +118,21 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
             "allow_direct": True,
         },
     ]
+
+
+async def check(api: Api) -> None:
+    """See that the streams are there, as far as our key may look: it may not make them. Raises BusError."""
+    if api.may(f"STREAM.INFO.{EVENTS}"):
+        found = await api.call(f"STREAM.INFO.{EVENTS}", None, _Info)
+        if found.error and found.error.err_code == _NO_STREAM:
+            raise BusError("there is no event log yet: start a node with the operator's key first", _NO_STREAM)
+        if found.error:
+            raise refusal(found.error, EVENTS)
+
+
+def may_create(api: Api) -> bool:
+    """Whether our key may make and change the streams."""
+    return api.may(f"STREAM.UPDATE.{EVENTS}")
 
 
 async def create(api: Api, max_bytes: int | None) -> None:

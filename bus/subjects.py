@@ -23,7 +23,13 @@ ALL_HEARTBEATS: Final = "hb.>"
 ALL_HOSTS: Final = "host.*"
 SNAPSHOT_NOW: Final = "ask.snapshot"
 """Where a snapshot of what is live is asked for."""
+TIMER_DESK: Final = "ask.timer"
+"""Where those have timers set who may not do so themselves."""
 FORGET: Final = "forget.*"
+OURS: Final = "tenant."
+"""What begins the names of the tenant's JetStream requests in a role's own account."""
+ANSWER: Final = "answer"
+"""Below it lies, for who lives in an account of its own, the subject in the tenant's account that is answered on."""
 
 
 class Address(NamedTuple):

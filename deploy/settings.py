@@ -42,12 +42,16 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``fsync`` is ``always``, or how long a synced write may wait (``100ms``): what a power cut can take.
     ``max_bytes`` bounds the event log; a full log refuses appends. ``port`` of the embedded server; 0 is a free one.
+    ``credentials`` is a key file, or a folder of them (of which each process takes that of its role), ``ca`` a file of
+    certificate authorities for ``tls://``; both are for a server at ``url``.
     """
 
     url: str = ""
     fsync: str = "always"
     max_bytes: int = 10_000_000_000
     port: int = 0
+    credentials: str = ""
+    ca: str = ""
 
 
 class Cascade(Struct, frozen=True, forbid_unknown_fields=True):

@@ -42,6 +42,13 @@ def text(value: object, what: str) -> str:
     return value
 
 
+def path(value: object, what: str) -> str:
+    """A path, or ``""`` for none."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} must be a path, got {shown(value)}")
+    return value.strip()
+
+
 def table(value: object, what: str) -> dict[str, Any]:
     """A table."""
     if isinstance(value, list):  # may hold whole tables with keys in them, so it is not shown
@@ -256,7 +263,14 @@ SETTINGS: Mapping[str, Reader] = {
     "backends": table,
     "checks": table,
 }
-NATS: Mapping[str, Reader] = {"url": nats_url, "fsync": fsync, "max_bytes": size_bytes, "port": whole(0, 65535)}
+NATS: Mapping[str, Reader] = {
+    "url": nats_url,
+    "fsync": fsync,
+    "max_bytes": size_bytes,
+    "port": whole(0, 65535),
+    "credentials": path,
+    "ca": path,
+}
 ROUTER: Mapping[str, Reader] = {
     "policy": policy,
     "max_attempts": whole(1),

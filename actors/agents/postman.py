@@ -13,6 +13,7 @@ from callboard.events.agent import AgentState
 from callboard.events.agent_events import NOTHING, AgentEvent, Answered, Finished, Mail, Received, Sent
 from callboard.events.errors import CallboardError, Early, Undecodable
 
+QUEUE: Final = "mail"
 ACK_WAIT_S: Final = 2.0
 EARLY_S: Final = 0.05
 BROKEN_S: Final = 30.0
@@ -33,7 +34,7 @@ class Postman:
 
     async def run(self) -> None:
         """Bring what the queue has until cancelled."""
-        queue = await self._bus.queue("mail", ALL_MAIL, ack_wait_s=ACK_WAIT_S)
+        queue = await self._bus.queue(QUEUE, ALL_MAIL, ack_wait_s=ACK_WAIT_S)
         await Loop("postman", queue, self._handle, let_go, ack_wait_s=ACK_WAIT_S).run()
 
     def bring(self, sender: str, mail: Mail) -> "asyncio.Future[AgentState]":

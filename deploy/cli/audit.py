@@ -85,7 +85,7 @@ async def _audit(where: Where, options: "Options", archive: "Examine | None", un
 
     collect_seldom()
     url, data = where.address()
-    async with hot_bus(url, data=data) as bus:
+    async with hot_bus(url, data=data, nats=where.settings().nats) as bus:
         with working("Reading the log"):
             return await audit(bus, options, archive=archive, until=until)
 
@@ -98,7 +98,7 @@ async def _proof(where: Where, seq: int, archive: "Examine | None") -> "Proof":
     from callboard.projections.audit import Head
 
     url, data = where.address()
-    async with hot_bus(url, data=data) as bus:
+    async with hot_bus(url, data=data, nats=where.settings().nats) as bus:
         newest = await bus.checkpoints.last()
         if newest is None:
             raise InvalidInput("nothing of this log is signed yet: a node signs every five minutes, and when it stops")

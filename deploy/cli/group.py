@@ -18,6 +18,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "demo": "See it work, with models that run on this machine.",
         "doctor": "Check everything, and say how to mend what is wrong.",
         "tokens": "Make, list and revoke tokens for HTTP.",
+        "keys": "Make keys of roles, and certificates and accounts of NATS servers.",
         "forget": "Make all that was said of a person unreadable, for good.",
     },
     "Tasks": {

@@ -130,10 +130,11 @@ async def _bus_of(where: Where, signals: "Signals") -> "AsyncIterator[tuple[Bus,
     from callboard.deploy.cli.session import board_at
     from callboard.deploy.cli.up import started
     from callboard.deploy.connect import folder
+    from callboard.deploy.nats_door import AGENTS
 
     url, data = where.address()
     if url or running(folder(data)):
-        async with board_at(where) as place:
+        async with board_at(where, wanted=AGENTS) as place:
             if not place.alone:
                 yield place.bus, place.url
                 return

@@ -1,7 +1,7 @@
 """What most commands begin with: an open board, its projections caught up, the task that is meant."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +13,7 @@ from callboard.deploy import logs
 from callboard.deploy.cli.options import Where
 from callboard.deploy.cli.printing import warn, working
 from callboard.deploy.connect import Place, opened
+from callboard.deploy.nats_door import CLIENT
 from callboard.events.envelope import Envelope
 from callboard.events.errors import InvalidInput
 from callboard.events.task import Status
@@ -40,12 +41,25 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def board_at(where: Where, *, archive: Path | None = None) -> AsyncIterator[Place]:
-    """The board that the command line means, with another ``archive`` than it says. Raises NoNode or Unavailable."""
+async def board_at(
+    where: Where, *, archive: Path | None = None, wanted: Sequence[str] = CLIENT
+) -> AsyncIterator[Place]:
+    """The board that the command line means, with another ``archive`` than it says. Raises NoNode or Unavailable.
+
+    Of a folder of NATS keys the first of those ``wanted`` is taken.
+    """
     url, data = where.address()
+    settings = where.settings()
     async with AsyncExitStack() as stack:
         with working("Connecting"):
-            known = opened(url, data=data, archive=archive or where.archive(), privacy=where.settings().privacy)
+            known = opened(
+                url,
+                data=data,
+                archive=archive or where.archive(),
+                privacy=settings.privacy,
+                nats=settings.nats,
+                wanted=wanted,
+            )
             place = await stack.enter_async_context(known)
         yield place
 

@@ -23,34 +23,37 @@ async def server(tmp_path) -> AsyncIterator[EmbeddedServer]:
         yield running
 
 
-OVER_AN_ARCHIVE = {
+MORE_BUSES = {
     "test_append": ["memory-archived", "jetstream-archived"],
     "test_as_of": ["memory-archived"],
     "test_contexts": ["memory-archived"],
     "test_entity_snapshots": ["memory-archived"],
     "test_expectations": ["memory-archived"],
-    "test_reading": ["memory-archived", "jetstream-archived"],
+    "test_reading": ["memory-archived", "jetstream-archived", "jetstream-direct"],
 }
-"""What is promised of logs holds as well for one whose entities are purged whenever somebody looks away."""
+"""What is promised of logs holds as well for one whose entities are purged whenever somebody looks away; and what is
+promised of reading, for who may make no consumers (``direct``)."""
 
 
 def pytest_generate_tests(metafunc):
     """The buses that a test is run on."""
     if "connect" in metafunc.fixturenames:
-        archived = OVER_AN_ARCHIVE.get(metafunc.module.__name__.rpartition(".")[2], [])
-        metafunc.parametrize("connect", ["memory", "jetstream", *archived], indirect=True)
+        more = MORE_BUSES.get(metafunc.module.__name__.rpartition(".")[2], [])
+        metafunc.parametrize("connect", ["memory", "jetstream", *more], indirect=True)
 
 
 @pytest.fixture
 async def connect(request, tmp_path) -> AsyncIterator[Connect]:
     """Opens connections to one and the same empty log; ``max_bytes`` counts for the first."""
-    kind, _, archived = request.param.partition("-")
+    kind, _, how = request.param.partition("-")
     async with _dialler(kind, tmp_path) as dial:
         opened: list[Bus] = []
 
         async def connected(max_bytes: int | None = None) -> Bus:
             bus = await dial(max_bytes)
-            if archived and max_bytes is None:  # with a limit, purging would make room
+            if how == "direct":
+                bus._log._may_consume = False
+            if how == "archived" and max_bytes is None:  # with a limit, purging would make room
                 bus.log = PurgingLog(bus.hot, tmp_path / "archive")
             opened.append(bus)
             return bus

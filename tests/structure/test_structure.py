@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 ONLY_IN = {
-    "nats": "bus/wire.py",
+    "nats": "bus/client.py",
     "httpx": "actors/backend/providers/http.py",
     "matplotlib": "deploy/plots.py",
     "mcp": "actors/tools/mcp_connection.py",

@@ -1,0 +1,133 @@
+"""nats-py, which is imported here alone: it connects, authenticates, keeps alive and reconnects.
+
+The path of a message is ours: nats-py copies each one through a regular expression, a header dictionary, a queue and a
+task, which costs more than the server's work. Private parts of nats-py 2.16 that we rely on are all in this file.
+"""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any, Final
+
+import nats.aio.client as nats
+from nats.aio.client import Srv
+from nats.errors import BadSubjectError
+from nats.errors import Error as NatsError
+from nats.protocol.parser import Parser
+
+from callboard.bus.door import Door
+from callboard.bus.frames import Receive, Scanner, denial
+
+__all__ = ["RECONNECT_WAIT_S", "BadSubjectError", "Client", "NatsError"]
+
+RECONNECT_WAIT_S: Final = 0.1
+
+
+class _Parser(Parser):
+    """Lets `Scanner` cut the messages out, and nats-py have the other lines."""
+
+    def __init__(self, client: "Client") -> None:
+        self._scanner = Scanner(client.receivers, client.receiver_failed)
+        self._denied = client.denied
+        super().__init__(client)
+
+    def reset(self) -> None:
+        super().reset()
+        self._scanner.reset()
+
+    async def parse(self, data: bytes = b"") -> None:
+        for line in self._scanner.feed(data):
+            if denied := denial(line):
+                self._denied(denied)  # nats-py would tell it in lower case
+            else:
+                await super().parse(line + b"\r\n")
+
+
+class Client(nats.Client):
+    """nats-py's connection with a shorter way in and out: what is sent in one turn of the loop is written at once."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__()
+        self.receivers: dict[bytes, Receive] = {}
+        self.on_denied: Callable[[str], None] = lambda _: None
+        self._door = door
+        self._inbox_prefix = bytearray(door.inbox.encode())
+        if door.credentials:
+            self._public_nkey = door.credentials.public
+        self._loop = asyncio.get_running_loop()
+        self._writes_soon = False
+        self._ps = _Parser(self)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, at once or with the others of this turn of the loop."""
+        self._pending.append(frame)
+        self._pending_data_size += len(frame)
+        if not self._writes_soon:
+            self._writes_soon = True
+            self._loop.call_soon(self._write)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport:
+            # nats-py forgets a connection whose handshake failed without closing it
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            # nats-py would go on in the clear with whoever answers there
+            raise NatsError("it does not speak TLS, which tls:// asks for")
+        if self._server_info.get("tls_required"):
+            # nats-py leaves the stream unaware of TLS, and asyncio would complain of how it ends
+            transport: Any = self._transport
+            transport._io_writer.transport.get_protocol()._over_ssl = True
+        return super()._connect_command()
+
+    def denied(self, subject: str) -> None:
+        """The server does not let us use a subject."""
+        self.on_denied(subject)
+
+    def listens(self, subject: str) -> bool:
+        """Whether there is a subscription to exactly this subject."""
+        return any(each.subject == subject for each in self._subs.values())
+
+    def sign(self, nonce: str) -> bytes:
+        """The proof that we have the key, as the server wants it."""
+        return b64encode(self._door.sign(nonce.encode()))
+
+    async def _flush_pending(self, force_flush: bool = False) -> None:
+        if not self._writes_soon:
+            self._writes_soon = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._writes_soon = False
+        if self._pending and self.is_connected and self._transport:
+            frames, self._pending, self._pending_data_size = self._pending, [], 0
+            self._transport.write(b"".join(frames))
+
+    async def flush_all(self, timeout_s: int) -> None:
+        """Return when the server has seen all that was sent."""
+        self._write()
+        pong = self._loop.create_future()
+        async with asyncio.timeout(timeout_s):  # nats-py's flush loses a cancellation on Python 3.11
+            await self._send_ping(pong)
+            await asyncio.shield(pong)  # a cancelled one would end nats-py's read loop
+
+    async def shut(self) -> None:
+        """Close the connection, after what is unsent was sent."""
+        self._write()
+        self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
+        never = self._transport and not self.is_connected and self._reconnection_task is None
+        if self._transport and never and self._server_info.get("tls_required"):
+            self._transport.close()  # type: ignore[no-untyped-call]
+            self._transport = None  # where TLS failed, nats-py would wait for a stream that hears of nothing any more
+        await self.close()
+        task = self._reconnection_task
+        while task is not None and not task.done():  # it can lose a cancellation on Python 3.11, and try for ever
+            task.cancel()
+            await asyncio.wait([task], timeout=RECONNECT_WAIT_S)
+
+    def receiver_failed(self, error: Exception) -> None:
+        """Tell of a receiver that raised."""
+        self._loop.call_exception_handler({"message": "a receiver of NATS messages failed", "exception": error})

@@ -1,0 +1,1 @@
+"""Keys of roles, certificates of servers, and the NATS configuration that goes with them."""
