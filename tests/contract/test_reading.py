@@ -184,17 +184,25 @@ async def test_aclose_ends_followers(connect):
     await fill(bus, 3)
     queue = await bus.queue("hands", "evt.2.>")
 
-    async def follow() -> int:
-        return sum([len(records) async for records in bus.log.follow()])
+    followed, delivered = [], []
 
-    async def deliveries() -> int:
-        return len([await delivery.ack() async for delivery in queue.deliveries()])
+    async def follow() -> None:
+        async for records in bus.log.follow():
+            followed.extend(records)
+
+    async def deliveries() -> None:
+        async for delivery in queue.deliveries():
+            await delivery.ack()
+            delivered.append(delivery)
 
     running = [asyncio.ensure_future(follow()), asyncio.ensure_future(deliveries())]
-    await asyncio.sleep(0.2)
+    async with asyncio.timeout(20):
+        while len(followed) < 3 or not delivered:
+            await asyncio.sleep(0.01)
     await bus.aclose()
     async with asyncio.timeout(5):
-        assert await asyncio.gather(*running) == [3, 1]
+        await asyncio.gather(*running)
+    assert (len(followed), len(delivered)) == (3, 1)
     assert await other.log.end() == 3
 
 
