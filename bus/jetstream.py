@@ -3,10 +3,15 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 
 from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
+from callboard.bus.backup.manifest import Manifest
+from callboard.bus.backup.restoring import Plan, restore
+from callboard.bus.backup.taking import back_up
+from callboard.bus.backup.transfer import State
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.follower import Follower
@@ -202,6 +207,14 @@ class JetStreamBus:
         """The server's version, how full the streams are, and who reads them."""
         return await report(self._api)
 
+    async def back_up(self, folder: Path, *, version: str, without_keys: bool = False) -> Manifest:
+        """Copy all streams into a folder while work goes on; see `callboard.bus.backup.taking`."""
+        return await back_up(self._api, folder, version=version, without_keys=without_keys)
+
+    async def restore(self, planned: Plan) -> dict[str, State]:
+        """Make all streams of a backup where there are none; see `callboard.bus.backup.restoring`."""
+        return await restore(self._api, planned)
+
     async def freeze(self) -> None:
         """Have the streams refuse what is new and keep what they hold, for everybody, until `thaw`."""
         await streams.freeze(self._api)
@@ -232,6 +245,7 @@ async def connect(
     max_bytes: int | None = None,
     timeout_s: float = 10.0,
     master: Master = no_master,
+    make: bool = True,
 ) -> JetStreamBus:
     """Connect to the bus at ``url`` and make its streams if they are missing.
 
@@ -243,6 +257,7 @@ async def connect(
         max_bytes: the size at which the log refuses to grow; None leaves it as it is, 10 GiB for a new one.
         timeout_s: how long to try, also for every later request.
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
+        make: whether to make what is missing; without, only `JetStreamBus.restore` can be used on an empty server.
 
     Raises:
         Unavailable: nothing answers at ``url``.
@@ -253,7 +268,8 @@ async def connect(
     wire = await connect_wire(url, name=name, timeout_s=timeout_s)
     try:
         api = Api(wire, timeout_s)
-        await streams.create(api, max_bytes)
+        if make:
+            await streams.create(api, max_bytes)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()
     except BaseException:

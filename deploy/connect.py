@@ -33,6 +33,7 @@ _VISITING = re.compile(rf'^server_name: "{_VISITOR}-', re.MULTILINE)
 _WAIT_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _RECHECK_S: Final = 0.2
+_RESTORE_FSYNC: Final = "1s"
 
 
 class NoNode(CallboardError):
@@ -111,6 +112,20 @@ async def hot_bus(url: str | None = None, *, data: str | None = None) -> AsyncIt
             bus = await jetstream.connect(address, name=f"callboard-{name}")
         else:
             bus, _, _ = await _bus_of(folder(data), name, stack, no_master)
+        stack.push_async_callback(bus.aclose)
+        yield bus
+
+
+@asynccontextmanager
+async def bare_bus(url: str | None = None, *, data: str | None = None) -> AsyncIterator[JetStreamBus]:
+    """A bus for a restore: no stream is made, and neither node nor log need be in the data folder."""
+    async with AsyncExitStack() as stack:
+        name, address = f"restore#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
+        if not address and not (address := running(folder(data))):
+            # each message is a write of its own: synced one by one, a million take five minutes
+            server = EmbeddedServer(folder(data), name=_VISITOR, fsync=_RESTORE_FSYNC)
+            address = (await stack.enter_async_context(server)).url
+        bus = await jetstream.connect(address, name=f"callboard-{name}", make=False)
         stack.push_async_callback(bus.aclose)
         yield bus
 

@@ -17,6 +17,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "run": "Let the agents live here that a Python file defines.",
         "demo": "See it work, with models that run on this machine.",
         "doctor": "Check everything, and say how to mend what is wrong.",
+        "backup": "Copy the log and all that belongs to it into a folder, while work goes on.",
+        "restore": "Make the log from a backup, where there is none yet.",
         "forget": "Make all that was said of a person unreadable, for good.",
     },
     "Tasks": {
