@@ -75,8 +75,8 @@ def _keys(folder: Path, made: Manifest, other: Path | None) -> tuple[Path, Copy]
     copy = held.of(KEYS)
     if copy is None or not (where / copy.file).exists():
         raise BadBackup(
-            f"{where} holds no keys of persons: give --keys and a later backup that does, or --without-keys: then what "
-            "is private in it can never be read again"
+            f"{where} holds no keys of persons: give --keys and a later backup that does, or --without-keys: then "
+            "nobody can read what is private"
         )
     return where, copy
 

@@ -1,7 +1,7 @@
 """`callboard restore`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,8 +9,8 @@ from callboard.deploy.cli.options import Where, as_json, where
 
 if TYPE_CHECKING:
     from callboard.bus.backup.restoring import Plan
-    from callboard.bus.backup.transfer import State
-    from callboard.projections.audit import Options, Report
+    from callboard.deploy.restoring import Restored
+    from callboard.projections.audit import Options
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -18,7 +18,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.argument("folder", type=_FOLDER)
 @click.option("--keys", metavar="NEWER", type=_FOLDER, help="A later backup, to take the keys of persons from.")
-@click.option("--without-keys", is_flag=True, help="Without keys: what is private can never be read again.")
+@click.option("--without-keys", is_flag=True, help="Without keys: nobody can read there what is private.")
 @click.option("--no-audit", is_flag=True, help="Don't check the log that is restored.")
 @where
 @as_json
@@ -33,8 +33,8 @@ def restore(folder: Path, keys: Path | None, without_keys: bool, no_audit: bool,
     after the backup is made again, and paid again. Who was forgotten after the backup must be forgotten again, unless
     the keys are those of a later one.
 
-    --json prints {began, callboard, streams {name: {messages, bytes, first_seq, last_seq, consumer_count}}, timers,
-    audit}; audit is as of `callboard audit`, or null.
+    --json prints {began, callboard, streams {name: {messages, bytes, first_seq, last_seq, consumer_count}},
+    forgotten [persons], timers, audit}; audit is as of `callboard audit`, or null.
     """
     from callboard.bus.backup.restoring import plan
     from callboard.deploy.cli.audit import archive_at, trusted
@@ -56,6 +56,7 @@ def restore(folder: Path, keys: Path | None, without_keys: bool, no_audit: bool,
                 "began": planned.manifest.began,
                 "callboard": planned.manifest.callboard,
                 "streams": done.states,
+                "forgotten": done.forgotten,
                 "timers": done.timers,
                 "audit": done.report,
             }
@@ -63,6 +64,8 @@ def restore(folder: Path, keys: Path | None, without_keys: bool, no_audit: bool,
     else:
         for stream, state in done.states.items():
             click.echo(f"{stream}: {state.messages:,} messages")
+        for person in done.forgotten:
+            click.echo(f"{person} is forgotten: the key was destroyed after the log was copied")
         click.echo(f"the timers of {done.timers:,} tasks, approvals, schedules and agents are set")
         if planned.manifest.purged and archive_at(settings.archive_folder) is None:
             click.echo(
@@ -75,26 +78,13 @@ def restore(folder: Path, keys: Path | None, without_keys: bool, no_audit: bool,
         raise click.exceptions.Exit(1)
 
 
-class Done(NamedTuple):
-    """What was restored, for how much of it timers were set, and what the audit found."""
-
-    states: "dict[str, State]"
-    timers: int
-    report: "Report | None"
-
-
-async def _restore(where: Where, planned: "Plan", options: "Options | None", archive: Path) -> Done:
-    from callboard.actors.auditor import audit
-    from callboard.actors.rearming import rearm
+async def _restore(where: Where, planned: "Plan", options: "Options | None", archive: Path) -> "Restored":
     from callboard.deploy.cli.audit import archive_at
     from callboard.deploy.cli.printing import working
     from callboard.deploy.connect import bare_bus
+    from callboard.deploy.restoring import restore
 
     url, data = where.address()
     async with bare_bus(url, data=data) as bus:
         with working("Restoring"):
-            states = await bus.restore(planned)
-            timers = await rearm(bus)
-        with working("Auditing"):
-            report = await audit(bus, options, archive=archive_at(archive)) if options else None
-    return Done(states, timers, report)
+            return await restore(bus, planned, options, archive_at(archive))
