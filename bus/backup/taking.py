@@ -25,9 +25,9 @@ from callboard.bus.api import Api
 from callboard.bus.backup import manifest
 from callboard.bus.backup.manifest import BadBackup, Copy, Manifest, Queue, Signed
 from callboard.bus.backup.transfer import look, queues, take
+from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.errors import BusError, NotFound
 from callboard.bus.streams import BLOBS, CHECKPOINTS, EVENTS, KEYS, SNAPSHOTS, SUBMISSIONS, TIMERS
-from callboard.bus.subjects import checkpoint
 from callboard.events.checkpoint import decode_checkpoint
 
 ORDER: Final = (SUBMISSIONS, TIMERS, CHECKPOINTS, SNAPSHOTS, EVENTS, BLOBS, KEYS)
@@ -50,7 +50,7 @@ async def back_up(api: Api, folder: Path, *, version: str, without_keys: bool = 
     manifest.prepare(folder)
     began = datetime.now(UTC)
     positions = [Queue(config["durable_name"], done, config) for config, done in await queues(api, EVENTS)]
-    newest = await api.last_of(CHECKPOINTS, checkpoint(None))
+    newest = await JetStreamCheckpoints(api).last()
     signed = decode_checkpoint(newest.data) if newest else None
     try:
         wanted = [stream for stream in ORDER if not (without_keys and stream == KEYS)]

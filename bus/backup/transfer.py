@@ -99,13 +99,13 @@ async def take(api: Api, stream: str, write: Callable[[bytes], object]) -> Strea
         if not done.done():
             done.set_exception(Unavailable(f"{stream}: the connection was lost while it was copied: try again"))
 
+    if await look(api, stream) is None:  # waits for a leader, who alone answers what is asked below
+        raise NotFound(f"there is no stream {stream}")
     stop = await wire.subscribe(inbox, receive)
     wire.on_lost.append(lost)
     try:
         # asked once: a second snapshot would come to the same inbox
         begun = await _ask(api, f"$JS.API.STREAM.SNAPSHOT.{stream}", {"deliver_subject": inbox, "no_consumers": True})
-        if begun.error and begun.error.err_code == STREAM_NOT_FOUND:
-            raise NotFound(f"there is no stream {stream}")
         if begun.error:
             raise refusal(begun.error, f"{stream}: copying it")
         while heard and not done.done():

@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
 import yaml
 from deploy_files.reading import objects, pods
+
+pytest.importorskip("callboard.deploy.ray")
+pytestmark = pytest.mark.cluster
 
 ASK = """
 import json, sys
@@ -13,6 +17,8 @@ from ray._private import ray_constants as ray
 from ray.serve.schema import ServeDeploySchema
 config = ServeDeploySchema.model_validate(json.load(sys.stdin))
 [app] = config.applications
+module, name = app.import_path.split(":")
+assert callable(getattr(__import__(module, fromlist=[name]), name))
 print(json.dumps({
     "import_path": app.import_path, "args": app.args, "prefix": app.route_prefix, "proxies": config.proxy_location,
     "ports": [ray.DEFAULT_PORT, ray.DEFAULT_DASHBOARD_PORT, ray.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT],
