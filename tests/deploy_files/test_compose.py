@@ -75,3 +75,17 @@ def test_nobody_has_more_than_needed(services):
         assert "mem_limit" in service, name
     assert documents(FILE)[0]["networks"]["bus"]["internal"]
     assert all(services[name]["networks"] == ["bus"] for name in services if name.startswith("nats-"))
+
+
+def test_prometheus_has_what_it_reads(services):
+    """Rules and the token are mounted where its configuration looks for them; the job is the one of the alerts."""
+    [config] = documents(COMPOSE / "config" / "prometheus.yml")
+    assert config.keys() == {"global", "rule_files", "scrape_configs"}
+    mounted = {each.split(":")[1] for each in services["prometheus"]["volumes"]}
+    [job] = config["scrape_configs"]
+    assert {*config["rule_files"], job["authorization"]["credentials_file"]} <= mounted
+    assert job["job_name"] == "callboard"
+    told = (ROOT / "deploy" / "OPERATIONS.md").read_text()
+    for mount in services["prometheus"]["volumes"] + services["grafana"]["volumes"]:
+        if mount.startswith("./secrets/"):
+            assert f"> {mount.split(':')[0].removeprefix('./')}" in told

@@ -1,8 +1,10 @@
 """Backups of live systems, and what is made of them: real nodes on real servers."""
 
 import asyncio
+import errno
 import json
 import os
+import signal
 from hashlib import sha256
 
 import pytest
@@ -16,10 +18,11 @@ from callboard.bus import jetstream
 from callboard.bus.api import Answer
 from callboard.bus.backup.manifest import MANIFEST, BadBackup
 from callboard.bus.backup.restoring import NotEmpty, plan
-from callboard.bus.errors import BusError
+from callboard.bus.backup.transfer import take
+from callboard.bus.errors import BusError, Unavailable
 from callboard.bus.log import Write
 from callboard.bus.server import EmbeddedServer
-from callboard.bus.streams import EVENTS, KEYS, TIMERS
+from callboard.bus.streams import BLOBS, EVENTS, KEYS, TIMERS
 from callboard.deploy.node import Node
 from callboard.deploy.restoring import restore
 from callboard.deploy.settings import Backend, Nats, Privacy, Settings, Telemetry
@@ -306,3 +309,21 @@ def test_from_the_command_line(tmp_path):
     assert "of-a-stopped-one is a backup of the log up to" in stopped
     assert "no whole backup" in folder.call("restore", "other", "--data", "third", code=1).stderr
     assert not (tmp_path / "third").exists()
+
+
+async def test_a_copy_that_breaks_off_is_told(tmp_path):
+    """The server dies, or the disk is full, after the first part."""
+    async with EmbeddedServer(tmp_path / "old", fsync="1s") as server:
+        bus = await jetstream.connect(server.url)
+        await asyncio.gather(*(bus.blobs.put(os.urandom(2**20)) for _ in range(24)))
+
+        def full(_part: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.raises(OSError, match="No space left"):
+            await take(bus._api, BLOBS, full)
+        with pytest.raises(Unavailable, match="BLOBS: the connection was lost while it was copied: try again"):
+            await take(bus._api, BLOBS, lambda _part: os.kill(server.pid, signal.SIGKILL))
+        await bus.back_up(tmp_path / "backup", version="1")
+        await bus.aclose()
+    assert plan(tmp_path / "backup").sources[BLOBS][1].state.messages == 24 * 2
