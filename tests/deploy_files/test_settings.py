@@ -4,7 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 import pytest
-from deploy_files.reading import COMPOSE, KUBERNETES, documents, objects, pods
+from deploy_files.reading import COMPOSE, KUBERNETES, documents, objects, pods, values
 
 from callboard.deploy import settings
 from callboard.deploy.settings_file import load
@@ -28,6 +28,14 @@ def test_they_are_read(loaded):
     assert found.nats.credentials
     assert found.nats.ca
     assert found.backends
+
+
+def test_streams_fit_their_volumes():
+    """The server sets aside what three streams may grow to."""
+    text = FILES["kubernetes"].read_text()
+    limit = int(re.search(r'max_bytes = "(\d+)GB"', text)[1]) * 10**9
+    size = int(values()["config"]["jetstream"]["fileStore"]["pvc"]["size"].removesuffix("Gi")) * 2**30
+    assert 3 * limit < size * 0.9
 
 
 def test_files_are_where_they_are_mounted(loaded):
