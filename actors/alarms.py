@@ -22,10 +22,10 @@ class Alarm(Struct, frozen=True, omit_defaults=True):
         return f"{self.id}-{self.why}"
 
 
-async def set_deadline(bus: Bus, task_id: str, at: datetime | None) -> None:
-    """Have the task expire at ``at``, if it has a deadline."""
+async def set_deadline(bus: Bus, task_id: str, at: datetime | None, *, first: bool = True) -> None:
+    """Have the task expire at ``at``, if it has a deadline; ``first`` if it was not set before, which is quicker."""
     if at is not None:
-        await _set(bus, Alarm(task_id, "deadline"), at, first=True)
+        await _set(bus, Alarm(task_id, "deadline"), at, first=first)
 
 
 async def set_wake(bus: Bus, task_id: str, at: datetime | None) -> None:
@@ -43,10 +43,10 @@ async def set_due(bus: Bus, schedule: str, due: datetime | None) -> None:
         await _set(bus, alarm, due)
 
 
-async def set_expiry(bus: Bus, approval: str, at: datetime | None) -> None:
-    """Have an approval expire at ``at``, if it does."""
+async def set_expiry(bus: Bus, approval: str, at: datetime | None, *, first: bool = True) -> None:
+    """Have an approval expire at ``at``, if it does; ``first`` as for a deadline."""
     if at is not None:
-        await _set(bus, Alarm(approval, "expiry"), at, first=True)
+        await _set(bus, Alarm(approval, "expiry"), at, first=first)
 
 
 async def set_rest(bus: Bus, agent: str, until: datetime) -> None:

@@ -8,6 +8,10 @@ from pathlib import Path
 from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
+from callboard.bus.backup.manifest import Manifest
+from callboard.bus.backup.restoring import Plan, restore
+from callboard.bus.backup.taking import back_up
+from callboard.bus.backup.transfer import State
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.credentials import Credentials
@@ -213,6 +217,14 @@ class JetStreamBus:
         """The server's version, how full the streams are, and who reads them."""
         return await report(self._api)
 
+    async def back_up(self, folder: Path, *, version: str, without_keys: bool = False) -> Manifest:
+        """Copy all streams into a folder while work goes on; see `callboard.bus.backup.taking`."""
+        return await back_up(self._api, folder, version=version, without_keys=without_keys)
+
+    async def restore(self, planned: Plan) -> dict[str, State]:
+        """Make all streams of a backup where there are none; see `callboard.bus.backup.restoring`."""
+        return await restore(self._api, planned)
+
     async def freeze(self) -> None:
         """Have the streams refuse what is new and keep what they hold, for everybody, until `thaw`."""
         await streams.freeze(self._api)
@@ -245,6 +257,7 @@ async def connect(
     master: Master = no_master,
     credentials: Credentials | None = None,
     ca: Path | None = None,
+    make: bool = True,
 ) -> JetStreamBus:
     """Connect to the bus at ``url`` and make its streams if they are missing.
 
@@ -260,6 +273,7 @@ async def connect(
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
         credentials: who we are, if the server wants to know.
         ca: the certificate authorities that servers are believed by; None: those of the operating system.
+        make: whether to make what is missing; without, only `JetStreamBus.restore` can be used on an empty server.
 
     Raises:
         Unavailable: nothing answers at ``url``, or it refuses us, or it is not to be believed.
@@ -270,9 +284,9 @@ async def connect(
     wire = await connect_wire(url, name=name, timeout_s=timeout_s, door=Door(credentials, ca))
     try:
         api = Api(wire, timeout_s)
-        if streams.may_create(api):
+        if make and streams.may_create(api):
             await streams.create(api, max_bytes)
-        else:
+        elif make:
             await streams.check(api)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()

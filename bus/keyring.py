@@ -154,8 +154,7 @@ class Keyring:
 
         Raises InvalidInput when there never was a key.
         """
-        state, data = await self.state(person), await self._keys.get(person)
-        newest = msgspec.json.decode(data, type=Kept).generation if data is not None else 0
+        state, newest = await self.state(person), await self._generation(person)
         if newest > state.generation:  # whoever made it did not come to say so
             state = (await self._persons.tell(person, partial(_saying, Keyed(newest)))).entity.state
         if not state.generation:
@@ -194,9 +193,19 @@ class Keyring:
         """All persons that there are or were keys of, by name."""
         return sorted((loaded.state for loaded in await self._persons.all()), key=lambda person: person.id)
 
+    async def lost(self) -> list[str]:
+        """The persons whose newest key is gone, though the log has nobody destroy it."""
+        known = [person for person in await self.all() if person.generation and not person.forgotten]
+        return [person.id for person in known if await self._generation(person.id) != person.generation]
+
     async def names(self) -> list[str]:
         """The persons that there is a key of."""
         return await self._keys.names()
+
+    async def _generation(self, person: str) -> int:
+        """Of the key that is kept of a person, 0 if there is none."""
+        data = await self._keys.get(person)
+        return msgspec.json.decode(data, type=Kept).generation if data is not None else 0
 
     async def _make(self, person: str, generation: int) -> Cipher | None:
         """A new key; None if another was faster."""

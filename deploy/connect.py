@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from callboard.actors.board import Board
 from callboard.bus import jetstream
+from callboard.bus.door import OPEN
 from callboard.bus.errors import ServerError
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.keyring import Master
@@ -22,7 +23,7 @@ from callboard.bus.privacy import no_master
 from callboard.bus.server import EmbeddedServer, running
 from callboard.deploy.archive import go_back
 from callboard.deploy.master_key import master_of
-from callboard.deploy.nats_door import AUDITOR, CLIENT, door_of
+from callboard.deploy.nats_door import AUDITOR, CLIENT, OPERATOR, door_of
 from callboard.deploy.settings import Nats, Privacy
 from callboard.events.errors import CallboardError
 
@@ -34,6 +35,7 @@ _VISITING = re.compile(rf'^server_name: "{_VISITOR}-', re.MULTILINE)
 _WAIT_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _RECHECK_S: Final = 0.2
+_RESTORE_FSYNC: Final = "1s"
 
 
 class NoNode(CallboardError):
@@ -130,15 +132,38 @@ async def hot_bus(
     *,
     data: str | None = None,
     nats: Nats = Nats(),  # noqa: B008
+    wanted: Sequence[str] = AUDITOR,
 ) -> AsyncIterator[JetStreamBus]:
-    """The auditor's bus, for who reads log and archive apart: its log does not go back into the archive."""
+    """A bus for who reads log and archive apart: its log does not go back into the archive; else as `opened`."""
     async with AsyncExitStack() as stack:
-        name, address = f"auditor#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
+        name, address = f"{wanted[0]}#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
         if address:
-            door = door_of(nats, os.environ, AUDITOR)
+            door = door_of(nats, os.environ, wanted)
             bus = await jetstream.connect(address, name=f"callboard-{name}", credentials=door.credentials, ca=door.ca)
         else:
             bus, _, _ = await _bus_of(folder(data), name, stack, no_master)
+        stack.push_async_callback(bus.aclose)
+        yield bus
+
+
+@asynccontextmanager
+async def bare_bus(
+    url: str | None = None,
+    *,
+    data: str | None = None,
+    nats: Nats = Nats(),  # noqa: B008
+) -> AsyncIterator[JetStreamBus]:
+    """The operator's bus for a restore: no stream is made, and neither node nor log need be in the data folder."""
+    async with AsyncExitStack() as stack:
+        name, address = f"restore#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
+        door = door_of(nats, os.environ, OPERATOR) if address else OPEN
+        if not address and not (address := running(folder(data))):
+            # each message is a write of its own: synced one by one, a million take five minutes
+            server = EmbeddedServer(folder(data), name=_VISITOR, fsync=_RESTORE_FSYNC)
+            address = (await stack.enter_async_context(server)).url
+        bus = await jetstream.connect(
+            address, name=f"callboard-{name}", make=False, credentials=door.credentials, ca=door.ca
+        )
         stack.push_async_callback(bus.aclose)
         yield bus
 

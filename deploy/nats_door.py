@@ -15,6 +15,7 @@ CA_VARIABLE: Final = "CALLBOARD_NATS_CA"
 CLIENT: Final = ("operator", "auditor")
 AUDITOR: Final = ("auditor", "operator")
 AGENTS: Final = ("agents", "operator")
+OPERATOR: Final = ("operator",)
 """Whose key is taken of a folder of them: the first that is there."""
 
 

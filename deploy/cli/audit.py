@@ -60,11 +60,11 @@ def audit(
 
     settings = where.settings()
     options = Options(
-        _trusted(keys, settings.audit_key),
+        trusted(keys, settings.audit_key),
         (_head(since),) if since else (),
         frozenset(map(Check, only)) if only else ALL,
     )
-    examine = _archive(archive or settings.archive_folder)
+    examine = archive_at(archive or settings.archive_folder)
     if proof is not None:
         print_json(run(_proof(where, proof, examine)))
         return
@@ -106,7 +106,7 @@ async def _proof(where: Where, seq: int, archive: "Examine | None") -> "Proof":
         return await prove(bus, seq, Head(signed.size, signed.root), archive=archive)
 
 
-def _trusted(given: tuple[Path, ...], configured: Path) -> frozenset[str]:
+def trusted(given: tuple[Path, ...], configured: Path) -> frozenset[str]:
     """The keys given, or else the one of this node, if it has one."""
     from callboard.deploy.audit_key import public_file, public_key
 
@@ -134,7 +134,8 @@ def _head(file: Path) -> "Head":
     return head
 
 
-def _archive(folder: Path) -> "Examine | None":
+def archive_at(folder: Path) -> "Examine | None":
+    """How an audit reads the archive in ``folder``; None if there is none."""
     from functools import partial
 
     if not folder.is_dir():

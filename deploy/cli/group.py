@@ -19,6 +19,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "doctor": "Check everything, and say how to mend what is wrong.",
         "tokens": "Make, list and revoke tokens for HTTP.",
         "keys": "Make keys of roles, and certificates and accounts of NATS servers.",
+        "backup": "Copy the log and all that belongs to it into a folder, while work goes on.",
+        "restore": "Make the log from a backup, where there is none yet.",
         "forget": "Make all that was said of a person unreadable, for good.",
     },
     "Tasks": {

@@ -1,0 +1,1 @@
+"""Copies of all streams in a folder, and streams made from them: by JetStream's own snapshots."""
