@@ -3,13 +3,15 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
+from callboard.actors.agents.definition import Definition
+from callboard.actors.agents.host import Host
 from callboard.actors.agents.message_desk import MessageDesk
 from callboard.actors.approval_desk import ApprovalDesk
 from callboard.actors.archiver import Archiver
@@ -38,6 +40,7 @@ from callboard.deploy.audit_key import signing_key
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
+from callboard.deploy.pulse import Pulse
 from callboard.deploy.replicas import Replicas
 from callboard.deploy.routing import checks_of, rules_of
 from callboard.deploy.settings import Settings
@@ -64,14 +67,24 @@ class Node:
         settings: Everything that can be set; with no ``nats.url`` the node runs its own server in the data folder.
         roles: Which actors to run here: any of `ROLES`, or ``backend:NAME`` for the workers of one backend.
         environ: Where API keys are looked up.
+        most: How many workers of each backend run here at most; None: as many as the log wants.
+        agents: Definitions of agents that live here, too.
     """
 
     def __init__(
-        self, settings: Settings, *, roles: tuple[str, ...] = ROLES, environ: Mapping[str, str] = os.environ
+        self,
+        settings: Settings,
+        *,
+        roles: tuple[str, ...] = ROLES,
+        environ: Mapping[str, str] = os.environ,
+        most: int | None = None,
+        agents: Sequence[Definition] = (),
     ) -> None:
         self._settings = settings
         self._roles = _checked(roles, settings)
         self._environ = environ
+        self._most = most
+        self._agents = agents
         self._epoch = secrets.token_hex(4)
         self._server: EmbeddedServer | None = None
         self._providers: dict[str, Provider] = {}
@@ -79,6 +92,7 @@ class Node:
         self._replicas: Replicas | None = None
         self._router: Router | None = None
         self._notary: Notary | None = None
+        self._pulse: Pulse
         self._telemetry = Telemetry(settings, environ)
         self.url = settings.nats.url
         self.bus: JetStreamBus
@@ -91,6 +105,10 @@ class Node:
         if self._server is None:
             raise ServerError(f"this node has no server of its own: it uses {self.url}")
         return self._server.pid
+
+    async def check(self) -> None:
+        """Raises Unwell when an actor has ended, or the log is out of reach or not followed for long."""
+        await self._pulse.check()
 
     async def start(self) -> None:
         """Bring everything up: server, streams, backends, projections, actors. Ready when it returns."""
@@ -158,6 +176,7 @@ class Node:
         backends: Entities[Backend] = Entities(self.bus.log, BACKEND, self._source("node"))
         self.board = Board(self.bus, self._source("node"))
         self.projector = Projector(self.bus, *LIVE)
+        self._pulse = Pulse(self.bus, self.projector, self._running)
         await self.projector.catch_up()
         self._run("projector", self.projector.run)
         self._run("snapshots", self.projector.save_when_asked)
@@ -184,6 +203,10 @@ class Node:
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends, checks)
+        if self._agents:
+            host = Host(self.bus, self._epoch, self._agents)
+            self._run("agents", host.run)
+            await _listening("agents", host.ready)
         if "intake" in self._roles:
             intake = Intake(self.bus, tasks.by(self._source("intake")))
             scores = Scores(self.bus, tasks.by(self._source("scores")))
@@ -193,14 +216,8 @@ class Node:
             self._run("approvals", approvals.run)
             messages = MessageDesk(self.bus, self._source("messages"))
             self._run("messages", messages.run)
-            try:
-                async with asyncio.timeout(START_S):
-                    await intake.listening.wait()
-                    await scores.listening.wait()
-                    await approvals.listening.wait()
-                    await messages.listening.wait()
-            except TimeoutError:
-                raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
+            desks = (intake, scores, approvals, messages)
+            await _listening("intake", *(desk.listening for desk in desks))
 
     async def _archived(self) -> ArchivedLog | None:
         """The log over its archive, if one may be here: in the data folder of our own server, or as configured."""
@@ -245,7 +262,7 @@ class Node:
                 self.board.contexts,
             )
 
-        self._replicas = Replicas(names, self.projector, worker)
+        self._replicas = Replicas(names, self.projector, worker, most=self._most)
         self._run("replicas", self._replicas.run)
 
     def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -253,6 +270,16 @@ class Node:
 
     def _source(self, actor: str) -> str:
         return f"{actor}#{self._epoch}"
+
+
+async def _listening(who: str, *ready: asyncio.Event) -> None:
+    """Wait for all of ``ready``."""
+    try:
+        async with asyncio.timeout(START_S):
+            for each in ready:
+                await each.wait()
+    except TimeoutError:
+        raise Unavailable(f"{who}: not ready after {START_S:.0f} s: the log says why") from None
 
 
 def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:

@@ -9,24 +9,35 @@ import structlog
 from callboard.actors.backend.worker import Worker
 from callboard.actors.projector import Projector
 from callboard.deploy.supervision import supervise
+from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope
 from callboard.projections.backends import BACKENDS
 
 DRAIN_S: Final = 60.0
+LAST_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
+
+
+def wanted_of(backend: Backend | None) -> int:
+    """How many workers the log wants of a backend; none of one that is not on the board."""
+    return backend.replicas if backend and backend.spec else 0
 
 
 class Replicas:
     """The workers that this process runs of the backends in ``names``.
 
-    ``worker`` makes the n-th worker of a backend.
+    ``worker`` makes the n-th worker of a backend. ``most`` is for a process that is one of several: it runs no more of
+    them, however many the log wants, and somebody else sees to how many such processes there are.
     """
 
-    def __init__(self, names: set[str], projector: Projector, worker: Callable[[str, int], Worker]) -> None:
+    def __init__(
+        self, names: set[str], projector: Projector, worker: Callable[[str, int], Worker], *, most: int | None = None
+    ) -> None:
         self._names = names
         self._projector = projector
         self._worker = worker
+        self._most = most
         self._running: dict[tuple[str, int], tuple[Worker, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -45,32 +56,44 @@ class Replicas:
 
     async def stop(self, grace_s: float) -> None:
         """End all workers; calls under way have ``grace_s`` to finish."""
-        leaving = [self._leave(key, grace_s) for key in list(self._running)]
-        await asyncio.gather(*leaving, *self._leaving, return_exceptions=True)
+        for key in list(self._running):
+            self._start_leaving(key, grace_s)
+        leaving = list(self._leaving)
+        if leaving:
+            _, late = await asyncio.wait(leaving, timeout=grace_s + LAST_S if grace_s else None)
+            for one in late:
+                one.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _reconcile(self) -> None:
         backends = self._projector.state(BACKENDS).by_id
         for name in self._names:
             backend = backends.get(name)
-            wanted = backend.replicas if backend and backend.spec else 0
+            wanted = wanted_of(backend)
+            if self._most is not None:
+                wanted = min(wanted, self._most)
             for number in range(wanted):
                 if (name, number) not in self._running:
                     worker = self._worker(name, number)
                     task = asyncio.create_task(supervise(f"backend/{name}/{number}", worker.run))
                     self._running[name, number] = (worker, task)
             for key in [key for key in self._running if key[0] == name and key[1] >= wanted]:
-                leaving = asyncio.create_task(self._leave(key, DRAIN_S))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
+                self._start_leaving(key, DRAIN_S)
 
-    async def _leave(self, key: tuple[str, int], grace_s: float) -> None:
-        worker, task = self._running.pop(key)
-        if grace_s:
-            await worker.drain(grace_s)
-        worker.retire()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        _log.info("replica ended", backend=key[0], replica=key[1])
+    def _start_leaving(self, key: tuple[str, int], grace_s: float) -> None:
+        leaving = asyncio.create_task(self._leave(key, *self._running.pop(key), grace_s))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, key: tuple[str, int], worker: Worker, task: asyncio.Task[None], grace_s: float) -> None:
+        try:
+            if grace_s:
+                await worker.drain(grace_s)
+        finally:
+            worker.retire()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            _log.info("replica ended", backend=key[0], replica=key[1])
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
         if envelope.kind == "backend" and envelope.entity in self._names:

@@ -17,8 +17,10 @@ from callboard.deploy.settings import (
     Cascade,
     Check,
     Nats,
+    Placement,
     Privacy,
     ProviderName,
+    Ray,
     Router,
     Settings,
     Telemetry,
@@ -141,6 +143,7 @@ class _Reading:
         if archive.get("purge") and not archive.get("on"):
             self._wrong(("archive", "purge"), "archive.purge is of what was archived: set archive.on as well")
         privacy = self._table(("privacy",), values.pop("privacy", {}), settings_values.PRIVACY)
+        ray = self._table(("ray",), values.pop("ray", {}), settings_values.RAY)
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
         checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
@@ -157,6 +160,7 @@ class _Reading:
             audit=Audit(**audit),
             archive=Archive(**_attributes(archive)),
             privacy=Privacy(**privacy),
+            ray=Ray(**_attributes(ray)),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
             checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )
@@ -264,6 +268,8 @@ class _Reading:
         if "price" in values:
             prices = self._table((*path, "price"), values.pop("price"), settings_values.PRICE, ("input", "output"))
             values["price"] = Price(**prices)
+        if "ray" in values:
+            values["ray"] = Placement(**self._table((*path, "ray"), values.pop("ray"), settings_values.PLACEMENT))
         return values
 
     def _is_dotted_name(self, path: KeyPath, key: str, value: object) -> bool:

@@ -18,6 +18,8 @@ from callboard.events.task import PERFECT
 Reader = Callable[[object, str], Any]
 
 LEAST_KEPT_NS = 3600 * 1_000_000_000
+MOST = 1_000_000
+"""Of a resource, more than any machine has."""
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]*")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -202,6 +204,18 @@ def share(value: object, what: str) -> int:
     return round(value * PERFECT)
 
 
+def amount(value: object, what: str) -> float:
+    """How much of a resource: a number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < MOST:
+        raise InvalidInput(f"{what} must be a number from 0, such as 0.5, got {shown(value)}")
+    return float(value)
+
+
+def amounts(value: object, what: str) -> dict[str, float]:
+    """How much of each resource, by its name."""
+    return {name: amount(each, f"{what}.{name}") for name, each in table(value, what).items()}
+
+
 def price_steps(value: object, what: str) -> tuple[Step, ...]:
     """A list of dearer rates for longer prompts, by ascending ``over``."""
     example = f"{what} must be a list such as [{{ over = 200_000, input = 6.0, output = 22.5 }}]"
@@ -228,6 +242,7 @@ SETTINGS: Mapping[str, Reader] = {
     "audit": table,
     "archive": table,
     "privacy": table,
+    "ray": table,
     "backends": table,
     "checks": table,
 }
@@ -257,6 +272,16 @@ ARCHIVE: Mapping[str, Reader] = {
     "keep": keep,
 }
 PRIVACY: Mapping[str, Reader] = {"master_key_env": variable_name, "master_key_file": text}
+RAY: Mapping[str, Reader] = {
+    "address": text,
+    "name": text,
+    "routers": whole(1),
+    "hosts": whole(1),
+    "agents": text,
+    "drain": duration_ns,
+    "secrets": text,
+}
+PLACEMENT: Mapping[str, Reader] = {"num_cpus": amount, "num_gpus": amount, "resources": amounts}
 BACKEND: Mapping[str, Reader] = {
     "provider": one_of(get_args(ProviderName)),
     "model": text,
@@ -275,6 +300,7 @@ BACKEND: Mapping[str, Reader] = {
     "replicas": whole(1),
     "first_token_timeout": duration_ns,
     "timeout": duration_ns,
+    "ray": table,
 }
 PRICE: Mapping[str, Reader] = {"input": usd_micros, "output": usd_micros, "cached": usd_micros, "steps": price_steps}
 
@@ -285,5 +311,6 @@ ATTRIBUTES: Mapping[str, str] = {
     "first_token_timeout": "first_token_timeout_ns",
     "timeout": "timeout_ns",
     "keep": "keep_ns",
+    "drain": "drain_ns",
 }
 """Keys whose value is held in another unit: the struct's attribute names that unit."""

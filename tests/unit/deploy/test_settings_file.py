@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from callboard.deploy import settings_values
-from callboard.deploy.settings import Archive, Backend, Check, Nats, Router, Settings, Telemetry
+from callboard.deploy.settings import Archive, Backend, Check, Nats, Placement, Ray, Router, Settings, Telemetry
 from callboard.deploy.settings_file import InvalidSettings, load, parse
 from callboard.events.money import Price, Step
 
@@ -47,7 +47,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     settings = load(EXAMPLE)
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
-    document = tomllib.loads(re.sub("# (backend|folder|master_key_file) = ", r"\1 = ", text))
+    document = tomllib.loads(re.sub("# (backend|folder|master_key_file|address|agents|secrets) = ", r"\1 = ", text))
     assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
     assert document["router"]["agent"].keys() == settings_values.AGENT.keys()
@@ -56,6 +56,8 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     assert document.keys() == settings_values.SETTINGS.keys()
     assert document["nats"].keys() == settings_values.NATS.keys()
     assert document["privacy"].keys() == settings_values.PRIVACY.keys()
+    assert document["ray"].keys() == settings_values.RAY.keys()
+    assert document["backends"]["deepseek"]["ray"].keys() == settings_values.PLACEMENT.keys()
     assert document["router"].keys() == settings_values.ROUTER.keys()
     assert document["telemetry"].keys() == settings_values.TELEMETRY.keys()
     assert {key for backend in document["backends"].values() for key in backend} == settings_values.BACKEND.keys()
@@ -82,6 +84,8 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         (settings_values.ROUTER, Router),
         (settings_values.TELEMETRY, Telemetry),
         (settings_values.ARCHIVE, Archive),
+        (settings_values.RAY, Ray),
+        (settings_values.PLACEMENT, Placement),
         (settings_values.BACKEND, Backend),
         (settings_values.PRICE, Price),
     ],

@@ -1,0 +1,88 @@
+"""Deploying: bringing the application up, looking at it, taking it down. All of it while connected to Ray."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from ray import serve
+
+from callboard.deploy.connect import NoNode
+from callboard.deploy.ray.app import application
+from callboard.deploy.ray.controller import App, Controller
+from callboard.deploy.ray.parts import Deployment, backend_of
+from callboard.events.errors import CallboardError
+
+LOOK_S: Final = 0.1
+FAILED: Final = ("DEPLOY_FAILED", "UNHEALTHY")
+
+
+class DeployFailed(CallboardError):
+    """The application did not come up."""
+
+
+def up(name: str, deployments: Sequence[Deployment], timeout_s: float) -> App:
+    """Deploy, and wait until all replicas are there and well. Raises DeployFailed with what the first one told."""
+    serve.start(proxy_location="Disabled")
+    target = serve.RunTarget(application(deployments), name, route_prefix=None, external_scaler_enabled=True)
+    serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        app = _app(name)
+        if _is_up(app, deployments):
+            return app
+        if app.status in FAILED:
+            raise DeployFailed(f"not all runs on Ray: {reason_of(app)}")
+        if time.monotonic() > deadline:
+            raise DeployFailed(f"not all runs on Ray after {timeout_s:.0f} s: {reason_of(app)}")
+        time.sleep(LOOK_S)
+
+
+def status(name: str) -> App:
+    """The application as it is now. Raises NoNode when there is none."""
+    return _app(name)
+
+
+def backends_of(name: str) -> set[str]:
+    """The backends that the application runs now; none when there is no application."""
+    try:
+        app = _app(name)
+    except NoNode:
+        return set()
+    return {backend for each in app.deployments if (backend := backend_of(each.deployment))}
+
+
+def down(name: str) -> None:
+    """End all replicas; calls under way finish first, as they do whenever a replica ends. Raises NoNode."""
+    _app(name)
+    serve.delete(name)
+
+
+def reason_of(app: App) -> str:
+    """One line that says what is wrong: the last line of what a replica that failed has told, else who is awaited."""
+    for each in app.deployments:
+        if each.message and each.status != "HEALTHY":
+            return f"{each.deployment}: {last_line(each.message)}"
+    waiting = [each.deployment for each in app.deployments if not each.is_up]
+    return f"waiting for {', '.join(waiting)}" if waiting else last_line(app.message) or app.status
+
+
+def _app(name: str) -> App:
+    app = Controller().app(name)
+    if app is None:
+        raise NoNode(f"no application {name!r} runs on this Ray cluster: deploy it with `callboard deploy up --ray`")
+    return app
+
+
+def _is_up(app: App, deployments: Sequence[Deployment]) -> bool:
+    names = {each.name for each in deployments}
+    return (
+        app.status == "RUNNING"
+        and names == {each.deployment for each in app.deployments}
+        and all(each.is_up for each in app.deployments)
+    )
+
+
+def last_line(told: str) -> str:
+    """What matters of a message of Serve's: it may be a whole traceback, in which what was raised comes last."""
+    lines = [line.strip() for line in told.splitlines() if line.strip() and not line.startswith(" ")]
+    return lines[-1] if lines else ""
