@@ -94,9 +94,9 @@ def _main(folder: Path) -> None:
     import ray  # noqa: PLC0415  reads the environment
 
     asked = threading.Event()
+    ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, log_to_driver=False)
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     signal.signal(signal.SIGINT, lambda *_: asked.set())
-    ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, log_to_driver=False)
     with _file(folder).open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(msgspec.json.encode(Local(ray.get_runtime_context().gcs_address, os.getpid())))
