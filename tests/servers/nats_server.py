@@ -1,6 +1,6 @@
 """A nats-server over a folder, as a process of its own; it prints its address, and ends at SIGTERM::
 
-    python tests/servers/nats_server.py FOLDER
+python tests/servers/nats_server.py FOLDER
 """
 
 import asyncio
