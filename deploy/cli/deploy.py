@@ -8,7 +8,7 @@ import click
 from callboard.deploy.cli.options import Where, as_json, seconds, where
 
 if TYPE_CHECKING:
-    from callboard.deploy.ray.controller import App
+    from callboard.deploy.ray.deployed import App
     from callboard.deploy.settings import Settings
 
 
@@ -129,7 +129,7 @@ def _folder(where: Where) -> Path:
 
 def _print(app: "App", settings: "Settings", address: str, *, as_json: bool, **more: Any) -> None:
     from callboard.deploy.cli.printing import one_line, print_json, print_table, whole
-    from callboard.deploy.ray.operations import last_line
+    from callboard.deploy.ray.deployed import last_line
 
     if as_json:
         shown = {"address": address, "nats": settings.nats.url, "application": app.name, "status": app.status}

@@ -45,7 +45,7 @@ def options_of(deployment: Deployment) -> dict[str, Any]:
         "ray_actor_options": {
             "num_cpus": placement.num_cpus,
             "num_gpus": placement.num_gpus,
-            "resources": placement.resources,
+            "resources": dict(placement.resources),
         },
     }
 

@@ -7,51 +7,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import ray
-from msgspec import Struct
 from ray.serve._private.common import DeploymentID
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from callboard.bus.errors import Unavailable
+from callboard.deploy.ray.deployed import App, Deployed, Running
 
 ANSWER_S: Final = 10.0
-
-
-class Running(Struct, frozen=True):
-    """A replica that there is, in the ``state`` that Serve says."""
-
-    replica: str
-    state: str
-    pid: int | None
-    node: str | None
-
-
-class Deployed(Struct, frozen=True):
-    """A deployment that there is: its ``status``, how many replicas it is to have, and those it has."""
-
-    deployment: str
-    status: str
-    wanted: int
-    replicas: tuple[Running, ...]
-    message: str
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it is well, and has what it is to have."""
-        return self.status == "HEALTHY" and len(self.replicas) == self.wanted == self.running
-
-    @property
-    def running(self) -> int:
-        """How many replicas run."""
-        return sum(replica.state == "RUNNING" for replica in self.replicas)
-
-
-class App(Struct, frozen=True):
-    """The application as Serve has it."""
-
-    name: str
-    status: str
-    message: str
-    deployments: tuple[Deployed, ...]
 
 
 class Controller:
@@ -88,7 +50,8 @@ class Controller:
 
 def _deployed(details: Mapping[str, Any]) -> Deployed:
     replicas = tuple(
-        Running(each["replica_id"], _word(each["state"]), each.get("pid"), each.get("node_ip")) for each in details["replicas"]
+        Running(each["replica_id"], _word(each["state"]), each.get("pid"), each.get("node_ip"))
+        for each in details["replicas"]
     )
     wanted, status = details["target_num_replicas"], _word(details["status"])
     return Deployed(details["name"], status, wanted, replicas, details["message"] or "")

@@ -8,7 +8,8 @@ from ray import serve
 
 from callboard.deploy.connect import NoNode
 from callboard.deploy.ray.app import application
-from callboard.deploy.ray.controller import App, Controller
+from callboard.deploy.ray.controller import Controller
+from callboard.deploy.ray.deployed import App
 from callboard.deploy.ray.parts import Deployment, backend_of
 from callboard.events.errors import CallboardError
 
@@ -28,12 +29,12 @@ def up(name: str, deployments: Sequence[Deployment], timeout_s: float) -> App:
     deadline = time.monotonic() + timeout_s
     while True:
         app = _app(name)
-        if _is_up(app, deployments):
+        if app.is_up({each.name for each in deployments}):
             return app
         if app.status in FAILED:
-            raise DeployFailed(f"not all runs on Ray: {reason_of(app)}")
+            raise DeployFailed(f"not all runs on Ray: {app.reason}")
         if time.monotonic() > deadline:
-            raise DeployFailed(f"not all runs on Ray after {timeout_s:.0f} s: {reason_of(app)}")
+            raise DeployFailed(f"not all runs on Ray after {timeout_s:.0f} s: {app.reason}")
         time.sleep(LOOK_S)
 
 
@@ -57,32 +58,8 @@ def down(name: str) -> None:
     serve.delete(name)
 
 
-def reason_of(app: App) -> str:
-    """One line that says what is wrong: the last line of what a replica that failed has told, else who is awaited."""
-    for each in app.deployments:
-        if each.message and each.status != "HEALTHY":
-            return f"{each.deployment}: {last_line(each.message)}"
-    waiting = [each.deployment for each in app.deployments if not each.is_up]
-    return f"waiting for {', '.join(waiting)}" if waiting else last_line(app.message) or app.status
-
-
 def _app(name: str) -> App:
     app = Controller().app(name)
     if app is None:
         raise NoNode(f"no application {name!r} runs on this Ray cluster: deploy it with `callboard deploy up --ray`")
     return app
-
-
-def _is_up(app: App, deployments: Sequence[Deployment]) -> bool:
-    names = {each.name for each in deployments}
-    return (
-        app.status == "RUNNING"
-        and names == {each.deployment for each in app.deployments}
-        and all(each.is_up for each in app.deployments)
-    )
-
-
-def last_line(told: str) -> str:
-    """What matters of a message of Serve's: it may be a whole traceback, in which what was raised comes last."""
-    lines = [line.strip() for line in told.splitlines() if line.strip() and not line.startswith(" ")]
-    return lines[-1] if lines else ""

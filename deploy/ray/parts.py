@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from callboard.deploy.settings import Placement, Ray, Router, Settings
@@ -54,8 +54,8 @@ class Part(Struct, frozen=True):
                 return tuple(f"backend:{name}" for name in self.settings.backends)
 
     def config(self) -> dict[str, Any]:
-        """As it travels in Serve's ``user_config``."""
-        told: dict[str, Any] = msgspec.to_builtins(self)
+        """As it travels in Serve's ``user_config``: only what is not as by default."""
+        told: dict[str, Any] = msgspec.to_builtins(_lean(self))
         return told
 
 
@@ -111,6 +111,21 @@ def _deployment(
     return Deployment(name, part, replicas, _version(part))
 
 
+def _lean(value: object) -> object:
+    """Structs as dicts, without the fields that are as by default."""
+    if isinstance(value, Struct):
+        told = ((field, getattr(value, field.name)) for field in structs.fields(value))
+        return {field.encode_name: _lean(each) for field, each in told if not _is_default(field, each)}
+    if isinstance(value, dict):
+        return {name: _lean(each) for name, each in value.items()}
+    return value
+
+
+def _is_default(field: structs.FieldInfo, value: object) -> bool:
+    factory = field.default_factory
+    return bool(value == (field.default if factory is msgspec.NODEFAULT else factory()))
+
+
 def _check(settings: Settings) -> None:
     if not settings.nats.url:
         raise InvalidInput(
@@ -128,7 +143,7 @@ def _version(part: Part) -> str:
 
     told = hashlib.sha256(__version__.encode())
     for file in sorted(_files(part)):
-        told.update(file.read_bytes())
+        told.update(file.name.encode() + b"\0" + file.read_bytes())
     return told.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from callboard.actors.projector import Projector
 from callboard.bus.errors import Unavailable
-from callboard.deploy.ray.controller import App
+from callboard.deploy.ray.deployed import App
 from callboard.deploy.ray.parts import backend_of
 from callboard.deploy.replicas import wanted_of
 from callboard.events.envelope import Envelope
@@ -44,6 +44,7 @@ class Scaler:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        said = ""
         self._projector.watch(self._watch)
         try:
             while True:
@@ -51,7 +52,11 @@ class Scaler:
                 try:
                     await asyncio.to_thread(self._follow)
                 except Unavailable as error:
-                    _log.warning("replicas can't be scaled, will retry", error=str(error))
+                    if str(error) != said:  # else it is said every other second
+                        _log.warning("replicas can't be scaled, will retry", error=str(error))
+                    said = str(error)
+                else:
+                    said = ""
                 try:
                     async with asyncio.timeout(LOOK_S):
                         await self._changed.wait()

@@ -1,7 +1,6 @@
 """Everything here runs on an embedded node, and with ``-m cluster`` on Ray as well."""
 
 import asyncio
-import os
 
 import pytest
 from servers import nats_binary

@@ -1,4 +1,4 @@
-"""On Ray, a replica, a router and a whole Ray node may be killed while a backend is scaled: nothing is lost or doubled."""
+"""On Ray, a replica, a router and a whole node may be killed while a backend is scaled: nothing is lost or doubled."""
 
 import asyncio
 import json

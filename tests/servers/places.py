@@ -1,7 +1,6 @@
 """Where Callboard runs in the acceptance suite: as an embedded node, or as an application on Ray. Both in processes of
 their own, started by the command line as a person would, in a folder with the same settings."""
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -71,6 +70,7 @@ class Place(Folder):
     """A folder, and what runs there."""
 
     url = ""
+    settings = SETTINGS
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -79,7 +79,7 @@ class Place(Folder):
 
     def settle(self) -> None:
         """Write the settings."""
-        (self.path / "callboard.toml").write_text(SETTINGS.format(url=self.url))
+        (self.path / "callboard.toml").write_text(self.settings.format(url=self.url))
 
     def board(self):
         """The Python client; `async with`."""
@@ -110,22 +110,26 @@ class OnRay(Place):
     """An application on a Ray of its own, over a NATS server."""
 
     def up(self) -> None:
+        self.serve_nats()
+        self.deploy("up", "--ray")
+
+    def serve_nats(self) -> None:
+        """The server that all of it shares; its address stands in the settings."""
         self.server = subprocess.Popen(
             [sys.executable, str(SERVER), str(self.path / "nats")], stdout=subprocess.PIPE, text=True, env=ENVIRON
         )
         self.url = self.address = self.server.stdout.readline().strip()
         self.settle()
-        self.deploy("up", "--ray")
 
-    def deploy(self, *args: str) -> str:
-        """`callboard deploy` in a process of its own, as it brings in Ray."""
+    def deploy(self, *args: str, code: int = 0) -> str:
+        """What `callboard deploy` says, in a process of its own, as it brings in Ray; or how it ends badly."""
         environ = {name: value for name, value in ENVIRON.items() if not name.startswith("RAY_")}
         done = subprocess.run(
-            [*COMMAND, "deploy", *args, "--json"], cwd=self.path, env=environ, capture_output=True, text=True,
+            [*COMMAND, "deploy", *args], cwd=self.path, env=environ, capture_output=True, text=True,
             timeout=UP_S, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stderr if code else done.stdout
 
     def down(self) -> None:
         self.deploy("down")
