@@ -90,15 +90,18 @@ def deploy_down(where: Where, as_json: bool) -> None:
     --json prints {address, application, ray_ended}.
     """
     from callboard.deploy.cli.printing import print_json, working
+    from callboard.deploy.connect import NoNode
     from callboard.deploy.ray import local, operations
     from callboard.deploy.ray.cluster import connected
 
     settings = where.settings()
     with working("Ending"):
         with connected(settings) as address:
-            operations.down(settings.ray.name)
+            was_up = operations.down(settings.ray.name)
         own = local.local_at(settings.data_folder)
         ended = own is not None and own.address == address and local.stop(settings.data_folder)
+    if not was_up and not ended:
+        raise NoNode(f"no application {settings.ray.name!r} runs on Ray at {address}")
     if as_json:
         print_json({"address": address, "application": settings.ray.name, "ray_ended": ended})
     else:

@@ -61,12 +61,13 @@ def application(deployments: Iterable[Deployment]) -> Application:
 def build(args: Mapping[str, Any]) -> Application:
     """The application for Serve's own commands: ``serve run callboard.deploy.ray.app:build config=callboard.toml``.
 
-    A config file, as `callboard deploy config` prints it, names the ``deployments`` instead, and holds their options.
+    A config file, as `callboard deploy config` prints it, names the ``deployments`` instead, and holds their options; a
+    new version of one of them makes Serve replace the replicas of all.
     """
     if unknown := args.keys() - {*_ARGUMENTS}:
         raise InvalidInput(f"unknown argument {min(unknown)!r}; known are {', '.join(_ARGUMENTS)}")
-    if names := args.get("deployments"):
-        return _bound({name: _REPLICA.options(name=name) for name in names})
+    if versions := args.get("deployments"):
+        return _bound({name: _REPLICA.options(name=name) for name in versions})
     file = Path(args.get("config", DEFAULT_FILE)).resolve()
     settings = load(file)
     if url := os.environ.get(URL_VARIABLE):
@@ -83,7 +84,7 @@ def config_of(name: str, deployments: Sequence[Deployment]) -> dict[str, Any]:
         "import_path": f"{build.__module__}:{build.__name__}",
         "route_prefix": None,
         "external_scaler_enabled": True,
-        "args": {"deployments": [each.name for each in deployments]},
+        "args": {"deployments": {each.name: each.version for each in deployments}},
         "deployments": [options_of(each) for each in deployments],
     }
     return {"proxy_location": "Disabled", "applications": [app]}

@@ -52,10 +52,12 @@ def backends_of(name: str) -> set[str]:
     return {backend for each in app.deployments if (backend := backend_of(each.deployment))}
 
 
-def down(name: str) -> None:
-    """End all replicas; calls under way finish first, as they do whenever a replica ends. Raises NoNode."""
-    _app(name)
+def down(name: str) -> bool:
+    """End all replicas; calls under way finish first, as whenever a replica ends. Says whether there were any."""
+    if Controller().app(name) is None:
+        return False
     serve.delete(name)
+    return True
 
 
 def _app(name: str) -> App:

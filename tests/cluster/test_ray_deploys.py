@@ -1,4 +1,4 @@
-"""Deploying on Ray, and deploying anew while tasks flow; one Ray for all of it, in the order in which it stands here."""
+"""Deploying on Ray, and deploying anew while tasks flow; one Ray for all of it, in the order of the file."""
 
 import asyncio
 import json
@@ -125,6 +125,15 @@ def test_changed_code_replaces_replicas(place):
     after = pids(place)
     assert {name for name in after if after[name] != before[name]} == {"backend-slow"}
     assert place.json("submit", "count", "--backend", "slow")["output"] == "one two four"
+
+
+def test_what_can_not_be_done_is_told_and_mended(place):
+    """A replica that can't become what it is told to be is given up; with the settings mended, there is one again."""
+    change(place, "KEY_OF_NOBODY", "ANOTHER_KEY")
+    assert "the environment has no ANOTHER_KEY" in place.deploy("up", "--ray", "--timeout", "90s", code=1)
+    change(place, "ANOTHER_KEY", "KEY_OF_NOBODY")
+    place.deploy("up", "--ray")
+    assert deployed(place)["backend-hosted"]["running"] == 1
 
 
 def test_replicas_stay_as_many_as_the_log_wants(place):
