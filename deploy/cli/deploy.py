@@ -9,7 +9,6 @@ from callboard.deploy.cli.options import Where, as_json, seconds, where
 
 if TYPE_CHECKING:
     from callboard.deploy.ray.deployed import App
-    from callboard.deploy.settings import Settings
 
 
 @click.group()
@@ -59,7 +58,7 @@ def deploy_up(on_ray: bool, timeout: float, where: Where, as_json: bool) -> None
         gone = operations.backends_of(settings.ray.name) - settings.backends.keys()
         app = operations.up(settings.ray.name, deployments_of(settings, folder, wanted), timeout)
         asyncio.run(remove_from(settings, gone))
-    _print(app, settings, address, as_json=as_json, seconds=time.monotonic() - began)
+    _print(app, address, as_json=as_json, nats=settings.nats.url, seconds=time.monotonic() - began)
 
 
 @deploy.command("status")
@@ -68,7 +67,7 @@ def deploy_up(on_ray: bool, timeout: float, where: Where, as_json: bool) -> None
 def deploy_status(where: Where, as_json: bool) -> None:
     """Show what runs on Ray.
 
-    --json prints what `callboard deploy up` does, without seconds.
+    --json prints what `callboard deploy up` does, without nats and seconds.
     """
     from callboard.deploy.ray import operations
     from callboard.deploy.ray.cluster import connected
@@ -76,7 +75,7 @@ def deploy_status(where: Where, as_json: bool) -> None:
     settings = where.settings()
     with connected(settings) as address:
         app = operations.status(settings.ray.name)
-    _print(app, settings, address, as_json=as_json)
+    _print(app, address, as_json=as_json)
 
 
 @deploy.command("down")
@@ -130,17 +129,17 @@ def _folder(where: Where) -> Path:
     return (where.config.parent if where.config else Path()).resolve()
 
 
-def _print(app: "App", settings: "Settings", address: str, *, as_json: bool, **more: Any) -> None:
+def _print(app: "App", address: str, *, as_json: bool, **more: Any) -> None:
     from callboard.deploy.cli.printing import one_line, print_json, print_table, whole
     from callboard.deploy.ray.deployed import last_line
 
     if as_json:
-        shown = {"address": address, "nats": settings.nats.url, "application": app.name, "status": app.status}
         deployments = [whole(each) | {"running": each.running} for each in app.deployments]
-        print_json(shown | more | {"deployments": deployments})
+        shown = {"address": address, **more, "application": app.name, "status": app.status, "deployments": deployments}
+        print_json(shown)
         return
-    took = f" after {more['seconds']:.1f} s" if more else ""
-    click.echo(f"{app.name} is {app.status} on Ray at {address}{took}, with NATS at {settings.nats.url}")
+    more_told = f", with NATS at {more['nats']}, after {more['seconds']:.1f} s" if more else ""
+    click.echo(f"{app.name} is {app.status} on Ray at {address}{more_told}")
     rows = [
         (each.deployment, each.status, f"{each.running} of {each.wanted}", one_line(last_line(each.message)))
         for each in app.deployments

@@ -24,12 +24,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import msgspec
 from servers.troupe import MODEL_SERVER, Process
 from servers.working_directory import COMMAND
 
 import callboard
+from callboard.actors.backend.heartbeat import Heartbeat
+from callboard.bus.log import Note
 from callboard.bus.server import EmbeddedServer
-from callboard.bus.subjects import entity
+from callboard.bus.subjects import entity, heartbeat
 from callboard.events.backend import Scaled
 from callboard.events.envelope import decode
 from callboard.events.task import Assigned, Started
@@ -72,15 +75,25 @@ class App:
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
-    async def scaled(self, board: callboard.Board, replicas: int) -> float:
-        """Seconds until as many replicas run."""
+
+class Heard:
+    """The replicas of the backend, by their heartbeats."""
+
+    def __init__(self, board: callboard.Board) -> None:
+        self.board = board
+        self.alive: set[str] = set()
+
+    async def hear(self, note: Note) -> None:
+        beat = msgspec.json.decode(note.data, type=Heartbeat)
+        (self.alive.discard if beat.leaves else self.alive.add)(beat.replica)
+
+    async def scaled(self, replicas: int) -> float:
+        """Seconds until so many work."""
         began = time.perf_counter()
-        await board.change("model", Scaled(replicas, "benchmark"))
-        while True:
-            status = await asyncio.to_thread(self.deploy, "status")
-            [found] = [each for each in status["deployments"] if each["deployment"] == "backend-model"]
-            if found["running"] == found["wanted"] == replicas:
-                return time.perf_counter() - began
+        await self.board.change("model", Scaled(replicas, "benchmark"))
+        while len(self.alive) != replicas:
+            await asyncio.sleep(0.01)
+        return time.perf_counter() - began
 
 
 async def rate(board: callboard.Board, tasks: int) -> float:
@@ -116,11 +129,12 @@ async def measured(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             board = await stack.enter_async_context(callboard.connect(nats.url))
             again = await asyncio.to_thread(app.deploy, "up", "--ray")
             start_ms = await to_start(board, 200)
-            rows = []
+            heard, rows = Heard(board), []
+            await board.bus.signals.subscribe(heartbeat("model", "*"), heard.hear)
             for routers in ROUTERS:
                 await asyncio.to_thread(app.deploy, "up", "--ray", routers=routers)
                 for replicas in REPLICAS:
-                    scaling_s = await app.scaled(board, replicas)
+                    scaling_s = await heard.scaled(replicas)
                     await rate(board, 50)
                     rates = [await rate(board, given.tasks) for _ in range(given.runs)]
                     row = {"routers": routers, "replicas": replicas, "tasks_per_s": round(statistics.median(rates), 1)}

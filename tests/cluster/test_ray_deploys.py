@@ -78,8 +78,17 @@ async def flow(place, deploy) -> Counter[str]:
 
 
 def test_nothing_runs_yet(place):
-    """Who looks is told how to begin."""
-    assert place.deploy("status", code=3).count("\n") == 1
+    """Who looks is told how to begin, and who deploys without NATS or Ray what is missing: in one line."""
+    for args, said in (
+        (("status",), "none was started here"),
+        (("up", "--ray", "--url", "nats://127.0.0.1:1"), "can't reach NATS"),
+    ):
+        told = place.deploy(*args, code=3)
+        assert said in told
+        assert told.count("\n") == 1
+    change(place, "[ray]", '[ray]\naddress = "127.0.0.1:1"')
+    assert "Ray can't be reached at 127.0.0.1:1" in place.deploy("up", "--ray", code=3)
+    change(place, 'address = "127.0.0.1:1"\n', "")
 
 
 def test_a_replica_without_its_key_is_told_of(place):

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ from callboard.events.errors import InvalidInput
 from callboard.projections.backends import BACKENDS
 from callboard.projections.live import LIVE
 
+COMMAND = "import sys; from callboard.deploy.cli import main\ntry: main()\nfinally: assert 'ray' not in sys.modules"
 SECRET = "sk-0123456789"
 SETTINGS = """
 nats.url = "nats://127.0.0.1:4222"
@@ -43,6 +47,9 @@ provider = "callable"
 function = "models.small:reply"
 replicas = 3
 """
+
+
+GOOD = '[backends.a]\nprovider = "callable"\nfunction = "m:f"\n'
 
 
 def deployments(folder: Path, text: str = SETTINGS, wanted=None):
@@ -123,6 +130,24 @@ def test_a_password_is_not_shown_to_ray(tmp_path):
     with pytest.raises(InvalidInput, match="holds a user name") as caught:
         deployments_of(settings, tmp_path, {})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (GOOD, "set url"),
+        ('[nats]\nurl = "nats://127.0.0.1:1"\n', "no backends"),
+    ],
+)
+def test_mistakes_are_told_before_ray_is_looked_for(tmp_path, settings, said):
+    """Each in one line; Ray, which takes a second to import, is not."""
+    (tmp_path / "callboard.toml").write_text(settings)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOARD_")}
+    command = [sys.executable, "-c", COMMAND, "deploy", "up", "--ray"]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_reason_is_one_line():
