@@ -44,19 +44,28 @@ price = {{ input = 1.0, output = 2.0 }}
 """
 
 
-@asynccontextmanager
-async def nats_urls(folder: Path):
-    """The servers that all of it shares."""
-    async with EmbeddedServer(folder / "nats") as server:
-        yield [server.url]
+class Nats:
+    """What all of it shares: the addresses of a server, which comes back when it is killed."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+        self.urls = [server.url]
+
+    async def kill_one(self) -> None:
+        before = self._server.restarted
+        os.kill(self._server.pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while self._server.restarted == before:
+                await asyncio.sleep(0.01)
 
 
 class Stage:
     """The application on Ray, as the command line sees it."""
 
-    def __init__(self, folder: Path, urls: list[str], head: int) -> None:
+    def __init__(self, folder: Path, nats: Nats, head: int) -> None:
         self.folder = folder
-        self.urls = ",".join(urls)
+        self.nats = nats
+        self.urls = ",".join(nats.urls)
         self.head = head
 
     async def command(self, *args: str, code: int = 0) -> dict:
@@ -121,7 +130,7 @@ def parent_of(pid: int) -> int:
 async def stage(folder: Path):
     """NATS, a model server, four Ray nodes, and the application on them."""
     async with AsyncExitStack() as stack:
-        urls = await stack.enter_async_context(nats_urls(folder))
+        nats = Nats(await stack.enter_async_context(EmbeddedServer(folder / "nats")))
         ledger = folder / "model.ledger"
         ledger.touch()
         model = Process(
@@ -134,19 +143,19 @@ async def stage(folder: Path):
             await process.start()
         (folder / "callboard.toml").write_text(
             SETTINGS.format(
-                urls=",".join(urls),
+                urls=",".join(nats.urls),
                 address=nodes.ready["address"],
                 model=f"http://127.0.0.1:{model.ready['port']}/v1",
             )
         )
-        acting = Stage(folder, urls, nodes.ready["head"])
+        acting = Stage(folder, nats, nodes.ready["head"])
         await acting.command("deploy", "up", "--ray")
         yield acting
         await acting.command("deploy", "down")
 
 
 async def test_nothing_is_lost_or_doubled(tmp_path):
-    """1,000 tasks while a backend is scaled 1, 4, 1, and a replica, a router and a Ray node are killed."""
+    """1,000 tasks while a backend is scaled 1, 4, 1, and a replica, a router, a Ray node and NATS are killed."""
     await nats_binary.needed()
     async with stage(tmp_path) as acting, callboard.connect(acting.urls) as board:
 
@@ -167,12 +176,14 @@ async def test_nothing_is_lost_or_doubled(tmp_path):
             lambda: acting.kill_replica("backend-model"),
             lambda: acting.kill_replica("router"),
             acting.kill_node,
+            acting.nats.kill_one,
             lambda: scale(1),
         ]
         for disturb in disturbances:
             asking = asyncio.create_task(ask(TASKS // len(disturbances)))
             await disturb()
             await asking
+        await ask(TASKS - len(asked))
         outcomes = await asyncio.gather(*asked)
 
         assert Counter(outcome.status for outcome in outcomes) == {task.Status.COMPLETED: TASKS}
