@@ -38,6 +38,7 @@ class Replicas:
         self._projector = projector
         self._worker = worker
         self._most = most
+        self._stopped = False
         self._running: dict[tuple[str, int], tuple[Worker, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -52,10 +53,14 @@ class Replicas:
                 self._changed.clear()
                 self._reconcile()
         finally:
-            await self.stop(0.0)
+            await self._end(0.0)
 
     async def stop(self, grace_s: float) -> None:
-        """End all workers; calls under way have ``grace_s`` to finish."""
+        """End all workers, for good; calls under way have ``grace_s`` to finish."""
+        self._stopped = True
+        await self._end(grace_s)
+
+    async def _end(self, grace_s: float) -> None:
         for key in list(self._running):
             self._start_leaving(key, grace_s)
         leaving = list(self._leaving)
@@ -66,6 +71,8 @@ class Replicas:
             await asyncio.gather(*late, return_exceptions=True)
 
     def _reconcile(self) -> None:
+        if self._stopped:
+            return
         backends = self._projector.state(BACKENDS).by_id
         for name in self._names:
             backend = backends.get(name)

@@ -277,7 +277,11 @@ async def test_a_process_that_is_one_of_several_runs_one_worker(log):
     await until(lambda: not working)
     await log.say("a", Scaled(5))
     await until(lambda: working == {("a", 0)})
-    await replicas.stop(1.0)
+    stopping = asyncio.create_task(replicas.stop(1.0))
+    await until(lambda: not working)
+    await log.say("a", Scaled(2))  # nobody begins in a process that ends
+    await stopping
+    await asyncio.sleep(0.05)
     assert not working
 
 
