@@ -3,13 +3,15 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
+from callboard.actors.agents.definition import Definition
+from callboard.actors.agents.host import Host
 from callboard.actors.agents.message_desk import MessageDesk
 from callboard.actors.approval_desk import ApprovalDesk
 from callboard.actors.archiver import Archiver
@@ -42,6 +44,7 @@ from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
 from callboard.deploy.nats_door import node_door
 from callboard.deploy.processes import ProcessWorker, order
+from callboard.deploy.pulse import Pulse
 from callboard.deploy.queues import make_queues
 from callboard.deploy.replicas import Replica, Replicas
 from callboard.deploy.routing import checks_of, rules_of
@@ -74,6 +77,7 @@ class Node:
         roles: Which actors to run here: any of `ROLES`, or ``backend:NAME`` for the workers of one backend.
         environ: Where API keys are looked up.
         most: How many workers of each backend run here at most; None: as many as the log wants.
+        agents: Definitions of agents that live here, too.
     """
 
     def __init__(
@@ -83,11 +87,13 @@ class Node:
         roles: tuple[str, ...] = ROLES,
         environ: Mapping[str, str] = os.environ,
         most: int | None = None,
+        agents: Sequence[Definition] = (),
     ) -> None:
         self._settings = settings
         self._roles = _checked(roles, settings)
         self._environ = environ
         self._most = most
+        self._agents = agents
         self._epoch = secrets.token_hex(4)
         self._server: EmbeddedServer | None = None
         self._providers: dict[str, Provider] = {}
@@ -96,6 +102,7 @@ class Node:
         self._router: Router | None = None
         self._notary: Notary | None = None
         self._http: HttpServer | None = None
+        self._pulse: Pulse
         self._telemetry = Telemetry(settings, environ)
         self.url = settings.nats.url
         self.bus: JetStreamBus
@@ -113,6 +120,10 @@ class Node:
     def http_url(self) -> str:
         """Where it listens for HTTP; empty when it does not."""
         return self._http.url if self._http else ""
+
+    async def check(self) -> None:
+        """Raises Unwell when an actor has ended, or the log is out of reach or not followed for long."""
+        await self._pulse.check()
 
     async def start(self) -> None:
         """Bring everything up: server, streams, backends, projections, actors. Ready when it returns."""
@@ -188,6 +199,7 @@ class Node:
         backends: Entities[Backend] = Entities(self.bus.log, BACKEND, self._source("node"))
         self.board = Board(self.bus, self._source("node"))
         self.projector = Projector(self.bus, *LIVE)
+        self._pulse = Pulse(self.bus, self.projector, self._running)
         await self.projector.catch_up()
         self._run("projector", self.projector.run)
         self._run("snapshots", self.projector.save_when_asked)
@@ -216,6 +228,10 @@ class Node:
         if "timekeeper" in self._roles:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends, checks)
+        if self._agents:
+            host = Host(self.bus, self._epoch, self._agents)
+            self._run("agents", host.run)
+            await _listening("agents", host.ready)
         if "intake" in self._roles:
             intake = Intake(self.bus, tasks.by(self._source("intake")))
             scores = Scores(self.bus, tasks.by(self._source("scores")))
@@ -225,14 +241,8 @@ class Node:
             self._run("approvals", approvals.run)
             messages = MessageDesk(self.bus, self._source("messages"))
             self._run("messages", messages.run)
-            try:
-                async with asyncio.timeout(START_S):
-                    await intake.listening.wait()
-                    await scores.listening.wait()
-                    await approvals.listening.wait()
-                    await messages.listening.wait()
-            except TimeoutError:
-                raise Unavailable(f"intake does not listen after {START_S:.0f} s: the log says why") from None
+            desks = (intake, scores, approvals, messages)
+            await _listening("intake", *(desk.listening for desk in desks))
 
     async def _listen(self) -> None:
         """Serve HTTP, if it is to."""
@@ -301,6 +311,16 @@ class Node:
 
     def _source(self, actor: str) -> str:
         return f"{actor}#{self._epoch}"
+
+
+async def _listening(who: str, *ready: asyncio.Event) -> None:
+    """Wait for all of ``ready``."""
+    try:
+        async with asyncio.timeout(START_S):
+            for each in ready:
+                await each.wait()
+    except TimeoutError:
+        raise Unavailable(f"{who}: not ready after {START_S:.0f} s: the log says why") from None
 
 
 def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:

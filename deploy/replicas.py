@@ -8,10 +8,12 @@ import structlog
 
 from callboard.actors.projector import Projector
 from callboard.deploy.supervision import supervise
+from callboard.events.backend import Backend
 from callboard.events.envelope import Envelope
 from callboard.projections.backends import BACKENDS
 
 DRAIN_S: Final = 60.0
+LAST_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +34,11 @@ class Replica(Protocol):
         ...
 
 
+def wanted_of(backend: Backend | None) -> int:
+    """How many workers the log wants of a backend; none of one that is not on the board."""
+    return backend.replicas if backend and backend.spec else 0
+
+
 class Replicas:
     """The workers that this process runs of the backends in ``names``.
 
@@ -46,6 +53,7 @@ class Replicas:
         self._most = most
         self._projector = projector
         self._worker = worker
+        self._stopped = False
         self._running: dict[tuple[str, int], tuple[Replica, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -60,18 +68,30 @@ class Replicas:
                 self._changed.clear()
                 self._reconcile()
         finally:
-            await self.stop(0.0)
+            await self._end(0.0)
 
     async def stop(self, grace_s: float) -> None:
-        """End all workers; calls under way have ``grace_s`` to finish."""
-        leaving = [self._leave(key, grace_s) for key in list(self._running)]
-        await asyncio.gather(*leaving, *self._leaving, return_exceptions=True)
+        """End all workers, for good; calls under way have ``grace_s`` to finish."""
+        self._stopped = True
+        await self._end(grace_s)
+
+    async def _end(self, grace_s: float) -> None:
+        for key in list(self._running):
+            self._start_leaving(key, grace_s)
+        leaving = list(self._leaving)
+        if leaving:
+            _, late = await asyncio.wait(leaving, timeout=grace_s + LAST_S if grace_s else None)
+            for one in late:
+                one.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _reconcile(self) -> None:
+        if self._stopped:
+            return
         backends = self._projector.state(BACKENDS).by_id
         for name in self._names:
             backend = backends.get(name)
-            wanted = backend.replicas if backend and backend.spec else 0
+            wanted = wanted_of(backend)
             if self._most is not None:
                 wanted = min(wanted, self._most)
             for number in range(wanted):
@@ -80,18 +100,22 @@ class Replicas:
                     task = asyncio.create_task(supervise(f"backend/{name}/{number}", worker.run))
                     self._running[name, number] = (worker, task)
             for key in [key for key in self._running if key[0] == name and key[1] >= wanted]:
-                leaving = asyncio.create_task(self._leave(key, DRAIN_S))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
+                self._start_leaving(key, DRAIN_S)
 
-    async def _leave(self, key: tuple[str, int], grace_s: float) -> None:
-        worker, task = self._running.pop(key)
-        if grace_s:
-            await worker.drain(grace_s)
-        worker.retire()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        _log.info("replica ended", backend=key[0], replica=key[1])
+    def _start_leaving(self, key: tuple[str, int], grace_s: float) -> None:
+        leaving = asyncio.create_task(self._leave(key, *self._running.pop(key), grace_s))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, key: tuple[str, int], worker: Replica, task: asyncio.Task[None], grace_s: float) -> None:
+        try:
+            if grace_s:
+                await worker.drain(grace_s)
+        finally:
+            worker.retire()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            _log.info("replica ended", backend=key[0], replica=key[1])
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
         if envelope.kind == "backend" and envelope.entity in self._names:

@@ -159,6 +159,32 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     drain_ns: int = 1_000_000_000
 
 
+class Ray(Struct, frozen=True, forbid_unknown_fields=True):
+    """How it runs on Ray (`callboard deploy`).
+
+    ``address`` of the cluster; empty: RAY_ADDRESS, else a local one, which is started if need be. ``name`` of the Serve
+    application. ``routers`` and ``hosts`` are replicas; ``agents`` is the Python file that the hosts run, empty: none.
+    A replica that is to end may finish what is under way for ``drain_ns``. ``secrets`` is a folder with a file for each
+    variable that the environment of Ray's workers lacks.
+    """
+
+    address: str = ""
+    name: str = "callboard"
+    routers: int = 1
+    hosts: int = 1
+    agents: str = ""
+    drain_ns: int = 30_000_000_000
+    secrets: str = ""
+
+
+class Placement(Struct, frozen=True, forbid_unknown_fields=True):
+    """What Ray reserves for each replica of a backend."""
+
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+    resources: dict[str, float] = {}
+
+
 class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model endpoint.
 
@@ -189,6 +215,7 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scaling: Scaling | None = None
     first_token_timeout_ns: int = 30_000_000_000
     timeout_ns: int = 300_000_000_000
+    ray: Placement = Placement()
 
     def __post_init__(self) -> None:
         """Fill in what follows from the provider."""
@@ -225,6 +252,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     archive: Archive = Archive()
     privacy: Privacy = Privacy()
     http: Http = Http()
+    ray: Ray = Ray()
     backends: dict[str, Backend] = {}
     checks: dict[str, Check] = {}
 

@@ -18,8 +18,10 @@ from callboard.deploy.settings import (
     Check,
     Http,
     Nats,
+    Placement,
     Privacy,
     ProviderName,
+    Ray,
     Router,
     Settings,
     Telemetry,
@@ -42,7 +44,7 @@ _TOML_HINTS = {
     "Cannot overwrite a value": "; is this key there twice?",
 }
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_TABLES = {"price", "scaling"}
+_TABLES = {"price", "scaling", "ray"}
 _SECRETS = {"api_key", "apikey", "key", "token", "api_token", "auth_token", "secret", "password"}
 _OTHER_NAMES = {
     "api_base": "url",
@@ -148,6 +150,7 @@ class _Reading:
         if ("cert" in http) != ("key" in http):
             there, missing = ("cert", "key") if "cert" in http else ("key", "cert")
             self._wrong(("http", there), f"http.{there} is half of what TLS needs: set http.{missing} as well")
+        ray = self._table(("ray",), values.pop("ray", {}), settings_values.RAY)
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
         checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
@@ -165,6 +168,7 @@ class _Reading:
             archive=Archive(**_attributes(archive)),
             privacy=Privacy(**privacy),
             http=Http(**_attributes(http)),
+            ray=Ray(**_attributes(ray)),
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
             checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )
@@ -274,6 +278,8 @@ class _Reading:
             values["price"] = Price(**prices)
         if "scaling" in values:
             values["scaling"] = self._scaling((*path, "scaling"), values.pop("scaling"), values)
+        if "ray" in values:
+            values["ray"] = Placement(**self._table((*path, "ray"), values.pop("ray"), settings_values.PLACEMENT))
         return values
 
     def _scaling(self, path: KeyPath, table: Mapping[str, object], backend: Mapping[str, Any]) -> Scaling:

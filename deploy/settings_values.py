@@ -19,6 +19,8 @@ Reader = Callable[[object, str], Any]
 
 LEAST_KEPT_NS = 3600 * 1_000_000_000
 MOST_REPLICAS = 10_000
+MOST = 1_000_000
+"""Of a resource, more than any machine has."""
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]*")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -233,6 +235,18 @@ def share(value: object, what: str) -> int:
     return round(value * PERFECT)
 
 
+def amount(value: object, what: str) -> float:
+    """How much of a resource: a number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < MOST:
+        raise InvalidInput(f"{what} must be a number from 0, such as 0.5, got {shown(value)}")
+    return float(value)
+
+
+def amounts(value: object, what: str) -> dict[str, float]:
+    """How much of each resource, by its name."""
+    return {name: amount(each, f"{what}.{name}") for name, each in table(value, what).items()}
+
+
 def price_steps(value: object, what: str) -> tuple[Step, ...]:
     """A list of dearer rates for longer prompts, by ascending ``over``."""
     example = f"{what} must be a list such as [{{ over = 200_000, input = 6.0, output = 22.5 }}]"
@@ -260,6 +274,7 @@ SETTINGS: Mapping[str, Reader] = {
     "archive": table,
     "privacy": table,
     "http": table,
+    "ray": table,
     "backends": table,
     "checks": table,
 }
@@ -304,6 +319,16 @@ HTTP: Mapping[str, Reader] = {
     "open_metrics": yes_or_no,
     "drain": duration_ns,
 }
+RAY: Mapping[str, Reader] = {
+    "address": text,
+    "name": text,
+    "routers": whole(1),
+    "hosts": whole(1),
+    "agents": text,
+    "drain": duration_ns,
+    "secrets": text,
+}
+PLACEMENT: Mapping[str, Reader] = {"num_cpus": amount, "num_gpus": amount, "resources": amounts}
 BACKEND: Mapping[str, Reader] = {
     "provider": one_of(get_args(ProviderName)),
     "model": text,
@@ -324,6 +349,7 @@ BACKEND: Mapping[str, Reader] = {
     "scaling": table,
     "first_token_timeout": duration_ns,
     "timeout": duration_ns,
+    "ray": table,
 }
 SCALING: Mapping[str, Reader] = {
     "min": whole(0),

@@ -14,6 +14,7 @@ from callboard.events.errors import CallboardError
 SECTIONS: Final[dict[str, dict[str, str]]] = {
     "Run": {
         "up": "Run a node until it is told to stop.",
+        "deploy": "Run it on a Ray cluster, and look at what runs there.",
         "run": "Let the agents live here that a Python file defines.",
         "demo": "See it work, with models that run on this machine.",
         "doctor": "Check everything, and say how to mend what is wrong.",

@@ -7,13 +7,13 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 import yaml
 from deploy_files.reading import KUBERNETES, PINNED, ROOT, SCHEMAS, kustomization, values
 from servers import nats_binary
 
 from callboard.bus.limits import MAX_SUBMISSION
 from callboard.bus.server_binary import nats_server
+from callboard.deploy.keys.folder import Keys
 
 FREE = {"merge", "patch", "env", "topologySpreadConstraints"}
 """What the chart hands on as it is."""
@@ -73,9 +73,8 @@ def rendered(made: dict, accounts: str) -> str:
 
 async def test_nats_takes_the_configuration(tmp_path):
     """With what `callboard keys` makes for the names that the operations page gives; the newest NATS reads it."""
-    keys = pytest.importorskip("callboard.deploy.keys.folder")
     await nats_binary.needed()
-    made = keys.Keys(tmp_path / "keys", datetime.now(UTC))
+    made = Keys(tmp_path / "keys", datetime.now(UTC))
     told = (ROOT / "deploy" / "OPERATIONS.md").read_text()
     [line] = re.findall(r"callboard keys init keys --tenant main (.*nats-headless.*)", told.replace("\\\n", " "))
     hosts = tuple(re.findall(r"--host (\S+)", line))

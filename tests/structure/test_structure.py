@@ -82,6 +82,13 @@ def test_http_and_metrics_have_a_folder(package, home):
     assert all(importer.startswith(home) for importer in importers), importers
 
 
+def test_ray_is_imported_in_one_folder():
+    """Only what runs on Ray imports it."""
+    importers = {name_of(path) for path in MODULES for name in imports_of(path) if name.split(".")[0] == "ray"}
+    assert importers
+    assert all(importer.startswith("deploy/ray/") for importer in importers), importers
+
+
 @pytest.mark.parametrize("folder", PURE)
 def test_pure_folders_touch_nothing(folder):
     """No clock, no dice, no socket, no file in events, projections and policies."""

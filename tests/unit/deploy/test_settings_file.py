@@ -9,7 +9,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from callboard.deploy import settings_values
-from callboard.deploy.settings import Archive, Backend, Check, Http, Nats, Router, Settings, Telemetry
+from callboard.deploy.settings import (
+    Archive,
+    Backend,
+    Check,
+    Http,
+    Nats,
+    Placement,
+    Ray,
+    Router,
+    Settings,
+    Telemetry,
+)
 from callboard.deploy.settings_file import InvalidSettings, load, parse
 from callboard.events.money import Price, Step
 from callboard.events.scaling import Scaling
@@ -48,7 +59,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     settings = load(EXAMPLE)
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
-    commented = "backend|folder|master_key_file|target_first_token|tokens|cert|key"
+    commented = "backend|folder|master_key_file|target_first_token|tokens|cert|key|address|agents|secrets"
     document = tomllib.loads(re.sub(f"# ({commented}) = ", r"\1 = ", text))
     assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
@@ -58,6 +69,8 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     assert document.keys() == settings_values.SETTINGS.keys()
     assert document["nats"].keys() == settings_values.NATS.keys()
     assert document["privacy"].keys() == settings_values.PRIVACY.keys()
+    assert document["ray"].keys() == settings_values.RAY.keys()
+    assert document["backends"]["deepseek"]["ray"].keys() == settings_values.PLACEMENT.keys()
     assert document["router"].keys() == settings_values.ROUTER.keys()
     assert document["http"].keys() == settings_values.HTTP.keys()
     assert document["telemetry"].keys() == settings_values.TELEMETRY.keys()
@@ -88,6 +101,8 @@ def test_the_example_names_every_key_and_shows_the_defaults():
         (settings_values.TELEMETRY, Telemetry),
         (settings_values.ARCHIVE, Archive),
         (settings_values.HTTP, Http),
+        (settings_values.RAY, Ray),
+        (settings_values.PLACEMENT, Placement),
         (settings_values.BACKEND, Backend),
         (settings_values.PRICE, Price),
         (settings_values.SCALING, Scaling),
