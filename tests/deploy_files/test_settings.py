@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from deploy_files.reading import COMPOSE, KUBERNETES, documents, objects, pods, values
 
+from callboard.deploy import settings
 from callboard.deploy.settings_file import load
 
 FILES = {"kubernetes": KUBERNETES / "config" / "callboard.toml", "compose": COMPOSE / "config" / "callboard.toml"}
