@@ -302,7 +302,7 @@ class Appender:
         with suppress(BusError):
             for write in append.writes:
                 entity = entity_of(write.subject)
-                last = await self._api.last_of(self._stream, f"{entity}.>")
+                last = await self._api.last(self._stream, f"{entity}.>")
                 seq = last.seq if last else 0
                 if seq != write.expected:
                     error = _conflict(f"{entity}: its last sequence is {seq}, not {write.expected}")

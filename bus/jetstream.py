@@ -230,6 +230,7 @@ async def connect(
     name: str = "callboard",
     fsync: str = "always",
     max_bytes: int | None = None,
+    replicas: int | None = None,
     timeout_s: float = 10.0,
     master: Master = no_master,
 ) -> JetStreamBus:
@@ -241,19 +242,21 @@ async def connect(
         fsync: how the server syncs, as it was told: ``always`` or an interval such as ``100ms``. Appends are grouped
             for the former.
         max_bytes: the size at which the log refuses to grow; None leaves it as it is, 10 GiB for a new one.
+        replicas: on how many servers of a cluster everything is kept; None leaves it as it is, 1 for what is new.
         timeout_s: how long to try, also for every later request.
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
 
     Raises:
         Unavailable: nothing answers at ``url``.
-        BusError: the server is too old, or its streams are somebody else's.
+        BusError: the server is too old, or its streams are somebody else's, or there are fewer servers than
+            ``replicas``.
     """
     if not _FSYNC.fullmatch(fsync):
         raise InvalidInput(f"fsync {fsync!r} is not valid: use 'always' or an interval such as '100ms'")
     wire = await connect_wire(url, name=name, timeout_s=timeout_s)
     try:
         api = Api(wire, timeout_s)
-        await streams.create(api, max_bytes)
+        await streams.create(api, max_bytes, replicas)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()
     except BaseException:

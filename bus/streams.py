@@ -21,6 +21,9 @@ DEFAULT_MAX_BYTES: Final = 10 * 2**30
 
 _IN_USE: Final = 10058
 _NO_STORAGE: Final = 10047
+_TOO_FEW_SERVERS: Final = frozenset({10005, 10074})
+"""No peers for so many replicas, or no cluster at all."""
+
 _HEADERS: Final = 4 * 1024
 _NO_MESSAGE: Final = frozenset({10037, 10043, 10057})
 """There is no message, or it can't be deleted since it is not there (any more)."""
@@ -109,17 +112,18 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
     ]
 
 
-async def create(api: Api, max_bytes: int | None) -> None:
+async def create(api: Api, max_bytes: int | None, replicas: int | None = None) -> None:
     """Make the streams that are missing, and change those that are set otherwise.
 
-    ``max_bytes`` is for each; None leaves it as it is, and is 10 GiB for a new one. Settings that aren't ours, such as
-    the number of replicas, stay as they are.
+    ``max_bytes`` is for each; None leaves it as it is, and is 10 GiB for a new one. So is ``replicas``, and is 1 for a
+    new one; durable consumers have as many as their stream. Settings that aren't ours stay as they are.
 
     Raises:
-        BusError: a stream of that name has settings that can't be changed.
+        BusError: a stream of that name has settings that can't be changed, or there are too few servers.
     """
     for settings in _settings(max_bytes or DEFAULT_MAX_BYTES):
-        await _create(api, settings, set() if max_bytes else {"max_bytes"})
+        copies = {"num_replicas": replicas} if replicas else {}
+        await _create(api, settings | copies, set() if max_bytes else {"max_bytes"})
 
 
 async def room(api: Api, name: str) -> int:
@@ -163,6 +167,12 @@ async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> N
         if wanted == found:
             return
         made = await api.call(f"STREAM.UPDATE.{name}", wanted, Answer)
+    if made.error and made.error.err_code in _TOO_FEW_SERVERS:
+        raise BusError(
+            f"stream {name} needs {settings.get('num_replicas', 1)} servers, the cluster has {api.wire.servers}: "
+            f"start more, or lower replicas under [nats] ({made.error.description})",
+            made.error.err_code,
+        )
     if made.error and made.error.err_code == _NO_STORAGE:
         raise BusError(
             f"stream {name}: the server has no {settings['max_bytes']:,} bytes to set aside for it: "

@@ -6,6 +6,7 @@ Private parts of nats-py 2.16 that this file relies on are all in `_Client` and 
 """
 
 import asyncio
+import random
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +28,9 @@ MIN_VERSION: Final = (2, 15)
 
 _MAX_UNSENT: Final = 2 * 1024 * 1024
 _RECONNECT_WAIT_S: Final = 0.1
-_PING_INTERVAL_S: Final = 5
+_PING_INTERVAL_S: Final = 2
+"""A server that vanished without a word is given up after two to three times as long."""
+
 _FLUSH_S: Final = 2
 _CLOSE_S: Final = 2.0
 _UNSAFE = re.compile(r"[\s\0]|^$")
@@ -148,6 +151,11 @@ class Wire:
         version = self._client.connected_server_version
         return f"{version.major}.{version.minor}.{version.patch}"
 
+    @property
+    def servers(self) -> int:
+        """How many servers the cluster has that we are connected to, 1 without a cluster."""
+        return len(self._client._server_info.get("connect_urls") or [self.url])
+
     def publish(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
         """Send a message; without a connection 2 MiB are kept for the next one.
 
@@ -243,14 +251,15 @@ class Wire:
             async with asyncio.timeout(_CLOSE_S):
                 await self._client.shut()
 
-    async def open(self, name: str, timeout_s: float) -> None:
-        """Make the first connection; see `connect`."""
+    async def open(self, servers: list[str], name: str, timeout_s: float) -> None:
+        """Make the first connection, to the first of ``servers``; later ones are to any, and to others they tell of."""
         client = self._client
         try:
             async with asyncio.timeout(timeout_s):
                 await client.connect(
-                    self.url.split(","),
+                    servers,
                     name=name,
+                    dont_randomize=True,
                     allow_reconnect=False,
                     reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type]
                     max_reconnect_attempts=-1,
@@ -312,44 +321,52 @@ class Wire:
 async def connect(url: str, *, name: str, timeout_s: float) -> Wire:
     """Connect to NATS at ``url`` (or several, with commas between), which may have credentials in it.
 
-    The connection comes back by itself whenever it's lost, for as long as it isn't closed.
+    The connection comes back by itself whenever it's lost, for as long as it isn't closed: from any of the servers, and
+    from those that they tell of.
 
     Raises:
-        Unavailable: nothing listens there, or it refuses us.
+        Unavailable: nothing listens there, or none that does takes us.
         BusError: the server is too old.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    await _until_listening(url, deadline)
-    wire = Wire(_Client(), url)
-    await wire.open(name, max(0.1, deadline - loop.time()))
-    try:
-        wire.check_version()
-    except BusError:
-        await wire.aclose()
-        raise
-    return wire
-
-
-async def _until_listening(url: str, deadline: float) -> None:
-    """Return when one of the servers accepts connections: nats-py would wait for seconds between its tries."""
-    loop = asyncio.get_running_loop()
-    servers = [urlsplit(one if "://" in one else f"nats://{one}") for one in url.split(",")]
+    servers = [server.strip() for server in url.split(",")]
+    servers = random.sample(servers, len(servers))  # clients spread over them
     while True:
-        for server in servers:
+        refused: Unavailable | None = None
+        for place, server in enumerate(servers):
             try:
-                async with asyncio.timeout_at(max(deadline, loop.time() + 0.1)):
-                    _, writer = await asyncio.open_connection(server.hostname, server.port or 4222)
+                await _reach(server, deadline)
             except (OSError, TimeoutError) as error:
                 failure = _reason(error)
-            else:
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()
-                return
+                continue
+            wire = Wire(_Client(), url)
+            try:
+                await wire.open(servers[place:] + servers[:place], name, max(0.1, deadline - loop.time()))
+            except Unavailable as error:  # it may hang, and another one not
+                refused = error
+                continue
+            try:
+                wire.check_version()
+            except BusError:
+                await wire.aclose()
+                raise
+            return wire
+        if refused:
+            raise refused
         if loop.time() > deadline:
             raise Unavailable(f"can't reach NATS at {_shown(url)}: {failure}")
         await asyncio.sleep(0.02)
+
+
+async def _reach(server: str, deadline: float) -> None:
+    """Return when a server accepts a connection: nats-py would wait for seconds between its tries."""
+    address = urlsplit(server if "://" in server else f"nats://{server}")
+    async with asyncio.timeout_at(max(deadline, asyncio.get_running_loop().time() + 0.1)):
+        _, writer = await asyncio.open_connection(address.hostname, address.port or 4222)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def _any(_reply: Reply) -> bool:

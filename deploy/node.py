@@ -105,6 +105,7 @@ class Node:
                 name=f"callboard-{self._epoch}",
                 fsync=nats.fsync,
                 max_bytes=nats.max_bytes,
+                replicas=nats.replicas,
                 master=master_of(
                     self._settings.privacy, self._settings.data_folder if self._server else None, self._environ
                 ),

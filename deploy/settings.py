@@ -39,12 +39,14 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``fsync`` is ``always``, or how long a synced write may wait (``100ms``): what a power cut can take.
     ``max_bytes`` bounds the event log; a full log refuses appends. ``port`` of the embedded server; 0 is a free one.
+    ``replicas`` is on how many servers of a cluster everything is kept; None leaves it as it is, 1 to begin with.
     """
 
     url: str = ""
     fsync: str = "always"
     max_bytes: int = 10_000_000_000
     port: int = 0
+    replicas: int | None = None
 
 
 class Cascade(Struct, frozen=True, forbid_unknown_fields=True):
