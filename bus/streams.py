@@ -1,5 +1,6 @@
 """The streams, made when they are missing. Each holds one kind of durability; none belongs to one entity."""
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -121,9 +122,11 @@ async def create(api: Api, max_bytes: int | None, replicas: int | None = None) -
     Raises:
         BusError: a stream of that name has settings that can't be changed, or there are too few servers.
     """
-    for settings in _settings(max_bytes or DEFAULT_MAX_BYTES):
-        copies = {"num_replicas": replicas} if replicas else {}
-        await _create(api, settings | copies, set() if max_bytes else {"max_bytes"})
+    copies = {"num_replicas": replicas} if replicas else {}
+    left_as_is = set() if max_bytes else {"max_bytes"}
+    events, *others = (settings | copies for settings in _settings(max_bytes or DEFAULT_MAX_BYTES))
+    await _create(api, events, left_as_is)
+    await asyncio.gather(*(_create(api, settings, left_as_is) for settings in others))
 
 
 async def room(api: Api, name: str) -> int:

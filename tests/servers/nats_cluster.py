@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +27,7 @@ class Node:
         self.name = name
         self.folder = folder
         self.port, self.route_port, self.monitor_port = ports
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: subprocess.Popen | None = None
 
     @property
     def url(self) -> str:
@@ -34,7 +35,7 @@ class Node:
 
     @property
     def running(self) -> bool:
-        return self.process is not None and self.process.returncode is None
+        return self.process is not None and self.process.poll() is None
 
     def config(self, routes: list[int], fsync: str, extra: str) -> str:
         """What nats-server is told. It syncs what is stored as ``fsync`` says, as the embedded one."""
@@ -83,30 +84,32 @@ class NatsCluster:
 
     async def __aenter__(self) -> Self:
         try:
-            for node in self.nodes:
-                node.folder.mkdir(parents=True)
-                routes = [other.route_port for other in self.nodes if other is not node]
-                (node.folder / "conf").write_text(node.config(routes, self._fsync, self._extra))
-                await self.start(node)
-            await self.ready()
+            await self.start_all()
         except BaseException:
-            await self.aclose()
+            self.close()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        self.close()
 
-    async def aclose(self) -> None:
+    async def start_all(self) -> None:
+        """Start all servers for the first time, and wait until they are ready."""
+        for node in self.nodes:
+            node.folder.mkdir(parents=True)
+            routes = [other.route_port for other in self.nodes if other is not node]
+            (node.folder / "conf").write_text(node.config(routes, self._fsync, self._extra))
+            await self.start(node)
+        await self.ready()
+
+    def close(self) -> None:
         """End all servers."""
         for node in self.nodes:
-            await self.kill(node)
+            self.kill(node)
 
     async def start(self, node: Node) -> None:
         """Start a server, anew if it was killed; see `ready`."""
-        node.process = await asyncio.create_subprocess_exec(
-            *(await nats_server(), "-c", node.folder / "conf"), start_new_session=True
-        )
+        node.process = subprocess.Popen([await nats_server(), "-c", node.folder / "conf"], start_new_session=True)
 
     async def ready(self) -> None:
         """Wait until every server that runs says it has all that it should."""
@@ -114,14 +117,14 @@ class NatsCluster:
             for node in self.nodes:
                 while node.running and not await self._healthy(node):
                     await asyncio.sleep(0.05)
-                if node.process and node.process.returncode is not None and node.process.returncode > 0:
+                if node.process and (node.process.poll() or 0) > 0:
                     raise RuntimeError(f"{node.name} ended: {node.log_tail()}")
 
-    async def kill(self, node: Node) -> None:
+    def kill(self, node: Node) -> None:
         """Kill -9, and wait until it is dead."""
-        if node.process and node.running:
+        if node.process:
             node.process.kill()
-            await node.process.wait()
+            node.process.wait()
 
     def pause(self, node: Node) -> None:
         """Stop a server where it is; its connections stay open."""
