@@ -179,7 +179,7 @@ class Api:
                 async with asyncio.timeout_at(deadline):
                     await self.wire.until_connected()
                 left_s = max(_RETRY_S, min(deadline - loop.time(), attempt_s))
-                attempt_s = min(2 * attempt_s, _ATTEMPT_S)
+                attempt_s = min(1.5 * attempt_s, _ATTEMPT_S)
                 replies = await self.wire.request_many(subject, data, last, timeout_s=left_s, headers=headers)
             except Unavailable:
                 if self.wire.closed or deadline - loop.time() < _RETRY_S:
@@ -187,8 +187,11 @@ class Api:
             except TimeoutError:
                 raise Unavailable(f"no connection to NATS within {self._timeout_s:g} s: {subject} not asked") from None
             else:
-                if not _retry(replies[-1]) or deadline - loop.time() < _RETRY_S:
+                fault = _not_now(replies[-1])
+                if fault is None:
                     return replies
+                if deadline - loop.time() < _RETRY_S:
+                    raise Unavailable(f"{subject}: not within {self._timeout_s:g} s: {fault.description}")
             await asyncio.sleep(_RETRY_S)
 
 
@@ -221,8 +224,9 @@ def _any(_reply: Reply) -> bool:
     return True
 
 
-def _retry(reply: Reply) -> bool:
+def _not_now(reply: Reply) -> Fault | None:
+    """Why the same request may succeed in a moment, None for an answer that stands."""
     if reply.headers or b'"error":' not in reply.data[:200]:
-        return False
+        return None
     fault = msgspec.json.decode(reply.data, type=Answer).error
-    return fault is not None and not_now(fault)
+    return fault if fault is not None and not_now(fault) else None

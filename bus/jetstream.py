@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final
 
 from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
@@ -36,6 +37,9 @@ from callboard.bus.timers import FiredQueue, JetStreamTimers
 from callboard.bus.wire import Wire
 from callboard.bus.wire import connect as connect_wire
 from callboard.events.errors import InvalidInput
+
+_PATIENCE: Final = 3
+"""So much longer than for a connection a request is tried: servers take up to ten seconds to elect a leader."""
 
 _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
 
@@ -243,7 +247,7 @@ async def connect(
             for the former.
         max_bytes: the size at which the log refuses to grow; None leaves it as it is, 10 GiB for a new one.
         replicas: on how many servers of a cluster everything is kept; None leaves it as it is, 1 for what is new.
-        timeout_s: how long to try, also for every later request.
+        timeout_s: how long to try to connect; a request later is tried for three times as long.
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
 
     Raises:
@@ -255,7 +259,7 @@ async def connect(
         raise InvalidInput(f"fsync {fsync!r} is not valid: use 'always' or an interval such as '100ms'")
     wire = await connect_wire(url, name=name, timeout_s=timeout_s)
     try:
-        api = Api(wire, timeout_s)
+        api = Api(wire, _PATIENCE * timeout_s)
         await streams.create(api, max_bytes, replicas)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()

@@ -5,7 +5,7 @@ import random
 import time
 from collections import Counter
 
-from callboard.bus.errors import BusError, Conflict
+from callboard.bus.errors import BusError, Conflict, Unavailable
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.log import Record, Write
 
@@ -39,7 +39,10 @@ class Writer:
 
     async def _append(self, entities: list[str], number: int) -> None:
         while True:
-            lasts = [await self._bus.log.last(entity) for entity in entities]
+            try:
+                lasts = [await self._bus.log.last(entity) for entity in entities]
+            except Unavailable:
+                continue
             expected = [last.seq if last else 0 for last in lasts]
             texts = [f"{self.name} {number} {entity} {seq}" for entity, seq in zip(entities, expected, strict=True)]
             writes = [
@@ -47,14 +50,19 @@ class Writer:
                 for entity, text, seq in zip(entities, texts, expected, strict=True)
             ]
             try:
-                seqs = await self._bus.log.append_batch(writes) if self._batches else [await self._bus.log.append(*writes)]
+                seqs = (
+                    await self._bus.log.append_batch(writes) if self._batches else [await self._bus.log.append(*writes)]
+                )
             except Conflict:
                 continue
             except BusError as error:
                 self.unknown.append(error)
                 return
             self.acknowledged.update(zip(texts, seqs, strict=True))
-            read = await self._bus.log.read(entities[0], after=expected[0])
+            try:
+                read = await self._bus.log.read(entities[0], after=expected[0])
+            except Unavailable:
+                return
             if texts[0].encode() not in [record.data for record in read]:
                 self.stale.append(texts[0])
             return

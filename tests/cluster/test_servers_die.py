@@ -66,10 +66,40 @@ async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path):
         for bus in buses:
             await bus.aclose()
         await asyncio.gather(*running)
-    print([(w.name, len(w.acknowledged), len(w.unknown), w.longest_s, w.stale[:3]) for w in writers])
-    print(Counter(fired.taken.values()), Counter((takers[0].taken + takers[1].taken).values()), end)
     assert logs[0] == logs[1] == logs[2] == reader.records
     check_log(logs[0], writers)
     assert not any(writer.unknown or writer.stale for writer in writers)
     assert (takers[0].taken + takers[1].taken).keys() == {record.data for record in logs[0]}
     assert fired.taken == Counter(b"%d" % number for number in range(TIMERS))
+
+
+async def test_all_goes_on_when_there_is_a_majority_again(tmp_path):
+    """Without one nothing is acknowledged and nothing lost: followers, queues and writers wait."""
+    await nats_binary.needed()
+    async with NatsCluster(tmp_path) as cluster:
+        bus = await jetstream.connect(cluster.url, fsync="100ms", replicas=3, timeout_s=2)
+        writers = [Writer("one", bus, batches=False), Writer("three", bus, batches=True)]
+        reader, taker, over = Reader(), Taker(), asyncio.Event()
+        queue = await bus.queue("work", "evt.>")
+        running = [asyncio.create_task(reader.run(bus)), asyncio.create_task(taker.run(queue))]
+        writing = [asyncio.create_task(writer.run(over)) for writer in writers]
+        await asyncio.sleep(1)
+        gone = cluster.nodes[:2]
+        for node in gone:
+            cluster.kill(node)
+        await asyncio.sleep(8)
+        before = len(reader.records)
+        for node in gone:
+            await cluster.start(node)
+        async with asyncio.timeout(60):
+            while len(reader.records) < before + 20:
+                await asyncio.sleep(0.05)
+            over.set()
+            await asyncio.gather(*writing)
+            while len(reader.records) < await bus.log.end() or await queue.pending():
+                await asyncio.sleep(0.1)
+        await bus.aclose()
+        await asyncio.gather(*running)
+    check_log(reader.records, writers)
+    assert not any(writer.unknown for writer in writers)
+    assert taker.taken.keys() == {record.data for record in reader.records}

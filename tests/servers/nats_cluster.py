@@ -19,6 +19,13 @@ from callboard.bus.wire import connect
 HOST = "127.0.0.1"
 _READY_S = 60
 
+_GUARD = """
+exec 3<&0
+( read -r _ <&3 && exit; kill -KILL $$ ) &
+exec "$@" 3<&- </dev/null
+"""
+"""Becomes the server, and leaves a guard behind that kills it when the tests are gone without having done so."""
+
 
 class Node:
     """One nats-server: ``name``, its ``folder``, and where it listens."""
@@ -109,7 +116,13 @@ class NatsCluster:
 
     async def start(self, node: Node) -> None:
         """Start a server, anew if it was killed; see `ready`."""
-        node.process = subprocess.Popen([await nats_server(), "-c", node.folder / "conf"], start_new_session=True)
+        node.process = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "nats-server", await nats_server(), "-c", node.folder / "conf"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     async def ready(self) -> None:
         """Wait until every server that runs says it has all that it should."""
@@ -122,9 +135,9 @@ class NatsCluster:
 
     def kill(self, node: Node) -> None:
         """Kill -9, and wait until it is dead."""
-        if node.process:
+        if node.process and node.running:
             node.process.kill()
-            node.process.wait()
+            node.process.communicate(b"\n")
 
     def pause(self, node: Node) -> None:
         """Stop a server where it is; its connections stay open."""
