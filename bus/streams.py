@@ -161,12 +161,21 @@ async def _info(api: Api, name: str) -> _Info:
     return found
 
 
+def _uncompressed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a stream without compression if it has copies.
+
+    nats-server 2.15.1 that was killed can't cut a compressed file back to where its journal goes on; that copy of the
+    stream stays out for good then.
+    """
+    return settings | {"compression": "none"} if settings.get("num_replicas", 1) > 1 else settings
+
+
 async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> None:
     name = settings["name"]
-    made = await api.call(f"STREAM.CREATE.{name}", settings, Answer)
+    made = await api.call(f"STREAM.CREATE.{name}", _uncompressed(settings), Answer)
     if made.error and made.error.err_code == _IN_USE:
         found = (await _info(api, name)).config
-        wanted = found | {key: value for key, value in settings.items() if key not in left_as_is}
+        wanted = _uncompressed(found | {key: value for key, value in settings.items() if key not in left_as_is})
         if wanted == found:
             return
         made = await api.call(f"STREAM.UPDATE.{name}", wanted, Answer)

@@ -126,6 +126,25 @@ async def test_one_address_is_enough_to_go_on_with_another_server(cluster):
     await bus.aclose()
 
 
+async def test_a_server_that_was_killed_has_everything_again(cluster):
+    """Also when its journal begins in a file that is full: with compression, that copy would never come back."""
+    bus = await jetstream.connect(cluster.url, replicas=1, fsync="100ms")
+    for number in range(120):
+        if number == 60:
+            await (await jetstream.connect(cluster.url, replicas=3)).aclose()
+        writes = [Write(f"evt.4.task.04-{number}x{each}.submitted", b"x" * 300, 0) for each in range(1000)]
+        await bus.log.append_batch(writes)
+    await settled(cluster, 3)
+    assert {(await cluster.info(each))["config"]["compression"] for each in STREAMS} == {"none"}
+    leader = await cluster.leader("EVENTS")
+    cluster.kill(leader)
+    await bus.log.append(Write("evt.4.task.04-a.submitted", b"1", 0))
+    await cluster.start(leader)
+    await cluster.ready()
+    await settled(cluster, 3)
+    await bus.aclose()
+
+
 async def test_a_server_that_is_down_or_hangs_is_passed_over(cluster):
     """Whatever the order of the list, one that answers is found."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:

@@ -39,6 +39,9 @@ OVER_AN_ARCHIVE = {
 
 THREE_SERVERS = pytest.param("cluster", marks=pytest.mark.cluster)
 
+ABOVE_THE_BUS = {"test_as_of", "test_contexts", "test_moments"}
+"""What is built on the log alone, and would say nothing new of three servers."""
+
 ACCOUNTS = 400
 """Each test on the cluster has one, and so a log of its own."""
 
@@ -48,8 +51,9 @@ _accounts = itertools.count()
 def pytest_generate_tests(metafunc):
     """The buses that a test is run on."""
     if "connect" in metafunc.fixturenames:
-        archived = OVER_AN_ARCHIVE.get(metafunc.module.__name__.rpartition(".")[2], [])
-        metafunc.parametrize("connect", ["memory", "jetstream", *archived, THREE_SERVERS], indirect=True)
+        module = metafunc.module.__name__.rpartition(".")[2]
+        more = [*OVER_AN_ARCHIVE.get(module, []), *([] if module in ABOVE_THE_BUS else [THREE_SERVERS])]
+        metafunc.parametrize("connect", ["memory", "jetstream", *more], indirect=True)
 
 
 @pytest.fixture(scope="session")

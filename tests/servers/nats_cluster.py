@@ -126,12 +126,14 @@ class NatsCluster:
 
     async def ready(self) -> None:
         """Wait until every server that runs says it has all that it should."""
-        async with asyncio.timeout(_READY_S):
-            for node in self.nodes:
-                while node.running and not await self._healthy(node):
-                    await asyncio.sleep(0.05)
-                if node.process and (node.process.poll() or 0) > 0:
-                    raise RuntimeError(f"{node.name} ended: {node.log_tail()}")
+        deadline = asyncio.get_running_loop().time() + _READY_S
+        for node in self.nodes:
+            while node.running and (said := await self._ailment(node)):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise TimeoutError(f"{node.name} is not ready: {said}: {node.log_tail()}")
+                await asyncio.sleep(0.05)
+            if node.process and (node.process.poll() or 0) > 0:
+                raise RuntimeError(f"{node.name} ended: {node.log_tail()}")
 
     def kill(self, node: Node) -> None:
         """Kill -9, and wait until it is dead."""
@@ -182,17 +184,19 @@ class NatsCluster:
                 except Exception:  # whatever it is, it may be over in a moment
                     await asyncio.sleep(0.05)
 
-    async def _healthy(self, node: Node) -> bool:
+    async def _ailment(self, node: Node) -> str:
+        """What a server says that it lacks, nothing if it lacks nothing."""
         try:
             reader, writer = await asyncio.open_connection(HOST, node.monitor_port)
-        except OSError:
-            return False
+        except OSError as error:
+            return str(error)
         try:
             writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
             async with asyncio.timeout(2):
-                return b" 200 " in await reader.readline()
-        except (OSError, TimeoutError):
-            return False
+                said = (await reader.read()).decode()
+            return "" if " 200 " in said.partition("\n")[0] else said.rpartition("\n")[2]
+        except (OSError, TimeoutError) as error:
+            return repr(error)
         finally:
             writer.close()
             with suppress(OSError):
