@@ -77,6 +77,10 @@ class _Client(Client):
         self._writes_soon = False
         self._ps = _Parser(self)
 
+    @property
+    def cluster_size(self) -> int:
+        return len(self._server_info.get("connect_urls") or [""])
+
     def send(self, frame: bytes) -> None:
         self._pending.append(frame)
         self._pending_data_size += len(frame)
@@ -154,7 +158,7 @@ class Wire:
     @property
     def servers(self) -> int:
         """How many servers the cluster has that we are connected to, 1 without a cluster."""
-        return len(self._client._server_info.get("connect_urls") or [self.url])
+        return self._client.cluster_size
 
     def publish(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
         """Send a message; without a connection 2 MiB are kept for the next one.

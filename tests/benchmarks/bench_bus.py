@@ -1,6 +1,6 @@
 """Speed of the bus on this machine; prints one JSON object. Run: `python tests/benchmarks/bench_bus.py`.
 
-With `--servers 3` it is a cluster of as many servers, with one copy of everything and with as many as there are, and how
+With `--servers 3` it is a cluster of three, with one copy of everything and with three; and it says for how
 long nothing is acknowledged after the leader of the log is killed -9.
 """
 
@@ -24,7 +24,7 @@ from callboard.bus.log import Write
 from callboard.bus.server import EmbeddedServer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from servers.nats_cluster import NatsCluster  # noqa: E402
+from servers.nats_cluster import NatsCluster
 
 PAYLOAD = b"x" * 256
 SEQUENTIAL = 1_000

@@ -28,24 +28,25 @@ async def copies(cluster, consumer: str = "") -> set[int]:
             await asyncio.sleep(0.05)
 
 
-async def settled(cluster, wanted: int) -> None:
-    """Wait until all streams, and the queue, are on so many servers."""
+async def settled(cluster, wanted: int, *queues: str) -> None:
+    """Wait until all streams, and the queues, are on so many servers."""
     async with asyncio.timeout(20):
-        while await copies(cluster) != {wanted} or await copies(cluster, "work") != {wanted}:
-            await asyncio.sleep(0.05)
+        for consumer in ("", *queues):
+            while await copies(cluster, consumer) != {wanted}:
+                await asyncio.sleep(0.05)
 
 
 async def test_copies_are_raised_and_lowered_and_clients_leave_them(cluster):
     """Whoever gives a number changes it, for streams and queues; who gives none does not; what is in them stays."""
     bus = await jetstream.connect(cluster.url)
     await bus.queue("work", "evt.>")
-    await settled(cluster, 1)
+    await settled(cluster, 1, "work")
     seq = await bus.log.append(Write("evt.1.task.01-a.submitted", b"1", 0))
     for wanted in (3, 1, 3):
         node = await jetstream.connect(cluster.url, replicas=wanted)
-        await settled(cluster, wanted)
+        await settled(cluster, wanted, "work")
         await (await jetstream.connect(cluster.url)).aclose()
-        await settled(cluster, wanted)
+        await settled(cluster, wanted, "work")
         seq = await bus.log.append(Write("evt.1.task.01-a.progressed", b"%d" % wanted, seq))
         await node.aclose()
     assert [record.data for record in await bus.log.read("evt.1.task.01-a")] == [b"1", b"3", b"1", b"3"]
