@@ -31,7 +31,7 @@ async def trouble(cluster: NatsCluster) -> None:
             await asyncio.sleep(0.3)
     leader = await cluster.leader("EVENTS")
     cluster.pause(leader)
-    await asyncio.sleep(10)
+    await asyncio.sleep(8)
     cluster.resume(leader)
     await cluster.ready()
 

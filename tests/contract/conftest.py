@@ -39,7 +39,7 @@ OVER_AN_ARCHIVE = {
 
 THREE_SERVERS = pytest.param("cluster", marks=pytest.mark.cluster)
 
-ABOVE_THE_BUS = {"test_as_of", "test_contexts", "test_moments"}
+ABOVE_THE_BUS = {"test_as_of", "test_contexts", "test_entity_snapshots", "test_moments", "test_privacy"}
 """What is built on the log alone, and would say nothing new of three servers."""
 
 ACCOUNTS = 400
