@@ -21,6 +21,9 @@ FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077})
 """Account or server resources, memory or storage exceeded; store failed: size limit or disk full."""
 
 TOO_MANY_BATCHES: Final = 10210
+IN_PROCESS: Final = 10164
+"""Another message for the same entity is on its way to the other servers: it is stored in a moment, or never."""
+
 INCOMPLETE_BATCH: Final = 10176
 """The server dropped the batch half-way."""
 
@@ -30,7 +33,9 @@ MESSAGE_NOT_FOUND: Final = 10037
 CONSUMER_NOT_FOUND: Final = 10014
 
 _RETRY_S: Final = 0.05
+_FIRST_ATTEMPT_S: Final = 1.0
 _ATTEMPT_S: Final = 5.0
+"""So long an answer is waited for at most; at first less, since who asks while a leader is elected gets none."""
 
 
 class Fault(msgspec.Struct):
@@ -124,7 +129,14 @@ class Api:
         return stored.seq
 
     async def last(self, stream: str, subject: str) -> Record | None:
-        """The last message on ``subject``, None if there is none; the stream must allow direct gets."""
+        """The last message on ``subject``, None if there is none, as the stream's leader has it."""
+        return await self._message(stream, {"last_by_subj": subject})
+
+    async def near(self, stream: str, subject: str) -> Record | None:
+        """The last message on ``subject`` of whichever copy of the stream answers, which may be behind the leader's.
+
+        The stream must allow direct gets.
+        """
         reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
         code = status(reply.headers)
         if code and code != NOT_FOUND:
@@ -134,26 +146,25 @@ class Api:
     async def at(self, stream: str, seq: int) -> Record:
         """The message with this sequence; the stream must allow direct gets. Raises NotFound."""
         reply = await self.request(f"$JS.API.DIRECT.GET.{stream}", b'{"seq":%d}' % seq)
-        if code := status(reply.headers):
-            if code == NOT_FOUND or seq < 1:
-                raise NotFound(f"{stream}: there is no message at {seq}")
+        if not (code := status(reply.headers)):
+            return record_of(reply)
+        if code != NOT_FOUND and seq >= 1:
             raise BusError(f"{stream}: reading {seq}: the server refuses: {description(reply.headers)}", code)
-        return record_of(reply)
+        found = await self._message(stream, {"seq": seq}) if seq >= 1 else None  # the copy that was asked may be behind
+        if found is None:
+            raise NotFound(f"{stream}: there is no message at {seq}")
+        return found
 
     async def first_after(self, stream: str, seq: int, subject: str) -> Record | None:
-        """The first message with a sequence over ``seq`` on ``subject``, read from the leader."""
-        return await self._message(stream, subject, {"seq": seq + 1, "next_by_subj": subject})
+        """The first message with a sequence over ``seq`` on ``subject``, as the stream's leader has it."""
+        return await self._message(stream, {"seq": seq + 1, "next_by_subj": subject})
 
-    async def last_of(self, stream: str, subject: str) -> Record | None:
-        """The last message on ``subject``, read from the leader."""
-        return await self._message(stream, subject, {"last_by_subj": subject})
-
-    async def _message(self, stream: str, subject: str, which: dict[str, Any]) -> Record | None:
+    async def _message(self, stream: str, which: dict[str, Any]) -> Record | None:
         found = await self.call(f"STREAM.MSG.GET.{stream}", which, _Found)
         if found.message:
             return Record(found.message.seq, found.message.subject, found.message.data, time_ns(found.message.time))
         if found.error and found.error.err_code != MESSAGE_NOT_FOUND:
-            raise refusal(found.error, f"{stream}: reading {subject}")
+            raise refusal(found.error, f"{stream}: reading {which}")
         return None
 
     async def request(self, subject: str, data: bytes, *, headers: bytes = b"") -> Reply:
@@ -167,11 +178,13 @@ class Api:
         self.wire.check(subject, data)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
+        attempt_s = _FIRST_ATTEMPT_S
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
                     await self.wire.until_connected()
-                left_s = max(_RETRY_S, min(deadline - loop.time(), _ATTEMPT_S))
+                left_s = max(_RETRY_S, min(deadline - loop.time(), attempt_s))
+                attempt_s = min(1.5 * attempt_s, _ATTEMPT_S)
                 replies = await self.wire.request_many(subject, data, last, timeout_s=left_s, headers=headers)
             except Unavailable:
                 if self.wire.closed or deadline - loop.time() < _RETRY_S:
@@ -182,8 +195,11 @@ class Api:
                     f"no connection to NATS within {self._timeout_s:g} s, {subject} not asked{why}"
                 ) from None
             else:
-                if not _retry(replies[-1]) or deadline - loop.time() < _RETRY_S:
+                fault = _not_now(replies[-1])
+                if fault is None:
                     return replies
+                if deadline - loop.time() < _RETRY_S:
+                    raise Unavailable(f"{subject}: not within {self._timeout_s:g} s: {fault.description}")
             await asyncio.sleep(_RETRY_S)
 
 
@@ -207,15 +223,18 @@ def time_ns(stamp: str) -> int:
 
 def not_now(fault: Fault) -> bool:
     """Whether the same request may succeed in a moment: JetStream has no leader yet, or is busy."""
-    return fault.err_code == TOO_MANY_BATCHES or (fault.code == UNAVAILABLE and fault.err_code not in FULL)
+    if fault.err_code in {TOO_MANY_BATCHES, IN_PROCESS}:
+        return True
+    return fault.code == UNAVAILABLE and fault.err_code not in FULL
 
 
 def _any(_reply: Reply) -> bool:
     return True
 
 
-def _retry(reply: Reply) -> bool:
-    if reply.headers or b'"code":503' not in reply.data[:200]:
-        return False
+def _not_now(reply: Reply) -> Fault | None:
+    """Why the same request may succeed in a moment, None for an answer that stands."""
+    if reply.headers or b'"error":' not in reply.data[:200]:
+        return None
     fault = msgspec.json.decode(reply.data, type=Answer).error
-    return fault is not None and not_now(fault)
+    return fault if fault is not None and not_now(fault) else None

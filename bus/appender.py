@@ -16,7 +16,18 @@ from contextlib import suppress
 from itertools import count, islice
 from typing import Final
 
-from callboard.bus.api import BUSY, INCOMPLETE_BATCH, WRONG_LAST, Api, Fault, Stored, decode_stored, not_now, refusal
+from callboard.bus.api import (
+    BUSY,
+    IN_PROCESS,
+    INCOMPLETE_BATCH,
+    WRONG_LAST,
+    Api,
+    Fault,
+    Stored,
+    decode_stored,
+    not_now,
+    refusal,
+)
 from callboard.bus.errors import WRONG_LAST_SEQUENCE, BusError, Conflict, Forbidden, Unavailable
 from callboard.bus.frames import status
 from callboard.bus.log import Write
@@ -31,6 +42,7 @@ BATCH_FROM: Final = 12
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _ANSWER_S: Final = 5.0
 _AGAIN_S: Final = 0.05
+_SOON_S: Final = 0.005
 _TICK_S: Final = 0.05
 
 
@@ -218,7 +230,7 @@ class Appender:
         for append in appends:
             append.sent = False
         if not_now(fault):
-            self._send_later(appends)
+            self._send_later(appends, _SOON_S if fault.err_code == IN_PROCESS else _AGAIN_S)
         elif len(appends) > 1:
             self._halve(appends)
         elif fault.err_code == INCOMPLETE_BATCH:
@@ -244,9 +256,9 @@ class Appender:
         elif not append.future.done():
             append.future.set_exception(error)
 
-    def _send_later(self, appends: Iterable[_Append]) -> None:
+    def _send_later(self, appends: Iterable[_Append], pause_s: float = _AGAIN_S) -> None:
         """The server can't take them now; it stored none."""
-        self._loop.call_later(_AGAIN_S, self._send_again, appends)
+        self._loop.call_later(pause_s, self._send_again, appends)
 
     def _send_again(self, appends: Iterable[_Append]) -> None:
         for append in appends:
@@ -324,7 +336,7 @@ class Appender:
         with suppress(BusError):
             for write in append.writes:
                 entity = entity_of(write.subject)
-                last = await self._api.last_of(self._stream, f"{entity}.>")
+                last = await self._api.last(self._stream, f"{entity}.>")
                 seq = last.seq if last else 0
                 if seq != write.expected:
                     error = _conflict(f"{entity}: its last sequence is {seq}, not {write.expected}")

@@ -38,7 +38,7 @@ class JetStreamCheckpoints:
 
     async def last(self) -> Record | None:
         """The newest one."""
-        return await self._api.last_of(CHECKPOINTS, checkpoint(None))
+        return await self._api.last(CHECKPOINTS, checkpoint(None))
 
     async def read(self, after: int = 0) -> list[Record]:
         """All of them with a sequence over ``after``, in order; one that is gone is left out."""

@@ -30,8 +30,8 @@ class Chunks:
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def has(self, key: str) -> bool:
-        """Whether there is a value under ``key``."""
-        return await self._api.last(self._stream, key) is not None
+        """Whether there is a value under ``key``; one that was put just now may be missed."""
+        return await self._api.near(self._stream, key) is not None
 
     async def put(self, key: str, data: bytes) -> None:
         """Store ``data`` under ``key``."""
@@ -41,10 +41,9 @@ class Chunks:
 
     async def get(self, key: str) -> bytes | None:
         """The value under ``key``; None if there is none, or not all of it."""
-        last = await self._api.last(self._stream, key)
-        if last is None:
+        head = await self._load(key)
+        if head is None:
             return None
-        head = last.data
         count = int.from_bytes(head[:_COUNT_SIZE], "big")
         rest = await asyncio.gather(*(self._load(f"{key}.{number}") for number in range(1, count + 1)))
         if any(part is None for part in rest):
@@ -68,5 +67,5 @@ class Chunks:
 
     async def _load(self, subject: str) -> bytes | None:
         async with self._room:
-            part = await self._api.last(self._stream, subject)
+            part = await self._api.near(self._stream, subject) or await self._api.last(self._stream, subject)
             return part.data if part else None

@@ -58,6 +58,11 @@ class Client(nats.Client):
         self._writes_soon = False
         self._ps = _Parser(self)
 
+    @property
+    def cluster_size(self) -> int:
+        """How many servers there are where we are connected, as they tell."""
+        return len(self._server_info.get("connect_urls") or [""])
+
     def send(self, frame: bytes) -> None:
         """Send a frame, at once or with the others of this turn of the loop."""
         self._pending.append(frame)

@@ -32,11 +32,18 @@ class Config(msgspec.Struct, omit_defaults=True, kw_only=True):
     num_replicas: int = 0
 
 
+class Group(msgspec.Struct):
+    """Which server of a cluster leads."""
+
+    leader: str = ""
+
+
 class State(Answer):
-    """How far a consumer is."""
+    """How far a consumer is, as the copy of the stream has it that is beside it; ``cluster`` is None without one."""
 
     num_pending: int = 0
     num_ack_pending: int = 0
+    cluster: Group | None = None
 
 
 class Place(NamedTuple):

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from callboard.bus.credentials import Credentials, inbox
-from callboard.bus.errors import Unavailable
 from callboard.bus.nkeys import sign
 from callboard.bus.subjects import OURS
 from callboard.events.errors import InvalidInput
@@ -78,28 +77,19 @@ OPEN: Final = Door()
 """Nothing is shown, beside what is in the URL."""
 
 
-async def until_listening(url: str, deadline: float) -> None:
-    """Return when one of the servers accepts connections: nats-py would wait for seconds between its tries.
+async def reach(server: str, deadline: float) -> None:
+    """Return when a server accepts a connection: nats-py would wait for seconds between its tries.
 
-    A server of TLS is not tried so, since it would complain of who comes and goes.
+    A server of TLS is not tried so, since it would complain of who comes and goes. Raises OSError or TimeoutError.
     """
-    loop = asyncio.get_running_loop()
-    servers = [urlsplit(one if "://" in one else f"nats://{one}") for one in url.split(",")]
-    while not any(server.scheme == "tls" for server in servers):
-        for server in servers:
-            try:
-                async with asyncio.timeout_at(max(deadline, loop.time() + 0.1)):
-                    _, writer = await asyncio.open_connection(server.hostname, server.port or 4222)
-            except (OSError, TimeoutError) as error:
-                failure = reason(error)
-            else:
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()
-                return
-        if loop.time() > deadline:
-            raise Unavailable(f"can't reach NATS at {shown(url)}: {failure}")
-        await asyncio.sleep(0.02)
+    address = urlsplit(server if "://" in server else f"nats://{server}")
+    if address.scheme == "tls":
+        return
+    async with asyncio.timeout_at(max(deadline, asyncio.get_running_loop().time() + 0.1)):
+        _, writer = await asyncio.open_connection(address.hostname, address.port or 4222)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def shown(url: str) -> str:

@@ -2,7 +2,7 @@
 
 An ephemeral consumer without acknowledgements, pulled from with two requests overlapping. Its messages are numbered:
 a gap, a silence, a lost connection or any trouble with it has one answer, a new consumer that starts after the last
-message seen.
+message seen. In a cluster it reads a copy of the stream that may be behind: where the end is, the leader is asked.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ _HEARTBEAT_S: Final = 0.5
 _SILENCE_S: Final = 1.5
 _INACTIVE_S: Final = 30
 _RETRY_S: Final = 0.1
+_BEHIND_S: Final = 0.02
 
 
 class Follower:
@@ -44,6 +45,7 @@ class Follower:
         self._asked = 0
         self._silent_s = 0.0
         self._all_read = False
+        self._copies = False
         self._broken = True
         self._closed = False
 
@@ -64,7 +66,9 @@ class Follower:
                         return
                     yield records
                 elif upto is not None and self._all_read:
-                    return
+                    if not self._copies or not await self._left(upto):
+                        return
+                    await asyncio.sleep(_BEHIND_S)
                 else:
                     self._wake.clear()
                     await self._wake.wait()
@@ -107,8 +111,21 @@ class Follower:
         self._consumer_seq = 0
         self._asked = 0
         self._all_read = state.num_pending == 0
+        self._copies = state.cluster is not None
         self._silent_s = 0.0
         self._ask()
+
+    async def _left(self, upto: int) -> bool:
+        """Whether the stream's leader may have more than the copy that is read from."""
+        try:
+            for subject in self._subjects:
+                found = await self._api.first_after(self._stream, self._seen, subject)
+                if found and found.seq <= upto:
+                    return True
+        except Unavailable:
+            self._api.wire.check_open()
+            return True
+        return False
 
     def _end(self) -> None:
         if self._stop_listening:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from callboard.bus import limits, purging, streams
 from callboard.bus.api import Api
@@ -44,6 +45,9 @@ from callboard.bus.timers import FiredQueue, JetStreamTimers
 from callboard.bus.wire import Wire
 from callboard.bus.wire import connect as connect_wire
 from callboard.events.errors import InvalidInput
+
+_PATIENCE: Final = 3
+"""So much longer than for a connection a request is tried: servers take up to ten seconds to elect a leader."""
 
 _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
 
@@ -253,6 +257,7 @@ async def connect(
     name: str = "callboard",
     fsync: str = "always",
     max_bytes: int | None = None,
+    replicas: int | None = None,
     timeout_s: float = 10.0,
     master: Master = no_master,
     credentials: Credentials | None = None,
@@ -269,7 +274,8 @@ async def connect(
         fsync: how the server syncs, as it was told: ``always`` or an interval such as ``100ms``. Appends are grouped
             for the former.
         max_bytes: the size at which the log refuses to grow; None leaves it as it is, 10 GiB for a new one.
-        timeout_s: how long to try, also for every later request.
+        replicas: on how many servers of a cluster everything is kept; None leaves it as it is, 1 for what is new.
+        timeout_s: how long to try to connect; a request later is tried for three times as long.
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
         credentials: who we are, if the server wants to know.
         ca: the certificate authorities that servers are believed by; None: those of the operating system.
@@ -277,15 +283,16 @@ async def connect(
 
     Raises:
         Unavailable: nothing answers at ``url``, or it refuses us, or it is not to be believed.
-        BusError: the server is too old, or its streams are somebody else's.
+        BusError: the server is too old, or its streams are somebody else's, or there are fewer servers than
+            ``replicas``.
     """
     if not _FSYNC.fullmatch(fsync):
         raise InvalidInput(f"fsync {fsync!r} is not valid: use 'always' or an interval such as '100ms'")
     wire = await connect_wire(url, name=name, timeout_s=timeout_s, door=Door(credentials, ca))
     try:
-        api = Api(wire, timeout_s)
+        api = Api(wire, _PATIENCE * timeout_s)
         if make and streams.may_create(api):
-            await streams.create(api, max_bytes)
+            await streams.create(api, max_bytes, replicas)
         elif make:
             await streams.check(api)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")

@@ -40,12 +40,12 @@ class JetStreamKeys:
 
     async def get(self, name: str) -> bytes | None:
         """What is kept under a name now, None if nothing is."""
-        found = await self._api.last_of(KEYS, _subject(name))
+        found = await self._api.last(KEYS, _subject(name))
         return found.data if found else None
 
     async def erase(self, name: str, data: bytes) -> bool:
         """Take ``data`` away, and write over it on the disk; False if it is not what is kept under the name."""
-        found = await self._api.last_of(KEYS, _subject(name))
+        found = await self._api.last(KEYS, _subject(name))
         if found is None or found.data != data:
             return False
         await erase(self._api, KEYS, found.seq)

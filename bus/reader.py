@@ -1,5 +1,10 @@
-"""Reading what is stored at once: one entity's messages, and where the log ends."""
+"""Reading what is stored at once: one entity's messages, and where the log ends.
 
+What is the newest, the stream's leader says. The messages before it come from whichever copy of the stream answers
+first: it may be behind, and is asked again then.
+"""
+
+import asyncio
 from typing import Final
 
 import msgspec
@@ -14,6 +19,7 @@ _BATCH: Final = 1000
 _ONE_BY_ONE: Final = 16
 _FEW: Final = 2
 _END_OF_BATCH: Final = 204
+_BEHIND_S: Final = 0.01
 
 
 class _Ends(msgspec.Struct):
@@ -59,8 +65,11 @@ async def read_entity(
             batch = max(1, min(_BATCH, total - len(records))) if total else _BATCH
         found = await _next(api, stream, subject, records[-1].seq if records else after, batch)
         records += found
-        if not found:  # purged meanwhile
-            break
+        if not found:
+            last = await api.last(stream, subject)
+            if last is None or last.seq <= (records[-1].seq if records else after):  # purged meanwhile
+                break
+            await asyncio.sleep(_BEHIND_S)  # the copy that was asked is behind
     return records
 
 

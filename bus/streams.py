@@ -1,5 +1,6 @@
 """The streams, made when they are missing. Each holds one kind of durability; none belongs to one entity."""
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,9 @@ DEFAULT_MAX_BYTES: Final = 10 * 2**30
 _IN_USE: Final = 10058
 _NO_STORAGE: Final = 10047
 _NO_STREAM: Final = 10059
+_TOO_FEW_SERVERS: Final = frozenset({10005, 10074})
+"""No peers for so many replicas, or no cluster at all."""
+
 _HEADERS: Final = 4 * 1024
 _NO_MESSAGE: Final = frozenset({10037, 10043, 10057})
 """There is no message, or it can't be deleted since it is not there (any more)."""
@@ -135,17 +139,20 @@ def may_create(api: Api) -> bool:
     return api.may(f"STREAM.UPDATE.{EVENTS}")
 
 
-async def create(api: Api, max_bytes: int | None) -> None:
+async def create(api: Api, max_bytes: int | None, replicas: int | None = None) -> None:
     """Make the streams that are missing, and change those that are set otherwise.
 
-    ``max_bytes`` is for each; None leaves it as it is, and is 10 GiB for a new one. Settings that aren't ours, such as
-    the number of replicas, stay as they are.
+    ``max_bytes`` is for each; None leaves it as it is, and is 10 GiB for a new one. So is ``replicas``, and is 1 for a
+    new one; durable consumers have as many as their stream. Settings that aren't ours stay as they are.
 
     Raises:
-        BusError: a stream of that name has settings that can't be changed.
+        BusError: a stream of that name has settings that can't be changed, or there are too few servers.
     """
-    for settings in _settings(max_bytes or DEFAULT_MAX_BYTES):
-        await _create(api, settings, set() if max_bytes else {"max_bytes"})
+    copies = {"num_replicas": replicas} if replicas else {}
+    left_as_is = set() if max_bytes else {"max_bytes"}
+    events, *others = (settings | copies for settings in _settings(max_bytes or DEFAULT_MAX_BYTES))
+    await _create(api, events, left_as_is)
+    await asyncio.gather(*(_create(api, settings, left_as_is) for settings in others))
 
 
 async def room(api: Api, name: str) -> int:
@@ -180,15 +187,30 @@ async def _info(api: Api, name: str) -> _Info:
     return found
 
 
+def _uncompressed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a stream without compression if it has copies.
+
+    nats-server 2.15.1 that was killed can't cut a compressed file back to where its journal goes on; that copy of the
+    stream stays out for good then.
+    """
+    return settings | {"compression": "none"} if settings.get("num_replicas", 1) > 1 else settings
+
+
 async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> None:
     name = settings["name"]
-    made = await api.call(f"STREAM.CREATE.{name}", settings, Answer)
+    made = await api.call(f"STREAM.CREATE.{name}", _uncompressed(settings), Answer)
     if made.error and made.error.err_code == _IN_USE:
         found = (await _info(api, name)).config
-        wanted = found | {key: value for key, value in settings.items() if key not in left_as_is}
+        wanted = _uncompressed(found | {key: value for key, value in settings.items() if key not in left_as_is})
         if wanted == found:
             return
         made = await api.call(f"STREAM.UPDATE.{name}", wanted, Answer)
+    if made.error and made.error.err_code in _TOO_FEW_SERVERS:
+        raise BusError(
+            f"stream {name} needs {settings.get('num_replicas', 1)} servers, the cluster has {api.wire.servers}: "
+            f"start more, or lower replicas under [nats] ({made.error.description})",
+            made.error.err_code,
+        )
     if made.error and made.error.err_code == _NO_STORAGE:
         raise BusError(
             f"stream {name}: the server has no {settings['max_bytes']:,} bytes to set aside for it: "

@@ -1,6 +1,7 @@
 """The connection to NATS: messages, requests and their answers, and what is told when it is lost or refused."""
 
 import asyncio
+import random
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from callboard.bus.client import RECONNECT_WAIT_S, BadSubjectError, Client, NatsError
-from callboard.bus.door import OPEN, Door, reason, shown, until_listening
+from callboard.bus.door import OPEN, Door, reach, reason, shown
 from callboard.bus.errors import BusError, Forbidden, TooLarge, Unavailable
 from callboard.bus.frames import NO_RESPONDERS, Receive, status
 from callboard.bus.permissions import called, lives_apart
@@ -18,7 +19,9 @@ from callboard.events.errors import InvalidInput
 MIN_VERSION: Final = (2, 15)
 
 _MAX_UNSENT: Final = 2 * 1024 * 1024
-_PING_INTERVAL_S: Final = 5
+_PING_INTERVAL_S: Final = 2
+"""A server that vanished without a word is given up after two to three times as long."""
+
 _FLUSH_S: Final = 2
 _CLOSE_S: Final = 2.0
 _QUIET_S: Final = 1.0
@@ -81,6 +84,11 @@ class Wire:
         """The version of the server of the newest connection, as ``2.15.1``."""
         version = self._client.connected_server_version
         return f"{version.major}.{version.minor}.{version.patch}"
+
+    @property
+    def servers(self) -> int:
+        """How many servers the cluster has that we are connected to, 1 without a cluster."""
+        return self._client.cluster_size
 
     def publish(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
         """Send a message; without a connection 2 MiB are kept for the next one.
@@ -190,14 +198,15 @@ class Wire:
             async with asyncio.timeout(_CLOSE_S):
                 await self._client.shut()
 
-    async def open(self, name: str, timeout_s: float) -> None:
-        """Make the first connection; see `connect`."""
+    async def open(self, servers: list[str], name: str, timeout_s: float) -> None:
+        """Make the first connection, to the first of ``servers``; later ones are to any, and to others they tell of."""
         client = self._client
         try:
             async with asyncio.timeout(timeout_s):
                 await client.connect(
-                    self.url.split(","),
+                    servers,
                     name=name,
+                    dont_randomize=True,
                     allow_reconnect=False,
                     reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
                     max_reconnect_attempts=-1,
@@ -287,25 +296,42 @@ class Wire:
 async def connect(url: str, *, name: str, timeout_s: float, door: Door = OPEN) -> Wire:
     """Connect to NATS at ``url`` (or several, with commas between), which may have credentials in it.
 
-    ``door`` is what else the server wants, and what is wanted of the server.
-
-    The connection comes back by itself whenever it's lost, for as long as it isn't closed.
+    The connection comes back by itself whenever it's lost, for as long as it isn't closed: from any of the servers, and
+    from those that they tell of. ``door`` is what else a server wants, and what is wanted of it.
 
     Raises:
-        Unavailable: nothing listens there, or it refuses us.
+        Unavailable: nothing listens there, or none that does takes us.
         BusError: the server is too old.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    await until_listening(url, deadline)
-    wire = Wire(Client(door), url, door)
-    await wire.open(name, max(0.1, deadline - loop.time()))
-    try:
-        wire.check_version()
-    except BusError:
-        await wire.aclose()
-        raise
-    return wire
+    servers = [server.strip() for server in url.split(",")]
+    servers = random.sample(servers, len(servers))  # clients spread over them
+    while True:
+        refused: Unavailable | None = None
+        for place, server in enumerate(servers):
+            try:
+                await reach(server, deadline)
+            except (OSError, TimeoutError) as error:
+                failure = reason(error)
+                continue
+            wire = Wire(Client(door), url, door)
+            try:
+                await wire.open(servers[place:] + servers[:place], name, max(0.1, deadline - loop.time()))
+            except Unavailable as error:  # it may hang, and another one not
+                refused = error
+                continue
+            try:
+                wire.check_version()
+            except BusError:
+                await wire.aclose()
+                raise
+            return wire
+        if refused:
+            raise refused
+        if loop.time() > deadline:
+            raise Unavailable(f"can't reach NATS at {shown(url)}: {failure}")
+        await asyncio.sleep(0.02)
 
 
 def _any(_reply: Reply) -> bool:

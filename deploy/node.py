@@ -141,6 +141,7 @@ class Node:
                 ca=door.ca,
                 fsync=nats.fsync,
                 max_bytes=nats.max_bytes,
+                replicas=nats.replicas,
                 master=master_of(
                     self._settings.privacy, self._settings.data_folder if self._server else None, self._environ
                 ),

@@ -44,6 +44,7 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
     ``max_bytes`` bounds the event log; a full log refuses appends. ``port`` of the embedded server; 0 is a free one.
     ``credentials`` is a key file, or a folder of them (of which each process takes that of its role), ``ca`` a file of
     certificate authorities for ``tls://``; both are for a server at ``url``.
+    ``replicas`` is on how many servers of a cluster everything is kept; None leaves it as it is, 1 to begin with.
     """
 
     url: str = ""
@@ -52,6 +53,7 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 0
     credentials: str = ""
     ca: str = ""
+    replicas: int | None = None
 
 
 class Cascade(Struct, frozen=True, forbid_unknown_fields=True):

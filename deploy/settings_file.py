@@ -153,6 +153,8 @@ class _Reading:
         ray = self._table(("ray",), values.pop("ray", {}), settings_values.RAY)
         if nats.get("url") and "port" in nats:
             self._wrong(("nats", "port"), "nats.port is for the embedded server; remove it, or nats.url")
+        if nats.get("replicas", 1) > 1 and not nats.get("url"):
+            self._wrong(("nats", "replicas"), "nats.replicas over 1 needs as many servers: set nats.url to theirs")
         checks = {name: self._check(name, table) for name, table in values.pop("checks", {}).items()}
         backends = {name: self._backend(name, table) for name, table in values.pop("backends", {}).items()}
         self._check_names(router, checks, None if nats.get("url") else backends.keys())

@@ -17,6 +17,7 @@ from callboard.events.task import PERFECT
 
 Reader = Callable[[object, str], Any]
 
+REPLICAS = (1, 3, 5)
 LEAST_KEPT_NS = 3600 * 1_000_000_000
 MOST_REPLICAS = 10_000
 MOST = 1_000_000
@@ -165,6 +166,13 @@ def nats_url(value: object, what: str) -> str:
     return str(value)
 
 
+def replicas(value: object, what: str) -> int:
+    """A number of copies that has a majority."""
+    if isinstance(value, bool) or value not in REPLICAS:
+        raise InvalidInput(f"{what} must be 1, 3 or 5, got {shown(value)}")
+    return int(value)
+
+
 def _address(value: object) -> tuple[str, str, bool]:
     """Scheme, host and whether there is a user name; the first two are empty for what is no address."""
     if not isinstance(value, str) or re.search(r"\s", value):
@@ -285,6 +293,7 @@ NATS: Mapping[str, Reader] = {
     "port": whole(0, 65535),
     "credentials": path,
     "ca": path,
+    "replicas": replicas,
 }
 ROUTER: Mapping[str, Reader] = {
     "policy": policy,

@@ -1,7 +1,14 @@
-"""Speed of the bus on this machine; prints one JSON object. Run: `python tests/benchmarks/bench_bus.py`."""
+"""Speed of the bus on this machine; prints one JSON object. Run: `python tests/benchmarks/bench_bus.py`.
 
+With `--servers 3` it is a cluster of three, with one copy of everything and with three; and it says for how
+long nothing is acknowledged after the leader of the log is killed -9.
+"""
+
+import argparse
 import asyncio
 import json
+import logging
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -9,16 +16,22 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from callboard.bus import jetstream
 from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.log import Write
 from callboard.bus.server import EmbeddedServer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from servers.nats_cluster import NatsCluster
 
 PAYLOAD = b"x" * 256
 SEQUENTIAL = 1_000
 PIPELINED = 20_000
 RECORDS = 200_000
 JOBS = 20_000
+KILLS = 4
 
 
 def writes(numbers: count) -> Callable[[], Write]:
@@ -129,8 +142,55 @@ async def follow(bus: JetStreamBus, make: Callable[[], Write]) -> dict[str, Any]
     return found
 
 
+async def failover(cluster: NatsCluster, make: Callable[[], Write]) -> dict[str, Any]:
+    """The longest time between two acknowledgements when the log's leader is killed -9, for each kill."""
+    bus = await jetstream.connect(cluster.url, replicas=len(cluster.nodes))
+    gaps = []
+    for _ in range(KILLS):
+        leader = await cluster.leader("EVENTS")
+        last = longest = 0.0
+        until = None
+        while until is None or time.perf_counter() < until:
+            await bus.log.append(make())
+            now = time.perf_counter()
+            longest, last = max(longest, now - last if last else 0.0), now
+            if until is None:
+                cluster.kill(leader)
+                until = now + 2
+            await asyncio.sleep(0.005)
+        gaps.append(round(longest, 2))
+        await cluster.start(leader)
+        await cluster.ready()
+    await bus.aclose()
+    return {"no_progress_s": sorted(gaps)}
+
+
+async def clustered(servers: int) -> dict[str, Any]:
+    """Appends, reads and deliveries for both ways to sync, with one copy and with as many as there are servers."""
+    results: dict[str, Any] = {}
+    for fsync in ("always", "100ms"):
+        with tempfile.TemporaryDirectory() as folder:
+            async with NatsCluster(Path(folder), servers=servers, fsync=fsync) as cluster:
+                make = writes(count())
+                for replicas in (1, servers):
+                    bus = await jetstream.connect(cluster.url, fsync=fsync, replicas=replicas)
+                    found = await appends(bus, make) | await follow(bus, make)
+                    entity = make().subject.rpartition(".")[0]
+                    found["read_unknown_entity"] = await each(200, lambda entity=entity, bus=bus: bus.log.read(entity))
+                    results[f"{fsync}, {replicas} of {servers}"] = found
+                    await bus.aclose()
+                results[f"{fsync}, the leader killed"] = await failover(cluster, make)
+    return results
+
+
 async def main() -> None:
     """Run everything for both ways to sync."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--servers", type=int, default=1, help="how many nats-servers; over 1, as a cluster")
+    if (servers := parser.parse_args().servers) > 1:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+        print(json.dumps(await clustered(servers), indent=1))
+        return
     results: dict[str, Any] = {}
     for fsync in ("always", "100ms"):
         with tempfile.TemporaryDirectory() as folder:

@@ -59,7 +59,7 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     settings = load(EXAMPLE)
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
-    commented = "backend|folder|master_key_file|target_first_token|tokens|cert|key|address|agents|secrets"
+    commented = "backend|folder|master_key_file|target_first_token|tokens|cert|key|address|agents|secrets|replicas"
     document = tomllib.loads(re.sub(f"# ({commented}) = ", r"\1 = ", text))
     assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
