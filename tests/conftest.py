@@ -6,10 +6,12 @@ that a test of another file reads.
 """
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -19,6 +21,9 @@ settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _collected() -> Iterator[None]:
+def _left_as_found() -> Iterator[None]:
+    handlers = list(logging.root.handlers)
     yield
+    logging.root.handlers = handlers
+    structlog.reset_defaults()
     gc.collect()

@@ -1,4 +1,4 @@
-"""On Ray, a replica, a router and a whole node may be killed while a backend is scaled: nothing is lost or doubled."""
+"""A replica, a router, a Ray node and a nats-server are killed while a backend is scaled: nothing is lost or doubled."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from servers import nats_binary
+from servers.nats_cluster import NatsCluster
 from servers.troupe import MODEL_SERVER, Process
 from servers.working_directory import COMMAND
 
 import callboard
 from callboard.bus import jetstream
-from callboard.bus.server import EmbeddedServer
 from callboard.events import task
 from callboard.events.backend import Scaled
 from callboard.events.envelope import decode
@@ -25,10 +25,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TASKS = 1000
 PAUSE_S = 0.02
+SERVER_DOWN_S = 3.0
 RAY_CLUSTER = Path(__file__).parents[1] / "servers" / "ray_cluster.py"
 SETTINGS = """
 [nats]
 url = "{urls}"
+replicas = 3
 [telemetry]
 traces = "off"
 [ray]
@@ -44,28 +46,12 @@ price = {{ input = 1.0, output = 2.0 }}
 """
 
 
-class Nats:
-    """What all of it shares: the addresses of a server, which comes back when it is killed."""
-
-    def __init__(self, server: EmbeddedServer) -> None:
-        self._server = server
-        self.urls = [server.url]
-
-    async def kill_one(self) -> None:
-        before = self._server.restarted
-        os.kill(self._server.pid, signal.SIGKILL)
-        async with asyncio.timeout(30):
-            while self._server.restarted == before:
-                await asyncio.sleep(0.01)
-
-
 class Stage:
     """The application on Ray, as the command line sees it."""
 
-    def __init__(self, folder: Path, nats: Nats, head: int) -> None:
+    def __init__(self, folder: Path, nats: NatsCluster, head: int) -> None:
         self.folder = folder
         self.nats = nats
-        self.urls = ",".join(nats.urls)
         self.head = head
 
     async def command(self, *args: str, code: int = 0) -> dict:
@@ -117,6 +103,14 @@ class Stage:
         os.kill(raylet, signal.SIGKILL)
         await self.all_run(without=lost)
 
+    async def kill_server(self) -> None:
+        """The nats-server that leads the log; it comes back, and has all that it missed."""
+        leader = await self.nats.leader("EVENTS")
+        self.nats.kill(leader)
+        await asyncio.sleep(SERVER_DOWN_S)
+        await self.nats.start(leader)
+        await self.nats.ready()
+
 
 def parent_of(pid: int) -> int:
     """The process that started this one; 0 when it is gone."""
@@ -128,9 +122,9 @@ def parent_of(pid: int) -> int:
 
 @asynccontextmanager
 async def stage(folder: Path):
-    """NATS, a model server, four Ray nodes, and the application on them."""
+    """Three nats-servers, a model server, four Ray nodes, and the application on them."""
     async with AsyncExitStack() as stack:
-        nats = Nats(await stack.enter_async_context(EmbeddedServer(folder / "nats")))
+        nats = await stack.enter_async_context(NatsCluster(folder / "nats", fsync="always"))
         ledger = folder / "model.ledger"
         ledger.touch()
         model = Process(
@@ -143,7 +137,7 @@ async def stage(folder: Path):
             await process.start()
         (folder / "callboard.toml").write_text(
             SETTINGS.format(
-                urls=",".join(nats.urls),
+                urls=nats.url,
                 address=nodes.ready["address"],
                 model=f"http://127.0.0.1:{model.ready['port']}/v1",
             )
@@ -155,9 +149,9 @@ async def stage(folder: Path):
 
 
 async def test_nothing_is_lost_or_doubled(tmp_path):
-    """1,000 tasks while a backend is scaled 1, 4, 1, and a replica, a router, a Ray node and NATS are killed."""
+    """1,000 tasks while a backend is scaled 1, 4, 1; a replica, a router, a Ray node and a nats-server are killed."""
     await nats_binary.needed()
-    async with stage(tmp_path) as acting, callboard.connect(acting.urls) as board:
+    async with stage(tmp_path) as acting, callboard.connect(acting.nats.url) as board:
 
         async def scale(replicas: int) -> None:
             await board.change("model", Scaled(replicas, "the test wants it"))
@@ -176,7 +170,7 @@ async def test_nothing_is_lost_or_doubled(tmp_path):
             lambda: acting.kill_replica("backend-model"),
             lambda: acting.kill_replica("router"),
             acting.kill_node,
-            acting.nats.kill_one,
+            acting.kill_server,
             lambda: scale(1),
         ]
         for disturb in disturbances:
@@ -188,7 +182,7 @@ async def test_nothing_is_lost_or_doubled(tmp_path):
 
         assert Counter(outcome.status for outcome in outcomes) == {task.Status.COMPLETED: TASKS}
         assert {outcome.output for outcome in outcomes} == {f"question {number}" for number in range(TASKS)}
-        bus = await jetstream.connect(acting.urls)
+        bus = await jetstream.connect(acting.nats.url)
         history = [e async for batch in bus.log.read_all() for record in batch for e in decode(record.data)]
         await bus.aclose()
         completed = Counter(e.entity for e in history if isinstance(e.event, task.Completed))
