@@ -14,9 +14,9 @@ from callboard.actors.agents.message_desk import MessageDesk
 from callboard.actors.approval_desk import ApprovalDesk
 from callboard.actors.archiver import Archiver
 from callboard.actors.backend.providers.provider import Provider
-from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
 from callboard.actors.checks import Check
+from callboard.actors.gate.gate import Gate
 from callboard.actors.intake import Intake
 from callboard.actors.notary import Notary
 from callboard.actors.projector import Projector
@@ -35,6 +35,7 @@ from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.archive import go_back
 from callboard.deploy.audit_key import signing_key
+from callboard.deploy.crews import Crews
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
@@ -52,7 +53,7 @@ from callboard.projections.live import LIVE
 START_S: Final = 30.0
 LAST_FOLD_S: Final = 2.0
 LAST_SIGN_S: Final = 5.0
-ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary")
+ROLES: Final = ("intake", "router", "timekeeper", "backends", "gate", "traces", "archiver", "notary")
 
 _log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ class Node:
         self._providers: dict[str, Provider] = {}
         self._running: list[asyncio.Task[None]] = []
         self._replicas: Replicas | None = None
+        self._gate: Gate | None = None
         self._router: Router | None = None
         self._notary: Notary | None = None
         self._telemetry = Telemetry(settings, environ)
@@ -119,8 +121,10 @@ class Node:
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Finish what is under way within ``grace_s``, then end; the rest is taken up at the next start."""
-        if self._replicas:
-            await self._replicas.stop(grace_s)
+        if self._gate or self._replicas:
+            ending = [self._gate.close] if self._gate else []
+            ending += [self._replicas.stop] if self._replicas else []
+            await asyncio.gather(*(end(grace_s) for end in ending))
             with suppress(BusError, TimeoutError):
                 async with asyncio.timeout(min(grace_s, LAST_FOLD_S)):
                     await self.projector.reached(await self.bus.log.end())  # what the last calls told is counted
@@ -216,36 +220,31 @@ class Node:
         return Archiver(log, messages=wanted.messages, purger=purger)
 
     async def _register(self, backends: Entities[Backend]) -> None:
-        """Announce the backends that run here; with a server of our own, the settings are the whole truth."""
+        """Announce the backends that run here, or come to the gate here.
+
+        With a server of our own, the settings are the whole truth.
+        """
         known = self.projector.state(BACKENDS).by_id
         here = _backend_names(self._roles, self._settings)
+        if "gate" in self._roles:
+            here |= {name for name, backend in self._settings.backends.items() if backend.remote}
         await register({name: self._settings.backends[name] for name in here}, backends, known)
         if self._server and "backends" in self._roles:
             await remove(set(known) - here, backends)
         await self.projector.reached(await self.bus.log.end())
 
     def _start_backends(self, tasks: Entities[Task], backends: Entities[Backend], checks: Mapping[str, Check]) -> None:
+        contexts = self.board.contexts
+        crews = Crews(self.bus, self.projector, tasks, backends, contexts, checks, self._source)
+        if "gate" in self._roles:
+            self._gate = Gate(self.bus, self._source("gate"), tasks, self.projector, crews.beyond, checks)
+            self._run("gate", self._gate.run)
         names = _backend_names(self._roles, self._settings)
         if not names:
             return
         for name in names:
             self._providers[name] = provider_of(name, self._settings.backends[name], self._environ)
-
-        def worker(name: str, number: int) -> Worker:
-            source = self._source(f"backend/{name}/{number}")
-            return Worker(
-                self.bus,
-                name,
-                source,
-                self._providers[name],
-                tasks.by(source),
-                backends.by(source),
-                self.projector,
-                checks,
-                self.board.contexts,
-            )
-
-        self._replicas = Replicas(names, self.projector, worker)
+        self._replicas = crews.here(self._providers)
         self._run("replicas", self._replicas.run)
 
     def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -267,5 +266,5 @@ def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
 
 def _backend_names(roles: tuple[str, ...], settings: Settings) -> set[str]:
     if "backends" in roles:
-        return set(settings.backends)
+        return {name for name, backend in settings.backends.items() if not backend.remote}
     return {role.partition(":")[2] for role in roles if role.startswith("backend:")}

@@ -20,28 +20,37 @@ _log = structlog.get_logger(__name__)
 class Replicas:
     """The workers that this process runs of the backends in ``names``.
 
-    ``worker`` makes the n-th worker of a backend.
+    ``worker`` makes the n-th worker of a backend. If ``slots`` is not 0, there are no more than can make so many calls
+    at a time, but one at least.
     """
 
-    def __init__(self, names: set[str], projector: Projector, worker: Callable[[str, int], Worker]) -> None:
+    def __init__(
+        self, names: set[str], projector: Projector, worker: Callable[[str, int], Worker], slots: int = 0
+    ) -> None:
         self._names = names
         self._projector = projector
         self._worker = worker
+        self._slots = slots
         self._running: dict[tuple[str, int], tuple[Worker, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._changed.set()
-        projector.watch(self._watch)
 
     async def run(self) -> None:
         """Start and stop workers until cancelled, as the log wants."""
+        self._projector.watch(self._watch)
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
                 self._reconcile()
         finally:
+            self._projector.unwatch(self._watch)
             await self.stop(0.0)
+
+    async def drain(self, grace_s: float) -> None:
+        """Have all workers take no more, and finish what is under way within ``grace_s``."""
+        await asyncio.gather(*(worker.drain(grace_s) for worker, _ in list(self._running.values())))
 
     async def stop(self, grace_s: float) -> None:
         """End all workers; calls under way have ``grace_s`` to finish."""
@@ -53,6 +62,8 @@ class Replicas:
         for name in self._names:
             backend = backends.get(name)
             wanted = backend.replicas if backend and backend.spec else 0
+            if self._slots and backend and backend.spec:
+                wanted = min(wanted, max(self._slots // backend.spec.concurrency, 1))
             for number in range(wanted):
                 if (name, number) not in self._running:
                     worker = self._worker(name, number)

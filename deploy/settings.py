@@ -142,7 +142,8 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ``url`` and ``api_key_env`` default to the provider's own; a backend with another ``url`` has no key unless
     one is named. ``model`` may be empty for a ``callable``, which has ``function`` (``module:name``) instead.
     ``context`` is the window in tokens. ``rpm`` and ``tpm`` are requests and tokens a minute, None is no limit.
-    ``concurrency`` is calls at once of one replica. ``price`` None means: look it up.
+    ``concurrency`` is calls at once of one replica. ``price`` None means: look it up. The calls of a ``remote`` one are
+    made by processes that come to the gate (`callboard up --role backend:NAME --through-gate`), and by none of a node.
     """
 
     provider: ProviderName
@@ -160,6 +161,7 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rpm: int | None = None
     tpm: int | None = None
     replicas: int = 1
+    remote: bool = False
     first_token_timeout_ns: int = 30_000_000_000
     timeout_ns: int = 300_000_000_000
 
@@ -216,7 +218,7 @@ def missing_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
     return {
         name: backend.api_key_env
         for name, backend in settings.backends.items()
-        if backend.api_key_env and not environ.get(backend.api_key_env)
+        if backend.api_key_env and not backend.remote and not environ.get(backend.api_key_env)
     }
 
 

@@ -273,6 +273,7 @@ BACKEND: Mapping[str, Reader] = {
     "rpm": whole(1),
     "tpm": whole(1),
     "replicas": whole(1),
+    "remote": yes_or_no,
     "first_token_timeout": duration_ns,
     "timeout": duration_ns,
 }

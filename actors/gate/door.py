@@ -1,0 +1,289 @@
+"""Where one backend comes to the gate: its processes are let in, heard, and given up when they fall silent.
+
+All that a backend can do here it does to itself alone: what it says is bounded, by the message and by the second; who
+says too much is not heard for a while.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Final, Protocol
+
+import structlog
+
+from callboard.actors.backend.providers.provider import Provider
+from callboard.actors.gate.allowance import REFUSALS_PER_S, Allowance
+from callboard.actors.gate.belated import Belated, NoSuchWork
+from callboard.actors.gate.guest import Guest
+from callboard.actors.gate.parts import joiner_of_backend, messages
+from callboard.actors.gate.words import (
+    BEAT_S,
+    SILENT_S,
+    Answered,
+    ByBackend,
+    ByGate,
+    Closing,
+    Heard,
+    Hello,
+    Here,
+    Leaving,
+    Refused,
+    Said,
+    Settled,
+    Unanswered,
+    Unreadable,
+    Welcome,
+)
+from callboard.bus.errors import BusError
+from callboard.bus.log import Note, Signals
+from callboard.bus.subjects import gate_desk, gate_door, told
+from callboard.events.errors import CallboardError
+from callboard.events.ids import checked_id
+
+MAX_GUESTS: Final = 256
+MAX_BELATED: Final = 64
+BARRED_S: Final = 10.0
+LAST_S: Final = 2.0
+"""How long the workers of a process that is gone have to let go of its work."""
+
+GRACE_S: Final = 60.0
+"""How long the workers of a process that leaves may take to finish."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Crew(Protocol):
+    """The workers that were hired for a process."""
+
+    async def run(self) -> None:
+        """Have them work until cancelled."""
+        ...
+
+    async def drain(self, grace_s: float) -> None:
+        """Have them take no more, and finish what is under way within ``grace_s``."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """End them, after as much grace."""
+        ...
+
+
+class Hire(Protocol):
+    """Hires the workers of a backend for one process, which they know as a provider."""
+
+    def __call__(self, name: str, caller: str, provider: Provider, slots: int) -> Crew:
+        """No more than ``slots`` calls are to be made at a time, if that is not 0."""
+        ...
+
+
+class _Seat:
+    """A process that was let in, with the workers that were hired for it."""
+
+    def __init__(self, guest: Guest, crew: Crew) -> None:
+        self.guest = guest
+        self.crew = crew
+        self.working = asyncio.create_task(crew.run())
+        self.leaving = False
+
+
+class Door:
+    """The door of the backend ``name`` at the gate ``gate``."""
+
+    def __init__(self, signals: Signals, name: str, gate: str, hire: Hire, belated: Belated) -> None:
+        self._signals = signals
+        self._name = name
+        self._gate = gate
+        self._hire = hire
+        self._belated = belated
+        self._seats: dict[str, _Seat] = {}
+        self._ends: asyncio.Queue[tuple[str, Answered | Unanswered]] = asyncio.Queue(MAX_BELATED)
+        self._allowance = Allowance()
+        self._refusals = Allowance(REFUSALS_PER_S)
+        self._flooded = asyncio.Event()
+        self._closing = False
+        self._aside: set[asyncio.Task[None]] = set()
+        self.refused = 0
+        """How many messages were not taken."""
+
+    async def run(self) -> None:
+        """Let processes in until cancelled."""
+        ticker = asyncio.create_task(self._tick())
+        settler = asyncio.create_task(self._settle())
+        try:
+            while True:
+                stops = [
+                    await self._signals.subscribe(gate_door(self._name), self._greet),
+                    await self._signals.subscribe(gate_desk(self._name, self._gate), self._hear),
+                ]
+                try:
+                    await self._flooded.wait()
+                finally:
+                    for stop in stops:
+                        await stop()
+                _log.warning("a backend said too much, and is not heard for a while", backend=self._name)
+                await asyncio.sleep(BARRED_S)
+                self._flooded.clear()
+        finally:
+            aside = [ticker, settler, *self._aside]
+            for task in aside:
+                task.cancel()
+            await asyncio.gather(*aside, return_exceptions=True)
+            await self.close(0.0)
+
+    async def close(self, grace_s: float) -> None:
+        """Let nobody in, and let all go: what is not finished within ``grace_s`` goes on at another gate."""
+        self._closing = True
+        seats = list(self._seats.values())
+        if grace_s:
+            await asyncio.gather(*(seat.crew.drain(grace_s) for seat in seats))
+        await asyncio.gather(*map(self._part, seats))
+
+    def settled(self, call: str) -> None:
+        """Tell whoever made a call that its end is in the log."""
+        for seat in self._seats.values():
+            if seat.guest.settled(call):
+                self._soon(seat.guest.post(Settled(call)))
+
+    def _holder(self, call: str) -> Guest | None:
+        guests = (seat.guest for seat in self._seats.values())
+        return next((guest for guest in guests if call in guest.calls and not guest.gone), None)
+
+    async def _greet(self, note: Note) -> None:
+        if not self._is_allowed(note):
+            return
+        try:
+            word = joiner_of_backend().word(note.data)
+        except Unreadable:
+            self._count_refusal("unreadable")
+            return
+        if isinstance(word, Hello) and not self._closing and len(self._seats) < MAX_GUESTS:
+            await self._post(word.caller, Welcome(self._gate))
+
+    async def _hear(self, note: Note) -> None:
+        caller = note.subject.rpartition(".")[2]
+        if not self._is_allowed(note):
+            return
+        seat = self._seats.get(caller)
+        try:
+            word = (seat.guest.joiner if seat else joiner_of_backend()).word(note.data)
+            if seat is None and isinstance(word, Here):
+                seat = self._let_in(checked_id(caller, "caller"), word)
+        except CallboardError as error:
+            await self._refuse(caller, str(error))
+            return
+        if seat is not None and word is not None:
+            await self._take(seat, word)
+
+    def _is_allowed(self, note: Note) -> bool:
+        if self._allowance.take(len(note.data), time.monotonic()):
+            return True
+        self._flooded.set()
+        return False
+
+    def _let_in(self, caller: str, word: Here) -> _Seat | None:
+        if self._closing or len(self._seats) >= MAX_GUESTS:
+            return None
+
+        async def post(said: ByGate) -> None:
+            await self._post(caller, said)
+
+        guest = Guest(caller, post, self._holder)
+        guest.heard(word)
+        seat = self._seats[caller] = _Seat(guest, self._hire(self._name, caller, guest, word.slots))
+        _log.info("a process of a backend is let in", backend=self._name, caller=caller, slots=word.slots)
+        return seat
+
+    async def _take(self, seat: _Seat, word: ByBackend) -> None:
+        guest = seat.guest
+        match word:
+            case Here():
+                guest.heard(word)
+                await guest.post(Heard())
+                await guest.hand_out_again()
+            case Said():
+                guest.told(word)  # of a call that nobody waits for, nobody wants the text
+            case Answered() | Unanswered():
+                if not guest.told(word) and not self._is_ours(word.call):
+                    with suppress(asyncio.QueueFull):  # it is told again
+                        self._ends.put_nowait((guest.caller, word))
+            case Leaving():
+                if not seat.leaving:
+                    seat.leaving = True
+                    self._soon(self._see_out(seat))
+            case Hello():
+                pass  # it has been let in
+
+    def _is_ours(self, call: str) -> bool:
+        return any(seat.guest.is_ours(call) for seat in self._seats.values())
+
+    async def _settle(self) -> None:
+        """Settle what no worker waits for, one after another: who guesses has to wait."""
+        while True:
+            caller, word = await self._ends.get()
+            try:
+                await self._belated.settle(word)
+                await self._post(caller, Settled(word.call))
+            except NoSuchWork as error:
+                await self._refuse(caller, str(error), word.call)
+                await asyncio.sleep(1 / REFUSALS_PER_S)
+            except BusError as error:
+                _log.warning("bus trouble, will be told again", backend=self._name, error=str(error))
+            except Exception:
+                _log.exception("the end of a call can't be told", backend=self._name, call=word.call)
+
+    async def _tick(self) -> None:
+        """Give up who is silent. Whoever could not be heard because we were busy ourselves is not."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + BEAT_S
+            await asyncio.sleep(BEAT_S)
+            late = loop.time() - due > SILENT_S / 4
+            for seat in list(self._seats.values()):
+                if late:
+                    seat.guest.heard_at = time.monotonic()
+                elif seat.guest.silent:
+                    _log.warning("a process of a backend is gone", backend=self._name, caller=seat.guest.caller)
+                    seat.guest.lose()
+                    self._soon(self._part(seat))
+
+    async def _see_out(self, seat: _Seat) -> None:
+        """Let a process go that leaves, as soon as nothing of its is open."""
+        await seat.crew.drain(GRACE_S)
+        await seat.guest.idle.wait()
+        await self._part(seat)
+
+    async def _part(self, seat: _Seat) -> None:
+        """End the workers of a process. Its calls go on, if it is there: another gate may take what comes of them."""
+        guest = seat.guest
+        if self._seats.get(guest.caller) is not seat:
+            return
+        del self._seats[guest.caller]
+        guest.parting = True
+        await seat.crew.stop(LAST_S if guest.gone else 0.0)
+        seat.working.cancel()
+        await asyncio.gather(seat.working, return_exceptions=True)
+        if not guest.gone:
+            await guest.post(Closing())
+
+    def _soon(self, doing: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(doing)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    def _count_refusal(self, why: str) -> bool:
+        """Count what was not taken; whether that may be said as well."""
+        self.refused += 1
+        if not self._refusals.take(0, time.monotonic()):
+            return False
+        _log.warning("a backend was refused", backend=self._name, why=why, refused=self.refused)
+        return True
+
+    async def _refuse(self, caller: str, why: str, call: str | None = None) -> None:
+        if self._count_refusal(why):
+            await self._post(caller, Refused(why, call))
+
+    async def _post(self, caller: str, word: ByGate) -> None:
+        with suppress(BusError):  # as if it had been lost on the way: what matters is said again
+            for message in messages(word):
+                await self._signals.publish(told(self._name, caller), message)

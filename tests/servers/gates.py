@@ -1,0 +1,62 @@
+"""A gate on a bus, and processes beyond it: all in this one, and each can be killed."""
+
+import asyncio
+from contextlib import suppress
+
+from callboard.actors.backend.providers.provider import Provider
+from callboard.actors.contexts import contexts_on
+from callboard.actors.gate.caller import Caller
+from callboard.actors.gate.gate import Gate
+from callboard.actors.projector import Projector
+from callboard.bus.entities import BACKEND, TASK, Entities
+from callboard.bus.log import Bus, Signals
+from callboard.deploy.crews import Crews
+from callboard.projections.live import LIVE
+
+
+class RunningGate:
+    """A gate in a process of its own: its projections, its workers."""
+
+    def __init__(self, bus: Bus, number: int, checks=None) -> None:
+        self.bus = bus
+        self.tasks = Entities(bus.log, TASK, f"gate#{number}", privacy=bus.privacy)
+        self.backends = Entities(bus.log, BACKEND, f"gate#{number}")
+        self.projector = Projector(bus, *LIVE)
+        contexts = contexts_on(bus, f"gate#{number}")
+        crews = Crews(
+            bus, self.projector, self.tasks, self.backends, contexts, checks or {}, lambda actor: f"{actor}#{number}"
+        )
+        self.gate = Gate(bus, f"gate#{number}", self.tasks, self.projector, crews.beyond, checks or {})
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        await self.projector.catch_up()
+        self._running = [asyncio.ensure_future(self.projector.run()), asyncio.ensure_future(self.gate.run())]
+
+    async def leave(self) -> None:
+        """End as a node does."""
+        await self.gate.close(0.0)
+        await self.die()
+
+    async def die(self) -> None:
+        """End at once; nobody is told."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+class Beyond:
+    """A process beyond the gate."""
+
+    def __init__(self, signals: Signals, name: str, provider: Provider, slots: int = 0) -> None:
+        self.caller = Caller(signals, name, provider, slots)
+        self._running = asyncio.ensure_future(self.caller.run())
+
+    async def at_work(self) -> None:
+        async with asyncio.timeout(10):
+            await self.caller.attached.wait()
+
+    async def die(self) -> None:
+        self._running.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._running
