@@ -2,6 +2,7 @@
 
 import time
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +17,9 @@ from callboard.events.chat import Message, Usage
 from callboard.events.errors import Forgotten, InvalidInput, Undecodable
 from callboard.events.money import Price
 from callboard.events.task_spec import TaskSpec
+
+NOTE: Final = 64 * 1024
+"""Characters of a message at most: NATS servers take 1 MiB as they come, and as JSON they may be six times as long."""
 
 
 class TokenNote(Struct, frozen=True):
@@ -105,6 +109,7 @@ class Call:
             raise ProviderError(FailureKind.INVALID, f"the prompt can't be put together: {error}") from error
 
     async def _publish(self, delta: Delta) -> None:
-        note = TokenNote(self.number, self._length, delta.text)
-        self._length += len(delta.text)
-        await self._contexts.bus.signals.publish(tokens(self._task_id), msgspec.json.encode(note))
+        for start in range(0, len(delta.text), NOTE):
+            note = TokenNote(self.number, self._length, delta.text[start : start + NOTE])
+            self._length += len(note.text)
+            await self._contexts.bus.signals.publish(tokens(self._task_id), msgspec.json.encode(note))

@@ -2,19 +2,20 @@
 
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from callboard.actors.backend.providers.provider import Answer, FailureKind, ProviderError, Request
 from callboard.actors.gate.words import MAX_ANSWER, Unanswered
 from callboard.actors.router.ceiling import input_bound
-from callboard.events.chat import ToolCall, Usage
+from callboard.events.chat import Usage
 from callboard.events.task_spec import TaskSpec
 
 MOST_OUTPUT: Final = 10_000_000
 """Tokens of an answer whose length nobody limited."""
 
-MAX_CALLS_BYTES: Final = 128 * 1024
-"""All wishes to call tools in one answer together: they stand in its event, which has 256 KiB."""
+MAX_CALLS_BYTES: Final = 112 * 1024
+"""All wishes to call tools in one answer, as JSON: they stand in its event, beside the text, perhaps encrypted."""
 
 MAX_NAME: Final = 200
 MAX_REASON: Final = 2000
@@ -41,7 +42,7 @@ def used(usage: Usage, most: Usage) -> Usage:
 
 def answer_of(answer: Answer, most: Usage) -> Answer:
     """An answer that may be told the log. Raises ProviderError for one that is too large for it."""
-    if len(answer.text) > MAX_ANSWER or _size(answer.tool_calls) > MAX_CALLS_BYTES:
+    if len(answer.text) > MAX_ANSWER or len(msgspec.json.encode(answer.tool_calls)) > MAX_CALLS_BYTES:
         what = f"over {MAX_ANSWER} characters, or calls of tools of over {MAX_CALLS_BYTES} bytes"
         raise ProviderError(FailureKind.MALFORMED, f"the answer is too large: {what}", usage=used(answer.usage, most))
     return replace(
@@ -61,7 +62,3 @@ def error_of(failure: Unanswered, most: Usage) -> ProviderError:
 
 def _within(count: int, most: int) -> int:
     return min(max(count, 0), most)
-
-
-def _size(calls: tuple[ToolCall, ...]) -> int:
-    return sum(len(call.id) + len(call.name) + len(call.arguments.encode()) + 32 for call in calls)

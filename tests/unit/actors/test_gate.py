@@ -1,6 +1,7 @@
 """Backends beyond the gate: they do all that others do, by nothing but the calls that they are handed."""
 
 import asyncio
+import random
 
 import pytest
 from servers.callable_models import Answering
@@ -67,10 +68,8 @@ async def test_a_task_is_done_by_a_process_beyond_the_gate(stage, gate):
     await stage.register("far")
     far = Beyond(stage.bus.join().signals, "far", Answering(echo))
     await far.at_work()
-    heard = []
     handle = await stage.board.submit("hello there")
-    async for text in handle.stream():
-        heard.append(text)
+    heard = [text async for text in handle.stream()]
     outcome = await handle.result(5)
     assert (outcome.output, outcome.backend, outcome.cost) == ("HELLO THERE", "far", 20)
     assert "".join(heard) == "HELLO THERE"
@@ -197,8 +196,10 @@ async def test_the_money_is_looked_after_by_the_gate(stage, gate):
         async def stream(self, request):
             asked.append(request.max_tokens)
             async for part in super().stream(request):
-                yield part if not hasattr(part, "usage") else type(part)(
-                    part.text, type(part.usage)(10**6, 10**6, 10**6), part.finish, part.model
+                yield (
+                    part
+                    if not hasattr(part, "usage")
+                    else type(part)(part.text, type(part.usage)(10**6, 10**6, 10**6), part.finish, part.model)
                 )
 
     far = Beyond(stage.bus.join().signals, "far", Greedy(echo))
@@ -213,11 +214,10 @@ async def test_the_money_is_looked_after_by_the_gate(stage, gate):
 
 async def test_answers_are_verified_at_the_gate(stage, gate):
     """A backend does not judge itself."""
-    await stage.register("far")
+    await stage.register("far", capabilities=("chat", "schema"))
     far = Beyond(stage.bus.join().signals, "far", Answering(echo))
     await far.at_work()
-    schema = {"type": "object"}
-    handle = await stage.board.submit("{}", schema=schema, needs={"capabilities": ["chat"]})
+    handle = await stage.board.submit("{}", schema={"type": "object"})
     outcome = await handle.result(5)
     assert outcome.scores == {"schema": 1_000_000}
     await far.die()
@@ -352,20 +352,74 @@ async def test_an_answer_outlives_its_gate(stage, gate, monkeypatch):
     await other.die()
 
 
+class Mortal:
+    """A log of whose appends the ``last``-th is one too many: whoever asks for it, or has had it, hangs."""
+
+    def __init__(self, log, last: int, *, stored: bool) -> None:
+        self._log = log
+        self._left = last
+        self._stored = stored
+        self.over = asyncio.Event()
+
+    def __getattr__(self, name: str):
+        return getattr(self._log, name)
+
+    async def append(self, write, **options) -> int:
+        self._left -= 1
+        if self._left >= 0 and not self.over.is_set():
+            return await self._log.append(write, **options)
+        if self._stored and not self.over.is_set():
+            await self._log.append(write, **options)
+        self.over.set()
+        return await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("caller_dies", [False, True], ids=["alone", "with the process"])
+@pytest.mark.parametrize("stored", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("last", [0, 1])
+async def test_a_gate_may_die_at_any_append(stage, gate, last, stored, caller_dies):
+    """Before and after `started`, before and after `completed`: the task ends once, and no call is booked twice."""
+    await stage.register("far")
+    await gate.die()
+    doomed = stage.bus.join()
+    doomed.log = mortal = Mortal(doomed.log, last, stored=stored)
+    first = RunningGate(doomed, 2)
+    await first.start()
+    line = Silenced(stage.bus.join().signals)
+    far = Beyond(line, "far", Answering(echo))
+    handle = await stage.board.submit("x")
+    await asyncio.wait_for(mortal.over.wait(), 5)
+    doomed.signals = None  # nobody hears of its end
+    line.dead = caller_dies
+    await first.die()
+    other = RunningGate(stage.bus.join(), 3)
+    await other.start()
+    second = Beyond(stage.bus.join().signals, "far", Answering(echo))
+    assert (await handle.result(10)).output == "X"
+    await settled(stage)
+    told = await stage.history(handle.id)
+    assert told.count("completed") == 1
+    assert told.count("started") == 1 + told.count("interrupted")
+    state = await handle.state()
+    assert state.cost == 20 * (told.count("completed") + told.count("spent"))
+    assert not far.caller._calls or caller_dies
+    for each in (far, second, other):
+        await each.die()
+
+
 async def test_what_is_lost_on_the_way_is_said_again(stage, gate):
     """Any message may be lost, either way, and any may come twice."""
     await stage.register("far")
 
-    class Lossy(Silenced):
-        count = 0
+    dice = random.Random(1)
 
+    class Lossy(Silenced):
         async def publish(self, subject, data, **options):
-            self.count += 1
-            for _ in range(0 if self.count % 3 == 0 else 2):
+            times = dice.choice((0, 1, 2)) if subject.startswith(("gate.", "told.")) else 1
+            for _ in range(times):
                 await self._signals.publish(subject, data, **options)
 
-    for line in (Lossy(stage.bus.join().signals),):
-        gate.bus.signals = line
+    gate.bus.signals = Lossy(gate.bus.signals)
     provider = Answering(echo)
     far = Beyond(Lossy(stage.bus.join().signals), "far", provider)
     handles = [await stage.board.submit(f"{number}") for number in range(20)]
@@ -373,6 +427,5 @@ async def test_what_is_lost_on_the_way_is_said_again(stage, gate):
     for handle in handles:
         assert (await stage.history(handle.id)).count("started") == 1
     assert len({request.call_id for request in provider.requests}) == len(provider.requests) == 20
+    assert stage.projector.state(COST).total.cost == 20 * 20
     await far.die()
-
-

@@ -1,0 +1,49 @@
+"""A nats-server with an operator, who may do everything, and backends, who may do what theirs may: no more."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from callboard.bus.server_binary import nats_server
+
+
+def url(port: int, user: str) -> str:
+    return f"nats://{user}:secret@127.0.0.1:{port}"
+
+
+def _config(port: int, folder: Path, backends: tuple[str, ...]) -> dict:
+    narrow = [
+        {
+            "user": name,
+            "password": "secret",
+            "permissions": {"publish": [f"gate.{name}.>"], "subscribe": [f"told.{name}.>"]},
+        }
+        for name in backends
+    ]
+    return {
+        "listen": f"127.0.0.1:{port}",
+        "max_payload": 1024 * 1024,
+        "jetstream": {"store_dir": str(folder), "sync_interval": "100ms"},
+        "authorization": {"users": [{"user": "operator", "password": "secret"}, *narrow]},
+    }
+
+
+@asynccontextmanager
+async def nats_with_users(folder: Path, *backends: str) -> AsyncIterator[int]:
+    """Its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "nats.json"
+    config.write_text(json.dumps(_config(port, folder / "jetstream", backends)))
+    told = (folder / "nats.log").open("wb")
+    server = await asyncio.create_subprocess_exec(await nats_server(), "-c", config, stdout=told, stderr=told)
+    try:
+        yield port
+    finally:
+        server.kill()
+        await server.wait()
+        told.close()
