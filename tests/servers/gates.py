@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from callboard.actors.backend.providers.provider import Provider
+from callboard.actors.checks import BUILT_IN
 from callboard.actors.contexts import contexts_on
 from callboard.actors.gate.caller import Caller
 from callboard.actors.gate.gate import Gate
@@ -14,19 +15,43 @@ from callboard.deploy.crews import Crews
 from callboard.projections.live import LIVE
 
 
+class Silenced:
+    """Signals of a process that is cut off, killed or dead as soon as the test says so."""
+
+    def __init__(self, signals) -> None:
+        self._signals = signals
+        self.dead = False
+
+    def __getattr__(self, name):
+        return getattr(self._signals, name)
+
+    async def publish(self, subject, data, **options):
+        if not self.dead:
+            await self._signals.publish(subject, data, **options)
+
+    async def subscribe(self, subject, receive):
+        async def hear(note):
+            if not self.dead:
+                await receive(note)
+
+        return await self._signals.subscribe(subject, hear)
+
+
 class RunningGate:
     """A gate in a process of its own: its projections, its workers."""
 
-    def __init__(self, bus: Bus, number: int, checks=None) -> None:
+    def __init__(self, bus: Bus, number: int) -> None:
         self.bus = bus
+        bus.signals = self._line = Silenced(bus.signals)
         self.tasks = Entities(bus.log, TASK, f"gate#{number}", privacy=bus.privacy)
         self.backends = Entities(bus.log, BACKEND, f"gate#{number}")
         self.projector = Projector(bus, *LIVE)
         contexts = contexts_on(bus, f"gate#{number}")
+        self.checks = dict(BUILT_IN)
         crews = Crews(
-            bus, self.projector, self.tasks, self.backends, contexts, checks or {}, lambda actor: f"{actor}#{number}"
+            bus, self.projector, self.tasks, self.backends, contexts, self.checks, lambda actor: f"{actor}#{number}"
         )
-        self.gate = Gate(bus, f"gate#{number}", self.tasks, self.projector, crews.beyond, checks or {})
+        self.gate = Gate(bus, f"gate#{number}", self.tasks, self.projector, crews.beyond, self.checks)
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -36,10 +61,12 @@ class RunningGate:
     async def leave(self) -> None:
         """End as a node does."""
         await self.gate.close(0.0)
+        await asyncio.sleep(0.01)
         await self.die()
 
     async def die(self) -> None:
         """End at once; nobody is told."""
+        self._line.dead = True
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -106,9 +106,10 @@ async def until(bus, task: str, event: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_backend_works_with_no_rights_but_to_talk_to_the_gate(tmp_path):
+async def test_a_backend_works_with_no_rights_but_to_talk_to_the_gate(tmp_path, monkeypatch):
     """Short and large, streamed, cancelled, private, paid from a budget; killed, its call is made by another."""
     await nats_binary.needed()
+    monkeypatch.setattr("callboard.actors.gate.guest.SILENT_S", 1.5)
     async with nats_with_users(tmp_path, "far") as port, node_at(port, tmp_path) as node:
         board = node.board
         far = Process(tmp_path, port, "backend:far")

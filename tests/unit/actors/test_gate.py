@@ -4,48 +4,33 @@ import asyncio
 import random
 
 import pytest
-from servers.callable_models import Answering
-from servers.gates import Beyond, RunningGate
+from msgspec.structs import replace
+from servers.callable_models import Answering, answering
+from servers.gates import Beyond, RunningGate, Silenced
 
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
+from callboard.actors.checks import Check
 from callboard.actors.claim_check import INLINE
+from callboard.actors.router.cascade import CascadeRules
+from callboard.actors.router.hedger import Hedger
+from callboard.actors.router.policies.registry import policies
+from callboard.events.backend import Priced
+from callboard.events.chat import Message
 from callboard.events.money import Price
 from callboard.events.task import Status
 from callboard.projections.cost import COST
 
 
-class Silenced:
-    """Signals of a process that is cut off, killed or dead as soon as the test says so."""
-
-    def __init__(self, signals) -> None:
-        self._signals = signals
-        self.dead = False
-
-    def __getattr__(self, name):
-        return getattr(self._signals, name)
-
-    async def publish(self, subject, data, **options):
-        if not self.dead:
-            await self._signals.publish(subject, data, **options)
-
-    async def subscribe(self, subject, receive):
-        async def hear(note):
-            if not self.dead:
-                await receive(note)
-
-        return await self._signals.subscribe(subject, hear)
-
-
 @pytest.fixture
 async def gate(stage, monkeypatch):
     """A gate that notices soon."""
-    monkeypatch.setattr("callboard.actors.gate.guest.SILENT_S", 0.6)
-    monkeypatch.setattr("callboard.actors.gate.caller.SILENT_S", 0.6)
+    monkeypatch.setattr("callboard.actors.gate.guest.SILENT_S", 0.4)
+    monkeypatch.setattr("callboard.actors.gate.caller.SILENT_S", 0.4)
     for module in ("door", "caller"):
         monkeypatch.setattr(f"callboard.actors.gate.{module}.BEAT_S", 0.05)
     monkeypatch.setattr("callboard.actors.gate.caller.RESEND_S", 0.2)
     monkeypatch.setattr("callboard.actors.gate.guest.RESEND_S", 0.2)
-    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.4)
+    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.2)
     running = RunningGate(stage.bus.join(), 1)
     await running.start()
     yield running
@@ -57,9 +42,9 @@ async def echo(request):
     return request.messages[-1].content.upper()
 
 
-async def settled(stage, times=1):
-    """The log has stood still."""
-    await asyncio.sleep(0.2)
+async def settled(stage):
+    """All that is on its way is in the log."""
+    await asyncio.sleep(0.1)
     await stage.projector.reached(await stage.bus.log.end())
 
 
@@ -223,6 +208,89 @@ async def test_answers_are_verified_at_the_gate(stage, gate):
     await far.die()
 
 
+async def test_a_cascade_declines_what_comes_from_beyond_the_gate(stage, gate):
+    """The check runs at the gate, and the next backend is asked, which is here."""
+    checks = {"long": Check(700_000, lambda answer: len(answer) > 10)}
+    stage.route(replace(stage.rules, policies=policies(fallback="cheapest"), cascade=CascadeRules(checks=checks)))
+    gate.checks.update(checks)
+    await stage.register("far", Price(1, 1), tier="small")
+    await stage.register("near", Price(10_000_000, 10_000_000), tier="frontier")
+    stage.work("near", answering("a long and careful answer")._say)
+    far = Beyond(stage.bus.join().signals, "far", answering("no"))
+    await far.at_work()
+    handle = await stage.board.submit("x", policy="cascade", check="long")
+    assert (await handle.result(5)).backend == "near"
+    told = await stage.history(handle.id)
+    assert told[:5] == ["submitted", "assigned", "started", "answered", "declined"]
+    await far.die()
+
+
+async def test_a_late_call_beyond_the_gate_is_hedged(stage, gate, monkeypatch):
+    """The gate tells that it has no first token; the other answers, and the far one is stopped."""
+    monkeypatch.setattr("callboard.actors.backend.heartbeat.LATE_MEASURED", 3)
+    await stage.register("far")
+    await stage.register("near")
+    stalling, stopped = asyncio.Event(), asyncio.Event()
+
+    async def say(_):
+        if stalling.is_set():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                stopped.set()
+        return "far"
+
+    far = Beyond(stage.bus.join().signals, "far", Answering(say))
+    stage.work("near", answering("near")._say)
+    await far.at_work()
+    for name in ("far", "near"):
+        for _ in range(4):
+            await (await stage.board.submit("x", backend=name)).result(5)
+    stage.route(replace(stage.rules, default="cheapest"))
+    await stage.change("near", Priced(Price(1_500_000, 3_000_000)))
+    stage.run(Hedger(stage.bus, stage.tasks.by("hedger"), stage.projector, 100).run())
+    stalling.set()
+    handle = await stage.board.submit("x")
+    assert (await handle.result(5)).backend == "near"
+    await asyncio.wait_for(stopped.wait(), 5)
+    while "spent" not in await stage.history(handle.id):
+        await asyncio.sleep(0.01)
+    assert "hedged" in await stage.history(handle.id)
+    await far.die()
+
+
+async def test_a_context_is_read_by_the_gate(stage, gate):
+    """The backend gets the conversation as of the version that the task reads."""
+    await stage.register("far", context=100_000)
+    plan = stage.board.context("plan")
+    await plan.say("Where shall we go?")
+    provider = Answering(echo)
+    far = Beyond(stage.bus.join().signals, "far", provider)
+    handle = await stage.board.submit("By train?", context="plan")
+    await handle.result(5)
+    assert provider.requests[0].messages == (Message("user", "Where shall we go?"), Message("user", "By train?"))
+    await far.die()
+
+
+async def test_what_has_become_too_dear_is_not_handed_out(stage, gate):
+    """It is given back before it begins, and comes again with money enough."""
+    await stage.register("far")
+    await stage.board.set_budget("team", limit=100_000_000)
+    handle = await stage.board.submit("x", budget="team")
+    while "assigned" not in await stage.history(handle.id):
+        await asyncio.sleep(0.005)
+    await stage.change("far", Priced(Price(9_000_000, 9_000_000)))
+    await gate.projector.reached(await stage.bus.log.end())
+    provider = Answering(echo)
+    far = Beyond(stage.bus.join().signals, "far", provider)
+    outcome = await handle.result(5)
+    told = await stage.history(handle.id)
+    assert told == ["submitted", "assigned", "released", "assigned", "started", "completed"]
+    assert len(provider.requests) == 1
+    assert outcome.cost == 135
+    await far.die()
+
+
 async def test_what_is_private_is_opened_for_the_call_alone(stage, gate):
     """The backend gets the prompt, and no word of whom it is about; the log gets the answer sealed."""
     await stage.register("far")
@@ -314,7 +382,7 @@ async def test_a_call_outlives_its_gate(stage, gate, orderly):
     await other.start()
     while far.caller._gate != other.gate.id:
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.3)
     go.set()
     assert (await handle.result(10)).output == "at last"
     assert await stage.history(handle.id) == ["submitted", "assigned", "started", "completed"]
@@ -389,20 +457,20 @@ async def test_a_gate_may_die_at_any_append(stage, gate, last, stored, caller_di
     far = Beyond(line, "far", Answering(echo))
     handle = await stage.board.submit("x")
     await asyncio.wait_for(mortal.over.wait(), 5)
-    doomed.signals = None  # nobody hears of its end
     line.dead = caller_dies
     await first.die()
     other = RunningGate(stage.bus.join(), 3)
     await other.start()
     second = Beyond(stage.bus.join().signals, "far", Answering(echo))
     assert (await handle.result(10)).output == "X"
-    await settled(stage)
+    while far.caller._calls and not caller_dies:
+        await asyncio.sleep(0.01)
+    await stage.projector.reached(await stage.bus.log.end())
     told = await stage.history(handle.id)
     assert told.count("completed") == 1
     assert told.count("started") == 1 + told.count("interrupted")
     state = await handle.state()
     assert state.cost == 20 * (told.count("completed") + told.count("spent"))
-    assert not far.caller._calls or caller_dies
     for each in (far, second, other):
         await each.die()
 

@@ -9,6 +9,7 @@ from servers.callable_models import Answering, answering
 from servers.gates import Beyond, RunningGate
 
 from callboard.actors.backend.providers.provider import Answer
+from callboard.actors.gate.allowance import Allowance
 from callboard.actors.gate.belated import NO_SUCH_WORK
 from callboard.actors.gate.words import (
     PART,
@@ -69,6 +70,7 @@ class Forger:
 
 @pytest.fixture
 async def gate(stage, monkeypatch):
+    monkeypatch.setattr("callboard.actors.gate.door.REFUSALS_PER_S", 1000)
     running = RunningGate(stage.bus.join(), 1)
     await running.start()
     yield running
@@ -179,7 +181,6 @@ async def test_a_call_that_was_not_begun_is_none(stage, gate, forger):
 )
 async def test_no_usage_earns_money_or_costs_more_than_the_call_can(stage, gate, forger, said):
     """A budget's hold covers it, whatever it is said to be."""
-    await stage.change("evil", *[])
     await stage.board.set_budget("team", limit=10_000_000)
     handle, call = await handed(forger, stage, budget="team")
     hold = (await handle.state()).hold
@@ -243,10 +244,8 @@ NONSENSE = [
 ]
 
 
-async def test_nonsense_is_refused_in_one_line(stage, gate, forger, monkeypatch):
+async def test_nonsense_is_refused_in_one_line(stage, gate, forger):
     """And what comes after it is heard."""
-    monkeypatch.setattr("callboard.actors.gate.door.REFUSALS_PER_S", 1000)
-    gate.gate._doors["evil"][0]._refusals._most = (1000, 1000)
     end = await stage.bus.log.end()
     for data in NONSENSE:
         await forger.shout(data)
@@ -255,6 +254,25 @@ async def test_nonsense_is_refused_in_one_line(stage, gate, forger, monkeypatch)
     handle, call = await handed(forger, stage)
     await forger.say(answer(call, "sense"))
     assert (await handle.result(5)).output == "sense"
+
+
+async def test_refusals_are_no_way_to_make_the_gate_talk(stage, gate, forger):
+    """All are counted, and only so many are answered."""
+    door = gate.gate._doors["evil"][0]
+    door._refusals = Allowance(3)
+    for _ in range(50):
+        await forger.shout(b"nonsense")
+    await forger.say(Here())
+    await forger.hears(Heard)
+    assert door.refused == 50
+    assert 3 <= sum(isinstance(word, Refused) for word in forger.heard) <= 6
+
+
+def test_an_allowance_is_for_a_second():
+    """Messages and bytes count; the next second begins anew."""
+    allowance = Allowance(2, 100)
+    assert [allowance.take(10, 5.0), allowance.take(10, 5.9), allowance.take(10, 5.99)] == [True, True, False]
+    assert [allowance.take(90, 6.0), allowance.take(11, 6.1)] == [True, False]
 
 
 async def test_parts_that_never_end_take_no_more_room(stage, gate, forger):
