@@ -2,7 +2,9 @@
 
 from typing import Final
 
-MESSAGES_PER_S: Final = 20_000
+MESSAGES_PER_S: Final = 10_000
+"""200 calls that stream as fast as they are told on (`callboard.actors.gate.words.GATHER_S`)."""
+
 BYTES_PER_S: Final = 64 * 1024 * 1024
 REFUSALS_PER_S: Final = 10
 

@@ -19,6 +19,7 @@ from callboard.actors.discretion import discreet
 from callboard.actors.gate.parts import joiner_of_gate, messages
 from callboard.actors.gate.words import (
     BEAT_S,
+    GATHER_S,
     MAX_ANSWER,
     RESEND_S,
     SILENT_S,
@@ -28,7 +29,6 @@ from callboard.actors.gate.words import (
     Heard,
     Hello,
     Here,
-    Leaving,
     Make,
     Refused,
     Said,
@@ -57,8 +57,12 @@ _log = structlog.get_logger(__name__)
 class _Call:
     """One that was handed to us; ``end`` are the messages that tell its end, once it has one."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.making: asyncio.Task[None] | None = None
+        self.text = ""
+        self.told = 0
+        self.more = asyncio.Event()
         self.end: list[bytes] = []
         self.ended_at = 0.0
         self.sent_at = 0.0
@@ -104,7 +108,7 @@ class Caller:
             return
         try:
             async with asyncio.timeout(grace_s):
-                await self._say(Leaving())
+                await self._say(self._here())
                 await self._released.wait()
         except TimeoutError:
             _log.warning("calls are given up", backend=self._name, calls=len(self._calls))
@@ -117,9 +121,7 @@ class Caller:
         if not self._gate:
             await self._publish(gate_door(self._name), messages(Hello(self.id)))
             return
-        await self._say(Here(self._slots, tuple(self._calls)))
-        if self._leaving:
-            await self._say(Leaving())
+        await self._say(self._here())
         for name, call in list(self._calls.items()):
             if call.end and now - call.ended_at > KEPT_S:
                 _log.error("the end of a call was not taken by any gate", backend=self._name, call=name)
@@ -158,7 +160,7 @@ class Caller:
         if self._gate:
             return  # of several gates, the first
         self._gate, self._heard_at = gate, time.monotonic()
-        await self._say(Here(self._slots, tuple(self._calls)))
+        await self._say(self._here())
         for call in self._calls.values():
             if call.end:
                 await self._tell_end(call)
@@ -175,35 +177,54 @@ class Caller:
             if known.end:
                 await self._tell_end(known)
         elif name not in self._over:
-            call = self._calls[name] = _Call()
+            call = self._calls[name] = _Call(name)
             call.making = asyncio.create_task(self._make(request, call, private=private))
 
     async def _make(self, request: Request, call: _Call, *, private: bool) -> None:
         discreet(SOMEBODY if private else None)
-        end = await self._answer(request)
+        telling = asyncio.create_task(self._tell(call))
+        try:
+            end = await self._answer(request, call)
+        finally:
+            telling.cancel()
         call.end = messages(end)
         if sum(map(len, call.end)) > MAX_ANSWER:
             usage = end.answer.usage if isinstance(end, Answered) else end.usage
             why = f"the answer is too large: over {MAX_ANSWER} bytes"
-            call.end = messages(Unanswered(request.call_id, FailureKind.MALFORMED, why, usage=usage))
+            call.end = messages(Unanswered(call.name, FailureKind.MALFORMED, why, usage=usage))
         call.ended_at = time.monotonic()
+        await self._tell_text(call)
         await self._tell_end(call)
 
-    async def _answer(self, request: Request) -> Answered | Unanswered:
-        name, length = request.call_id, 0
+    async def _answer(self, request: Request, call: _Call) -> Answered | Unanswered:
+        name = call.name
         try:
             async with aclosing(self._provider.stream(request)) as parts:
                 async for part in parts:
                     if isinstance(part, Answer):
                         return Answered(name, part)
-                    await self._say(Said(name, length, part.text))
-                    length += len(part.text)
+                    call.text += part.text
+                    call.more.set()
         except ProviderError as error:
             return Unanswered(name, error.kind, str(error), error.retry_after_ns, error.usage)
         except Exception as error:
             _log.exception("provider failed", backend=self._name, call=name)
             return Unanswered(name, FailureKind.UNAVAILABLE, f"{type(error).__name__}: {error}")
         return Unanswered(name, FailureKind.MALFORMED, "the answer ended before its end")
+
+    async def _tell(self, call: _Call) -> None:
+        """Tell the text as it comes."""
+        while True:
+            await call.more.wait()
+            call.more.clear()
+            await self._tell_text(call)
+            await asyncio.sleep(GATHER_S)
+
+    async def _tell_text(self, call: _Call) -> None:
+        text, call.text = call.text, ""
+        at, call.told = call.told, call.told + len(text)
+        if text:
+            await self._say(Said(call.name, at, text))
 
     async def _tell_end(self, call: _Call) -> None:
         call.sent_at = time.monotonic()
@@ -219,7 +240,10 @@ class Caller:
         if len(self._over) > REMEMBERED:
             self._over.popitem(last=False)
         if self._leaving and not self._calls:
-            await self._say(Here())
+            await self._say(self._here())
+
+    def _here(self) -> Here:
+        return Here(self._slots, tuple(self._calls), self._leaving)
 
     async def _say(self, word: ByBackend) -> None:
         if self._gate:

@@ -6,6 +6,7 @@ says too much is not heard for a while.
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Final, Protocol
@@ -27,7 +28,6 @@ from callboard.actors.gate.words import (
     Heard,
     Hello,
     Here,
-    Leaving,
     Refused,
     Said,
     Settled,
@@ -43,6 +43,9 @@ from callboard.events.ids import checked_id
 
 MAX_GUESTS: Final = 256
 MAX_BELATED: Final = 64
+LEFT: Final = 1024
+"""So many processes that have left are remembered: what they said last may come after that."""
+
 BARRED_S: Final = 10.0
 LAST_S: Final = 2.0
 """How long the workers of a process that is gone have to let go of its work."""
@@ -78,13 +81,24 @@ class Hire(Protocol):
 
 
 class _Seat:
-    """A process that was let in, with the workers that were hired for it."""
+    """A process that was let in, with the workers that were hired for it; they begin if it is to be given work."""
 
     def __init__(self, guest: Guest, crew: Crew) -> None:
         self.guest = guest
         self.crew = crew
-        self.working = asyncio.create_task(crew.run())
+        self.working: asyncio.Task[None] | None = None
         self.leaving = False
+
+    def begin(self) -> None:
+        """Have the workers begin."""
+        self.working = asyncio.create_task(self.crew.run())
+
+    async def end(self, grace_s: float) -> None:
+        """End the workers, after as much grace."""
+        await self.crew.stop(grace_s)
+        if self.working:
+            self.working.cancel()
+            await asyncio.gather(self.working, return_exceptions=True)
 
 
 class Door:
@@ -102,34 +116,35 @@ class Door:
         self._refusals = Allowance(REFUSALS_PER_S)
         self._flooded = asyncio.Event()
         self._closing = False
+        self._left: OrderedDict[str, None] = OrderedDict()
         self._aside: set[asyncio.Task[None]] = set()
         self.refused = 0
         """How many messages were not taken."""
 
     async def run(self) -> None:
         """Let processes in until cancelled."""
-        ticker = asyncio.create_task(self._tick())
-        settler = asyncio.create_task(self._settle())
         try:
-            while True:
-                stops = [
-                    await self._signals.subscribe(gate_door(self._name), self._greet),
-                    await self._signals.subscribe(gate_desk(self._name, self._gate), self._hear),
-                ]
-                try:
-                    await self._flooded.wait()
-                finally:
-                    for stop in stops:
-                        await stop()
-                _log.warning("a backend said too much, and is not heard for a while", backend=self._name)
-                await asyncio.sleep(BARRED_S)
-                self._flooded.clear()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tick())
+                group.create_task(self._settle())
+                while True:
+                    await self._listen_until_flooded()
+                    _log.warning("a backend said too much, and is not heard for a while", backend=self._name)
+                    await asyncio.sleep(BARRED_S)
+                    self._flooded.clear()
         finally:
-            aside = [ticker, settler, *self._aside]
-            for task in aside:
+            for task in (aside := list(self._aside)):
                 task.cancel()
-            await asyncio.gather(*aside, return_exceptions=True)
-            await self.close(0.0)
+            await asyncio.gather(*aside, *map(self._part, list(self._seats.values())), return_exceptions=True)
+
+    async def _listen_until_flooded(self) -> None:
+        subjects = ((gate_door(self._name), self._greet), (gate_desk(self._name, self._gate), self._hear))
+        stops = [await self._signals.subscribe(subject, receive) for subject, receive in subjects]
+        try:
+            await self._flooded.wait()
+        finally:
+            for stop in stops:
+                await stop()
 
     async def close(self, grace_s: float) -> None:
         """Let nobody in, and let all go: what is not finished within ``grace_s`` goes on at another gate."""
@@ -182,7 +197,7 @@ class Door:
         return False
 
     def _let_in(self, caller: str, word: Here) -> _Seat | None:
-        if self._closing or len(self._seats) >= MAX_GUESTS:
+        if self._closing or len(self._seats) >= MAX_GUESTS or caller in self._left:
             return None
 
         async def post(said: ByGate) -> None:
@@ -191,6 +206,8 @@ class Door:
         guest = Guest(caller, post, self._holder)
         guest.heard(word)
         seat = self._seats[caller] = _Seat(guest, self._hire(self._name, caller, guest, word.slots))
+        if not word.leaving:
+            seat.begin()
         _log.info("a process of a backend is let in", backend=self._name, caller=caller, slots=word.slots)
         return seat
 
@@ -201,16 +218,15 @@ class Door:
                 guest.heard(word)
                 await guest.post(Heard())
                 await guest.hand_out_again()
+                if word.leaving and not seat.leaving:
+                    seat.leaving = True
+                    self._soon(self._see_out(seat))
             case Said():
                 guest.told(word)  # of a call that nobody waits for, nobody wants the text
             case Answered() | Unanswered():
                 if not guest.told(word) and not self._is_ours(word.call):
                     with suppress(asyncio.QueueFull):  # it is told again
                         self._ends.put_nowait((guest.caller, word))
-            case Leaving():
-                if not seat.leaving:
-                    seat.leaving = True
-                    self._soon(self._see_out(seat))
             case Hello():
                 pass  # it has been let in
 
@@ -251,6 +267,9 @@ class Door:
         """Let a process go that leaves, as soon as nothing of its is open."""
         await seat.crew.drain(GRACE_S)
         await seat.guest.idle.wait()
+        self._left[seat.guest.caller] = None
+        if len(self._left) > LEFT:
+            self._left.popitem(last=False)
         await self._part(seat)
 
     async def _part(self, seat: _Seat) -> None:
@@ -260,9 +279,7 @@ class Door:
             return
         del self._seats[guest.caller]
         guest.parting = True
-        await seat.crew.stop(LAST_S if guest.gone else 0.0)
-        seat.working.cancel()
-        await asyncio.gather(seat.working, return_exceptions=True)
+        await seat.end(LAST_S if guest.gone else 0.0)
         if not guest.gone:
             await guest.post(Closing())
 

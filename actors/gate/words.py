@@ -10,7 +10,7 @@ was not answered, takes nothing twice, and refuses what it can't read.
     ...                                       Make      a call, which is in the log as ``started``
     Said     the text as it comes             Stop      nobody wants it any more
     Answered, Unanswered                      Settled   what came of it is in the log
-    Leaving  hand me no more                  Closing   find another gate, or go: nothing of yours is open here
+                                              Closing   find another gate, or go: nothing of yours is open here
 """
 
 from typing import Annotated, Final, TypeAlias
@@ -24,6 +24,9 @@ from callboard.events.errors import CallboardError
 BEAT_S: Final = 0.5
 SILENT_S: Final = 3.0
 """Who says nothing for so long is gone."""
+
+GATHER_S: Final = 0.02
+"""What a model says within this time is told together, but for the first word."""
 
 RESEND_S: Final = 2.0
 """After how long an answer is given again that is not settled."""
@@ -54,11 +57,12 @@ class Hello(Struct, frozen=True, tag="hello"):
 class Here(Struct, frozen=True, tag="here", omit_defaults=True):
     """It is there, takes ``slots`` calls at a time (0: as many as the backend is registered with), and has ``calls``.
 
-    A call is there until it is settled or stopped.
+    A call is there until it is settled or stopped. ``leaving``: it takes no more, and ends when it has none.
     """
 
     slots: Count = 0
     calls: Annotated[tuple[Id, ...], Meta(max_length=MAX_CALLS)] = ()
+    leaving: bool = False
 
 
 class Said(Struct, frozen=True, tag="said"):
@@ -84,10 +88,6 @@ class Unanswered(Struct, frozen=True, tag="unanswered", omit_defaults=True):
     message: str
     retry_after: Nanoseconds | None = None
     usage: Usage = Usage()
-
-
-class Leaving(Struct, frozen=True, tag="leaving"):
-    """It takes no more calls, and ends when those that it has are settled."""
 
 
 class Part(Struct, frozen=True, tag="part"):
@@ -143,5 +143,5 @@ class Closing(Struct, frozen=True, tag="closing"):
 
 
 Ending: TypeAlias = Answered | Unanswered
-ByBackend: TypeAlias = Hello | Here | Said | Answered | Unanswered | Leaving
+ByBackend: TypeAlias = Hello | Here | Said | Answered | Unanswered
 ByGate: TypeAlias = Welcome | Heard | Make | Stop | Settled | Refused | Closing

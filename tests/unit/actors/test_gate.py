@@ -30,7 +30,7 @@ async def gate(stage, monkeypatch):
         monkeypatch.setattr(f"callboard.actors.gate.{module}.BEAT_S", 0.05)
     monkeypatch.setattr("callboard.actors.gate.caller.RESEND_S", 0.2)
     monkeypatch.setattr("callboard.actors.gate.guest.RESEND_S", 0.2)
-    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.2)
+    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.5)
     running = RunningGate(stage.bus.join(), 1)
     await running.start()
     yield running
@@ -324,7 +324,7 @@ async def test_a_killed_process_loses_its_calls_to_another(stage, gate):
     await first.die()
     second = Beyond(stage.bus.join().signals, "far", Answering(echo))
     assert (await handle.result(10)).output == "X"
-    told = await stage.history(handle.id)
+    told = [event for event in await stage.history(handle.id) if event != "spent"]  # unless its loss was noticed late
     assert told == ["submitted", "assigned", "started", "interrupted", "started", "completed"]
     await second.die()
 
@@ -445,8 +445,9 @@ class Mortal:
 @pytest.mark.parametrize("caller_dies", [False, True], ids=["alone", "with the process"])
 @pytest.mark.parametrize("stored", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("last", [0, 1])
-async def test_a_gate_may_die_at_any_append(stage, gate, last, stored, caller_dies):
+async def test_a_gate_may_die_at_any_append(stage, gate, monkeypatch, last, stored, caller_dies):
     """Before and after `started`, before and after `completed`: the task ends once, and no call is booked twice."""
+    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.2)
     await stage.register("far")
     await gate.die()
     doomed = stage.bus.join()
