@@ -4,8 +4,6 @@ import asyncio
 import os
 import secrets
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from callboard.actors.backend.providers.provider import Provider
 from callboard.actors.gate.caller import Caller
@@ -14,6 +12,7 @@ from callboard.bus.plain import PlainBus
 from callboard.deploy.fleet import provider_of
 from callboard.deploy.settings import Settings
 from callboard.deploy.supervision import supervise
+from callboard.deploy.telemetry import Telemetry
 from callboard.events.errors import InvalidInput
 
 
@@ -39,28 +38,26 @@ class BeyondGate:
         self.name = _only_backend(roles, settings)
         self._environ = environ
         self._slots = slots
+        self._telemetry = Telemetry(settings, environ)
         self._bus: PlainBus | None = None
         self._provider: Provider | None = None
         self._caller: Caller | None = None
         self._running: asyncio.Task[None] | None = None
-        self.url = settings.nats.url
 
     async def start(self) -> None:
         """Connect, and look for a gate; one that opens later is found as well."""
         backend = self._settings.backends[self.name]
         self._provider = provider_of(self.name, backend, self._environ)
         try:
-            self._bus = await plain.connect(self.url, name=f"callboard-{self.name}-{secrets.token_hex(4)}")
+            self._telemetry.start_live()
+            self._bus = await plain.connect(
+                self._settings.nats.url, name=f"callboard-{self.name}-{secrets.token_hex(4)}"
+            )
             self._caller = Caller(self._bus.signals, self.name, self._provider, self._slots)
             self._running = asyncio.create_task(supervise(f"backend/{self.name}", self._caller.run))
         except BaseException:
             await self.stop(0.0)
             raise
-
-    async def at_work(self) -> None:
-        """Return when a gate has it."""
-        assert self._caller
-        await self._caller.attached.wait()
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Finish what is under way within ``grace_s``, then end; the rest is made again by others."""
@@ -73,15 +70,7 @@ class BeyondGate:
             await self._provider.aclose()
         if self._bus:
             await self._bus.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        await self.stop()
+        await self._telemetry.stop()
 
 
 def _only_backend(roles: tuple[str, ...], settings: Settings) -> str:

@@ -125,7 +125,6 @@ class Door:
         """Let processes in until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._tick())
                 group.create_task(self._settle())
                 while True:
                     await self._listen_until_flooded()
@@ -208,6 +207,7 @@ class Door:
         seat = self._seats[caller] = _Seat(guest, self._hire(self._name, caller, guest, word.slots))
         if not word.leaving:
             seat.begin()
+        self._soon(self._watch_over(seat))
         _log.info("a process of a backend is let in", backend=self._name, caller=caller, slots=word.slots)
         return seat
 
@@ -248,20 +248,18 @@ class Door:
             except Exception:
                 _log.exception("the end of a call can't be told", backend=self._name, call=word.call)
 
-    async def _tick(self) -> None:
-        """Give up who is silent. Whoever could not be heard because we were busy ourselves is not."""
+    async def _watch_over(self, seat: _Seat) -> None:
+        """Give a process up that is silent. One that could not be heard because we were busy ourselves is not."""
         loop = asyncio.get_running_loop()
-        while True:
+        while self._seats.get(seat.guest.caller) is seat:
             due = loop.time() + BEAT_S
             await asyncio.sleep(BEAT_S)
-            late = loop.time() - due > SILENT_S / 4
-            for seat in list(self._seats.values()):
-                if late:
-                    seat.guest.heard_at = time.monotonic()
-                elif seat.guest.silent:
-                    _log.warning("a process of a backend is gone", backend=self._name, caller=seat.guest.caller)
-                    seat.guest.lose()
-                    self._soon(self._part(seat))
+            if loop.time() - due > SILENT_S / 4:
+                seat.guest.heard_at = time.monotonic()
+            elif seat.guest.silent:
+                _log.warning("a process of a backend is gone", backend=self._name, caller=seat.guest.caller)
+                seat.guest.lose()
+                await self._part(seat)
 
     async def _see_out(self, seat: _Seat) -> None:
         """Let a process go that leaves, as soon as nothing of its is open."""

@@ -36,7 +36,7 @@ def up(
     Functions of callable backends are looked for beside the settings file.
 
     --json prints one line when the node is ready: {url, data, fsync, pid, roles, backends [{backend, provider, model,
-    url, callable, price, replicas}], left_out {backend: variable}}, or, through the gate, {url, pid, roles, backend}.
+    url, callable, price, replicas}], left_out {backend: variable}}, or, through the gate, {pid, roles, backend}.
     Log lines go to standard error.
     """
     import asyncio
@@ -128,9 +128,9 @@ async def _beyond_gate(
         return
     try:
         if as_json:
-            print_json({"url": node.url, "pid": os.getpid(), "roles": roles, "backend": node.name})
+            print_json({"pid": os.getpid(), "roles": roles, "backend": node.name})
         else:
-            click.echo(f"Callboard makes the calls of {node.name} for the gate at {node.url}")
+            click.echo(f"Callboard makes the calls of {node.name}, as the gate hands them out")
         await signals.asked.wait()
         if not as_json:
             warn("stopping: calls under way may finish; a second signal ends it at once")

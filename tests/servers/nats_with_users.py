@@ -31,19 +31,34 @@ def _config(port: int, folder: Path, backends: tuple[str, ...]) -> dict:
     }
 
 
+class NatsWithUsers:
+    """The server, in a folder of its own."""
+
+    def __init__(self, folder: Path, *backends: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._folder = folder
+        self._config = folder / "nats.json"
+        self._config.write_text(json.dumps(_config(self.port, folder / "jetstream", backends)))
+
+    async def start(self) -> None:
+        with (self._folder / "nats.log").open("ab") as told:
+            self._server = await asyncio.create_subprocess_exec(
+                await nats_server(), "-c", self._config, stdout=told, stderr=told
+            )
+
+    async def kill(self) -> None:
+        self._server.kill()
+        await self._server.wait()
+
+
 @asynccontextmanager
-async def nats_with_users(folder: Path, *backends: str) -> AsyncIterator[int]:
-    """Its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = folder / "nats.json"
-    config.write_text(json.dumps(_config(port, folder / "jetstream", backends)))
-    told = (folder / "nats.log").open("wb")
-    server = await asyncio.create_subprocess_exec(await nats_server(), "-c", config, stdout=told, stderr=told)
+async def nats_with_users(folder: Path, *backends: str) -> AsyncIterator[NatsWithUsers]:
+    """One that runs."""
+    server = NatsWithUsers(folder, *backends)
+    await server.start()
     try:
-        yield port
+        yield server
     finally:
-        server.kill()
-        await server.wait()
-        told.close()
+        await server.kill()

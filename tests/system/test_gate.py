@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from generators.task_histories import books
 from servers import nats_binary
-from servers.nats_with_users import nats_with_users, url
+from servers.nats_with_users import NatsWithUsers, nats_with_users, url
 from servers.working_directory import COMMAND, ENVIRON
 
 from callboard.actors.outcome import Outcome
@@ -110,9 +110,9 @@ async def test_a_backend_works_with_no_rights_but_to_talk_to_the_gate(tmp_path, 
     """Short and large, streamed, cancelled, private, paid from a budget; killed, its call is made by another."""
     await nats_binary.needed()
     monkeypatch.setattr("callboard.actors.gate.guest.SILENT_S", 1.5)
-    async with nats_with_users(tmp_path, "far") as port, node_at(port, tmp_path) as node:
+    async with nats_with_users(tmp_path, "far") as nats, node_at(nats.port, tmp_path) as node:
         board = node.board
-        far = Process(tmp_path, port, "backend:far")
+        far = Process(tmp_path, nats.port, "backend:far")
         async with running(far):
             handle = await board.submit("hello")
             heard = [text async for text in handle.stream()]
@@ -144,10 +144,10 @@ async def test_a_backend_works_with_no_rights_but_to_talk_to_the_gate(tmp_path, 
 async def test_its_key_opens_nothing_else(tmp_path):
     """It hears neither the log, nor other backends, nor anybody's answers; nobody hears it but at its own gate."""
     await nats_binary.needed()
-    async with nats_with_users(tmp_path, "far") as port, node_at(port, tmp_path) as node:
+    async with nats_with_users(tmp_path, "far") as nats, node_at(nats.port, tmp_path) as node:
         with pytest.raises(BusError):
-            await connect(url(port, "far"), timeout_s=0.5)
-        bus, heard, leaked = await plain.connect(url(port, "far")), [], []
+            await connect(url(nats.port, "far"), timeout_s=0.5)
+        bus, heard, leaked = await plain.connect(url(nats.port, "far")), [], []
 
         async def hear(note):
             heard.append(note.subject)
@@ -172,7 +172,7 @@ async def test_its_key_opens_nothing_else(tmp_path):
         await bus.aclose()
 
 
-async def survived(node: Node, cast: list[Process], dice: random.Random) -> list[Outcome]:
+async def survived(node: Node, cast: list[Process | NatsWithUsers], dice: random.Random) -> list[Outcome]:
     """What came of 100 tasks while one process after another was killed, and all is told."""
     handles = [await node.board.submit(f"{dice.choice(('slow', 'quick'))} {number}") for number in range(100)]
     ends = asyncio.gather(*(handle.result(100) for handle in handles))
@@ -192,14 +192,14 @@ async def survived(node: Node, cast: list[Process], dice: random.Random) -> list
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.timeout(120)
 async def test_nothing_is_lost_and_nothing_done_twice(tmp_path, seed):
-    """100 tasks while gates and processes beyond them are killed -9, one after another, and started again."""
+    """100 tasks while gates, processes beyond them and nats-server are killed -9, one after another."""
     await nats_binary.needed()
     dice = random.Random(seed)
-    async with nats_with_users(tmp_path, "far") as port, node_at(port, tmp_path, ROLES[:-1]) as node:
-        await register(settings(port, tmp_path).backends, Entities(node.bus.log, BACKEND, "operator"), {})
-        cast = [Process(tmp_path, port, role) for role in ("gate", "gate", "backend:far", "backend:far")]
+    async with nats_with_users(tmp_path, "far") as nats, node_at(nats.port, tmp_path, ROLES[:-1]) as node:
+        await register(settings(nats.port, tmp_path).backends, Entities(node.bus.log, BACKEND, "operator"), {})
+        cast = [Process(tmp_path, nats.port, role) for role in ("gate", "gate", "backend:far", "backend:far")]
         async with running(*cast):
-            outcomes = await survived(node, cast, dice)
+            outcomes = await survived(node, [*cast, nats], dice)
         await node.projector.reached(await node.bus.log.end())
         records = [record async for batch in node.bus.log.read_all() for record in batch]
         told = [envelope for record in records for envelope in decode(record.data)]
