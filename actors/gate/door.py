@@ -20,6 +20,7 @@ from callboard.actors.gate.guest import Guest
 from callboard.actors.gate.parts import joiner_of_backend, messages
 from callboard.actors.gate.words import (
     BEAT_S,
+    MAX_ANSWER,
     SILENT_S,
     Answered,
     ByBackend,
@@ -38,11 +39,14 @@ from callboard.actors.gate.words import (
 from callboard.bus.errors import BusError
 from callboard.bus.log import Note, Signals
 from callboard.bus.subjects import gate_desk, gate_door, told
-from callboard.events.errors import CallboardError
+from callboard.events.errors import InvalidId
 from callboard.events.ids import checked_id
 
 MAX_GUESTS: Final = 256
-MAX_BELATED: Final = 64
+MAX_BELATED: Final = 1024
+MAX_BELATED_SIZE: Final = 4 * MAX_ANSWER
+"""Ends of calls that wait to be settled, and the characters in them; of more, each comes again later."""
+
 LEFT: Final = 1024
 """So many processes that have left are remembered: what they said last may come after that."""
 
@@ -111,7 +115,9 @@ class Door:
         self._hire = hire
         self._belated = belated
         self._seats: dict[str, _Seat] = {}
+        self._joiner = joiner_of_backend()
         self._ends: asyncio.Queue[tuple[str, Answered | Unanswered]] = asyncio.Queue(MAX_BELATED)
+        self._ends_size = 0
         self._allowance = Allowance()
         self._refusals = Allowance(REFUSALS_PER_S)
         self._flooded = asyncio.Event()
@@ -167,25 +173,29 @@ class Door:
         if not self._is_allowed(note):
             return
         try:
-            word = joiner_of_backend().word(note.data)
-        except Unreadable:
-            self._count_refusal("unreadable")
+            word = self._joiner.word(note.data)
+        except Unreadable as error:
+            self._count_refusal(str(error))
             return
         if isinstance(word, Hello) and not self._closing and len(self._seats) < MAX_GUESTS:
             await self._post(word.caller, Welcome(self._gate))
 
     async def _hear(self, note: Note) -> None:
-        caller = note.subject.rpartition(".")[2]
         if not self._is_allowed(note):
             return
-        seat = self._seats.get(caller)
         try:
-            word = (seat.guest.joiner if seat else joiner_of_backend()).word(note.data)
-            if seat is None and isinstance(word, Here):
-                seat = self._let_in(checked_id(caller, "caller"), word)
-        except CallboardError as error:
+            caller = checked_id(note.subject.rpartition(".")[2], "caller")
+        except InvalidId as error:
+            self._count_refusal(str(error))
+            return
+        try:
+            word = self._joiner.word(note.data, caller)
+        except Unreadable as error:
             await self._refuse(caller, str(error))
             return
+        seat = self._seats.get(caller)
+        if seat is None and isinstance(word, Here):
+            seat = self._let_in(caller, word)
         if seat is not None and word is not None:
             await self._take(seat, word)
 
@@ -225,18 +235,25 @@ class Door:
                 guest.told(word)  # of a call that nobody waits for, nobody wants the text
             case Answered() | Unanswered():
                 if not guest.told(word) and not self._is_ours(word.call):
-                    with suppress(asyncio.QueueFull):  # it is told again
-                        self._ends.put_nowait((guest.caller, word))
+                    self._keep(guest.caller, word)
             case Hello():
                 pass  # it has been let in
 
     def _is_ours(self, call: str) -> bool:
         return any(seat.guest.is_ours(call) for seat in self._seats.values())
 
+    def _keep(self, caller: str, word: Answered | Unanswered) -> None:
+        """Have the end of a call settled; if there is no room for it, when it is told again."""
+        if self._ends_size < MAX_BELATED_SIZE:
+            with suppress(asyncio.QueueFull):
+                self._ends.put_nowait((caller, word))
+                self._ends_size += _size(word)
+
     async def _settle(self) -> None:
         """Settle what no worker waits for, one after another: who guesses has to wait."""
         while True:
             caller, word = await self._ends.get()
+            self._ends_size -= _size(word)
             try:
                 await self._belated.settle(word)
                 await self._post(caller, Settled(word.call))
@@ -302,3 +319,10 @@ class Door:
         with suppress(BusError):  # as if it had been lost on the way: what matters is said again
             for message in messages(word):
                 await self._signals.publish(told(self._name, caller), message)
+
+
+def _size(word: Answered | Unanswered) -> int:
+    """Characters of an end, about."""
+    if isinstance(word, Unanswered):
+        return len(word.message)
+    return len(word.answer.text) + sum(len(call.arguments) for call in word.answer.tool_calls)

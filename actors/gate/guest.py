@@ -11,14 +11,12 @@ from typing import Final, TypeAlias
 
 from callboard.actors.backend.providers.provider import Answer, CallLost, Delta, FailureKind, Request
 from callboard.actors.discretion import is_discreet
-from callboard.actors.gate.parts import Joiner, joiner_of_backend
 from callboard.actors.gate.plausible import answer_of, bounds_of, error_of
 from callboard.actors.gate.words import (
     MAX_ANSWER,
     RESEND_S,
     SILENT_S,
     Answered,
-    ByBackend,
     ByGate,
     Here,
     Make,
@@ -64,7 +62,6 @@ class Guest:
         self.gone = False
         self.parting = False
         """Set when the gate ends: then its calls go on, for the next gate."""
-        self.joiner: Joiner[ByBackend] = joiner_of_backend()
         self.calls: frozenset[str] = frozenset()
         """Those that it says it has."""
         self.idle = asyncio.Event()

@@ -9,7 +9,7 @@ from servers.callable_models import Answering, answering
 from servers.gates import Beyond, RunningGate
 
 from callboard.actors.backend.providers.provider import Answer
-from callboard.actors.gate.allowance import Allowance
+from callboard.actors.gate.allowance import MESSAGE, Allowance
 from callboard.actors.gate.belated import NO_SUCH_WORK
 from callboard.actors.gate.words import (
     PART,
@@ -256,6 +256,24 @@ async def test_nonsense_is_refused_in_one_line(stage, gate, forger):
     assert (await handle.result(5)).output == "sense"
 
 
+async def test_names_of_processes_are_no_way_into_other_subjects(stage, gate, forger):
+    """What is no id is let in by no gate, and answered nowhere."""
+    door, heard = gate.gate._doors["evil"][0], []
+
+    async def hear(note):
+        heard.append(note.subject)
+
+    await stage.bus.signals.subscribe("told.>", hear)
+    for caller in ("x y", "ä", "$SYS", "a" * 65):
+        subject = gate_desk("evil", gate.gate.id, caller)
+        await stage.bus.signals.publish(subject, msgspec.msgpack.encode(Here()))
+    await forger.say(Here())
+    await forger.hears(Heard)
+    assert door._seats.keys() == {"forger"}
+    assert set(heard) <= {"told.evil.forger"}
+    assert door.refused == 4
+
+
 async def test_refusals_are_no_way_to_make_the_gate_talk(stage, gate, forger):
     """All are counted, and only so many are answered."""
     door = gate.gate._doors["evil"][0]
@@ -270,19 +288,20 @@ async def test_refusals_are_no_way_to_make_the_gate_talk(stage, gate, forger):
 
 def test_an_allowance_is_for_a_second():
     """Messages and bytes count; the next second begins anew."""
-    allowance = Allowance(2, 100)
-    assert [allowance.take(10, 5.0), allowance.take(10, 5.9), allowance.take(10, 5.99)] == [True, True, False]
-    assert [allowance.take(90, 6.0), allowance.take(11, 6.1)] == [True, False]
+    allowance = Allowance(3)
+    assert [allowance.take(10, at) for at in (5.0, 5.5, 5.9, 5.99)] == [True, True, True, False]
+    assert [allowance.take(size, 6.0) for size in (MESSAGE, MESSAGE)] == [True, False]
 
 
 async def test_parts_that_never_end_take_no_more_room(stage, gate, forger):
     """The oldest are given up; a whole word still comes through."""
-    joiner = gate.gate._doors["evil"][0]._seats["forger"].guest.joiner
-    for number in range(70):
+    gate.gate._doors["evil"][0]._allowance._most = 10**6
+    joiner = gate.gate._doors["evil"][0]._joiner
+    for number in range(200):
         await forger.say(Part(f"w{number}", 0, 16, b"a" * PART))
     await forger.say(Here())
     await forger.hears(Heard)
-    assert joiner._size <= 9 * 1024 * 1024
+    assert joiner._size <= 32 * 1024 * 1024
     assert len(joiner._under_way) <= 64
     handle, call = await handed(forger, stage)
     data = msgspec.msgpack.encode(answer(call, "in parts"))
@@ -296,7 +315,7 @@ async def test_who_floods_the_gate_is_not_heard_for_a_while(stage, gate, forger,
     monkeypatch.setattr("callboard.actors.gate.door.BARRED_S", 0.3)
     good = Beyond(stage.bus.join().signals, "good", answering("as ever"))
     door = gate.gate._doors["evil"][0]
-    door._allowance._most = (100, 10**9)
+    door._allowance._most = 100
     for _ in range(500):
         await forger.say(Here())
     await asyncio.sleep(0.05)
@@ -305,7 +324,7 @@ async def test_who_floods_the_gate_is_not_heard_for_a_while(stage, gate, forger,
     await forger.say(Here())
     assert (await (await stage.board.submit("x", backend="good")).result(5)).output == "as ever"
     assert len(forger.heard) == heard
-    door._allowance._most = (10**6, 10**9)
+    door._allowance._most = 10**6
     forger.heard.clear()
     began = time.monotonic()
     while not any(isinstance(word, Heard) for word in forger.heard):
