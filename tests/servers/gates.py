@@ -1,7 +1,8 @@
 """A gate on a bus, and processes beyond it: all in this one, and each can be killed."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from callboard.actors.backend.providers.provider import Provider
 from callboard.actors.checks import BUILT_IN
@@ -72,6 +73,22 @@ class RunningGate:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
+@asynccontextmanager
+async def hasty_gate(bus: Bus, monkeypatch) -> AsyncIterator[RunningGate]:
+    """One that notices everything soon, as do all beyond it; it is killed in the end, if it was not before."""
+    for module in ("guest", "caller"):
+        monkeypatch.setattr(f"callboard.actors.gate.{module}.SILENT_S", 0.4)
+        monkeypatch.setattr(f"callboard.actors.gate.{module}.RESEND_S", 0.2)
+    for module in ("door", "caller"):
+        monkeypatch.setattr(f"callboard.actors.gate.{module}.BEAT_S", 0.05)
+    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.5)
+    running = RunningGate(bus, 1)
+    await running.start()
+    yield running
+    await running.die()
+    await bus.aclose()
+
+
 class Beyond:
     """A process beyond the gate."""
 
@@ -87,3 +104,9 @@ class Beyond:
         self._running.cancel()
         with suppress(asyncio.CancelledError):
             await self._running
+
+
+async def settled(stage) -> None:
+    """All that is on its way is in the log."""
+    await asyncio.sleep(0.1)
+    await stage.projector.reached(await stage.bus.log.end())

@@ -1,57 +1,37 @@
 """Backends beyond the gate: they do all that others do, by nothing but the calls that they are handed."""
 
 import asyncio
-import random
 
 import pytest
 from msgspec.structs import replace
-from servers.callable_models import Answering, answering
-from servers.gates import Beyond, RunningGate, Silenced
+from servers.callable_models import Answering, answering, echoes
+from servers.gates import Beyond, hasty_gate, settled
 
-from callboard.actors.backend.providers.provider import FailureKind, ProviderError
+from callboard.actors.backend.providers.provider import FailureKind, ProviderError, Request
 from callboard.actors.checks import Check
 from callboard.actors.claim_check import INLINE
+from callboard.actors.gate.parts import messages
+from callboard.actors.gate.words import Make, Settled, Stop, Welcome
 from callboard.actors.router.cascade import CascadeRules
 from callboard.actors.router.hedger import Hedger
 from callboard.actors.router.policies.registry import policies
+from callboard.bus.subjects import told
 from callboard.events.backend import Priced
 from callboard.events.chat import Message
 from callboard.events.money import Price
-from callboard.events.task import Status
-from callboard.projections.cost import COST
 
 
 @pytest.fixture
 async def gate(stage, monkeypatch):
     """A gate that notices soon."""
-    monkeypatch.setattr("callboard.actors.gate.guest.SILENT_S", 0.4)
-    monkeypatch.setattr("callboard.actors.gate.caller.SILENT_S", 0.4)
-    for module in ("door", "caller"):
-        monkeypatch.setattr(f"callboard.actors.gate.{module}.BEAT_S", 0.05)
-    monkeypatch.setattr("callboard.actors.gate.caller.RESEND_S", 0.2)
-    monkeypatch.setattr("callboard.actors.gate.guest.RESEND_S", 0.2)
-    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.5)
-    running = RunningGate(stage.bus.join(), 1)
-    await running.start()
-    yield running
-    await running.die()
-    await running.bus.aclose()
-
-
-async def echo(request):
-    return request.messages[-1].content.upper()
-
-
-async def settled(stage):
-    """All that is on its way is in the log."""
-    await asyncio.sleep(0.1)
-    await stage.projector.reached(await stage.bus.log.end())
+    async with hasty_gate(stage.bus.join(), monkeypatch) as running:
+        yield running
 
 
 async def test_a_task_is_done_by_a_process_beyond_the_gate(stage, gate):
     """Its history is as any other's; the text is streamed, and the cost is that of the tokens."""
     await stage.register("far")
-    far = Beyond(stage.bus.join().signals, "far", Answering(echo))
+    far = Beyond(stage.bus.join().signals, "far", Answering(echoes))
     await far.at_work()
     handle = await stage.board.submit("hello there")
     heard = [text async for text in handle.stream()]
@@ -66,7 +46,7 @@ async def test_large_inputs_and_outputs_go_in_parts(stage, gate, monkeypatch):
     """What lies in the blob store is fetched, and put there, by the gate."""
     monkeypatch.setattr("callboard.actors.gate.parts.PART", 10_000)
     await stage.register("far", context=10_000_000)
-    far = Beyond(stage.bus.join().signals, "far", Answering(echo))
+    far = Beyond(stage.bus.join().signals, "far", Answering(echoes))
     await far.at_work()
     text = "ä" * INLINE
     handle = await stage.board.submit(text)
@@ -187,7 +167,7 @@ async def test_the_money_is_looked_after_by_the_gate(stage, gate):
                     else type(part)(part.text, type(part.usage)(10**6, 10**6, 10**6), part.finish, part.model)
                 )
 
-    far = Beyond(stage.bus.join().signals, "far", Greedy(echo))
+    far = Beyond(stage.bus.join().signals, "far", Greedy(echoes))
     await far.at_work()
     handle = await stage.board.submit("hello", budget="team")
     outcome = await handle.result(10)
@@ -200,7 +180,7 @@ async def test_the_money_is_looked_after_by_the_gate(stage, gate):
 async def test_answers_are_verified_at_the_gate(stage, gate):
     """A backend does not judge itself."""
     await stage.register("far", capabilities=("chat", "schema"))
-    far = Beyond(stage.bus.join().signals, "far", Answering(echo))
+    far = Beyond(stage.bus.join().signals, "far", Answering(echoes))
     await far.at_work()
     handle = await stage.board.submit("{}", schema={"type": "object"})
     outcome = await handle.result(5)
@@ -220,8 +200,57 @@ async def test_a_cascade_declines_what_comes_from_beyond_the_gate(stage, gate):
     await far.at_work()
     handle = await stage.board.submit("x", policy="cascade", check="long")
     assert (await handle.result(5)).backend == "near"
-    told = await stage.history(handle.id)
-    assert told[:5] == ["submitted", "assigned", "started", "answered", "declined"]
+    history = await stage.history(handle.id)
+    assert history[:5] == ["submitted", "assigned", "started", "answered", "declined"]
+    await far.die()
+
+
+async def test_an_answer_that_is_told_again_while_it_is_verified_is_verified_once(stage, gate):
+    """The worker that waits for it is telling the log already."""
+    asked = []
+
+    async def slowly(answer):
+        asked.append(answer)
+        await asyncio.sleep(0.5)
+        return True
+
+    checks = {"slow": Check(700_000, slowly)}
+    stage.route(replace(stage.rules, policies=policies(fallback="cheapest"), cascade=CascadeRules(checks=checks)))
+    gate.checks.update(checks)
+    await stage.register("far")
+    far = Beyond(stage.bus.join().signals, "far", Answering(echoes))
+    handle = await stage.board.submit("x", policy="cascade", check="slow")
+    await handle.result(5)
+    assert asked == ["X"]
+    assert (await stage.history(handle.id))[-2:] == ["completed", "evaluated"]
+    await far.die()
+
+
+async def test_a_call_is_made_once_however_often_it_is_handed_out(stage):
+    """Also when it is settled."""
+    signals, heard = stage.bus.join().signals, asyncio.Queue()
+
+    async def hear(note):
+        heard.put_nowait(note.data)
+
+    await signals.subscribe("gate.far.>", hear)
+    provider = Answering(echoes)
+    far = Beyond(stage.bus.join().signals, "far", provider)
+    await asyncio.wait_for(heard.get(), 5)
+    make = Make(Request((Message("user", "x"),), call_id="t-1"))
+    for word in (
+        Welcome("g"),
+        make,
+        make,
+        Settled("t-1"),
+        make,
+        Stop("t-2"),
+        Make(replace(make.request, call_id="t-2")),
+    ):
+        for message in messages(word):
+            await signals.publish(told("far", far.caller.id), message)
+        await asyncio.sleep(0.02)
+    assert [request.call_id for request in provider.requests] == ["t-1"]
     await far.die()
 
 
@@ -264,7 +293,7 @@ async def test_a_context_is_read_by_the_gate(stage, gate):
     await stage.register("far", context=100_000)
     plan = stage.board.context("plan")
     await plan.say("Where shall we go?")
-    provider = Answering(echo)
+    provider = Answering(echoes)
     far = Beyond(stage.bus.join().signals, "far", provider)
     handle = await stage.board.submit("By train?", context="plan")
     await handle.result(5)
@@ -281,11 +310,11 @@ async def test_what_has_become_too_dear_is_not_handed_out(stage, gate):
         await asyncio.sleep(0.005)
     await stage.change("far", Priced(Price(9_000_000, 9_000_000)))
     await gate.projector.reached(await stage.bus.log.end())
-    provider = Answering(echo)
+    provider = Answering(echoes)
     far = Beyond(stage.bus.join().signals, "far", provider)
     outcome = await handle.result(5)
-    told = await stage.history(handle.id)
-    assert told == ["submitted", "assigned", "released", "assigned", "started", "completed"]
+    history = await stage.history(handle.id)
+    assert history == ["submitted", "assigned", "released", "assigned", "started", "completed"]
     assert len(provider.requests) == 1
     assert outcome.cost == 135
     await far.die()
@@ -294,7 +323,7 @@ async def test_what_has_become_too_dear_is_not_handed_out(stage, gate):
 async def test_what_is_private_is_opened_for_the_call_alone(stage, gate):
     """The backend gets the prompt, and no word of whom it is about; the log gets the answer sealed."""
     await stage.register("far")
-    provider = Answering(echo)
+    provider = Answering(echoes)
     far = Beyond(stage.bus.join().signals, "far", provider)
     await far.at_work()
     handle = await stage.board.submit("my secret", private="ann")
@@ -303,198 +332,4 @@ async def test_what_is_private_is_opened_for_the_call_alone(stage, gate):
     assert request.messages[-1].content == "my secret"
     records = [r async for batch in stage.bus.log.read_all() for r in batch]
     assert not any(b"secret" in r.data.lower() for r in records)
-    await far.die()
-
-
-async def test_a_killed_process_loses_its_calls_to_another(stage, gate):
-    """Its call is interrupted, and made again; what it cost is not known, until somebody says so."""
-    await stage.register("far")
-    hung = asyncio.Event()
-
-    async def hang(_):
-        hung.set()
-        await asyncio.sleep(60)
-
-    line = Silenced(stage.bus.join().signals)
-    first = Beyond(line, "far", Answering(hang))
-    await first.at_work()
-    handle = await stage.board.submit("x")
-    await asyncio.wait_for(hung.wait(), 5)
-    line.dead = True
-    await first.die()
-    second = Beyond(stage.bus.join().signals, "far", Answering(echo))
-    assert (await handle.result(10)).output == "X"
-    told = [event for event in await stage.history(handle.id) if event != "spent"]  # unless its loss was noticed late
-    assert told == ["submitted", "assigned", "started", "interrupted", "started", "completed"]
-    await second.die()
-
-
-async def test_a_late_answer_is_booked_and_no_more(stage, gate):
-    """Who was cut off comes back with an answer that nobody waits for: its cost is told, once."""
-    await stage.register("far")
-    go, begun = asyncio.Event(), asyncio.Event()
-
-    async def late(_):
-        begun.set()
-        await go.wait()
-        return "late"
-
-    line = Silenced(stage.bus.join().signals)
-    first = Beyond(line, "far", Answering(late))
-    await first.at_work()
-    handle = await stage.board.submit("x")
-    await asyncio.wait_for(begun.wait(), 5)
-    line.dead = True
-    second = Beyond(stage.bus.join().signals, "far", Answering(echo))
-    assert (await handle.result(10)).output == "X"
-    line.dead = False
-    go.set()
-    while "spent" not in await stage.history(handle.id):
-        await asyncio.sleep(0.01)
-    await settled(stage)
-    told = await stage.history(handle.id)
-    assert told.count("spent") == 1
-    assert (await handle.state()).cost == 40
-    assert not (await handle.state()).unsettled
-    assert not first.caller._calls
-    await first.die()
-    await second.die()
-
-
-@pytest.mark.parametrize("orderly", [True, False], ids=["it ends", "it dies"])
-async def test_a_call_outlives_its_gate(stage, gate, orderly):
-    """The next gate goes on with it: it is made once, and completes the task."""
-    await stage.register("far")
-    go, begun = asyncio.Event(), asyncio.Event()
-
-    async def slow(_):
-        begun.set()
-        await go.wait()
-        return "at last"
-
-    provider = Answering(slow)
-    far = Beyond(stage.bus.join().signals, "far", provider)
-    await far.at_work()
-    handle = await stage.board.submit("x")
-    await asyncio.wait_for(begun.wait(), 5)
-    await (gate.leave() if orderly else gate.die())
-    other = RunningGate(stage.bus.join(), 2)
-    await other.start()
-    while far.caller._gate != other.gate.id:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.3)
-    go.set()
-    assert (await handle.result(10)).output == "at last"
-    assert await stage.history(handle.id) == ["submitted", "assigned", "started", "completed"]
-    assert len(provider.requests) == 1
-    await settled(stage)
-    assert not far.caller._calls
-    assert not stage.projector.state(COST).running
-    await far.die()
-    await other.die()
-
-
-async def test_an_answer_outlives_its_gate(stage, gate, monkeypatch):
-    """It came when no gate was there to hear it."""
-    await stage.register("far")
-    go, begun = asyncio.Event(), asyncio.Event()
-
-    async def slow(_):
-        begun.set()
-        await go.wait()
-        return "at last"
-
-    far = Beyond(stage.bus.join().signals, "far", Answering(slow))
-    await far.at_work()
-    handle = await stage.board.submit("x")
-    await asyncio.wait_for(begun.wait(), 5)
-    await gate.die()
-    go.set()
-    await asyncio.sleep(0.1)
-    other = RunningGate(stage.bus.join(), 2)
-    await other.start()
-    assert (await handle.result(10)).output == "at last"
-    assert await stage.history(handle.id) == ["submitted", "assigned", "started", "completed"]
-    assert (await handle.state()).status is Status.COMPLETED
-    await far.die()
-    await other.die()
-
-
-class Mortal:
-    """A log of whose appends the ``last``-th is one too many: whoever asks for it, or has had it, hangs."""
-
-    def __init__(self, log, last: int, *, stored: bool) -> None:
-        self._log = log
-        self._left = last
-        self._stored = stored
-        self.over = asyncio.Event()
-
-    def __getattr__(self, name: str):
-        return getattr(self._log, name)
-
-    async def append(self, write, **options) -> int:
-        self._left -= 1
-        if self._left >= 0 and not self.over.is_set():
-            return await self._log.append(write, **options)
-        if self._stored and not self.over.is_set():
-            await self._log.append(write, **options)
-        self.over.set()
-        return await asyncio.Event().wait()
-
-
-@pytest.mark.parametrize("caller_dies", [False, True], ids=["alone", "with the process"])
-@pytest.mark.parametrize("stored", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("last", [0, 1])
-async def test_a_gate_may_die_at_any_append(stage, gate, monkeypatch, last, stored, caller_dies):
-    """Before and after `started`, before and after `completed`: the task ends once, and no call is booked twice."""
-    monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.2)
-    await stage.register("far")
-    await gate.die()
-    doomed = stage.bus.join()
-    doomed.log = mortal = Mortal(doomed.log, last, stored=stored)
-    first = RunningGate(doomed, 2)
-    await first.start()
-    line = Silenced(stage.bus.join().signals)
-    far = Beyond(line, "far", Answering(echo))
-    handle = await stage.board.submit("x")
-    await asyncio.wait_for(mortal.over.wait(), 5)
-    line.dead = caller_dies
-    await first.die()
-    other = RunningGate(stage.bus.join(), 3)
-    await other.start()
-    second = Beyond(stage.bus.join().signals, "far", Answering(echo))
-    assert (await handle.result(10)).output == "X"
-    while far.caller._calls and not caller_dies:
-        await asyncio.sleep(0.01)
-    await stage.projector.reached(await stage.bus.log.end())
-    told = await stage.history(handle.id)
-    assert told.count("completed") == 1
-    assert told.count("started") == 1 + told.count("interrupted")
-    state = await handle.state()
-    assert state.cost == 20 * (told.count("completed") + told.count("spent"))
-    for each in (far, second, other):
-        await each.die()
-
-
-async def test_what_is_lost_on_the_way_is_said_again(stage, gate):
-    """Any message may be lost, either way, and any may come twice."""
-    await stage.register("far")
-
-    dice = random.Random(1)
-
-    class Lossy(Silenced):
-        async def publish(self, subject, data, **options):
-            times = dice.choice((0, 1, 2)) if subject.startswith(("gate.", "told.")) else 1
-            for _ in range(times):
-                await self._signals.publish(subject, data, **options)
-
-    gate.bus.signals = Lossy(gate.bus.signals)
-    provider = Answering(echo)
-    far = Beyond(Lossy(stage.bus.join().signals), "far", provider)
-    handles = [await stage.board.submit(f"{number}") for number in range(20)]
-    await asyncio.gather(*(handle.result(20) for handle in handles))
-    for handle in handles:
-        assert (await stage.history(handle.id)).count("started") == 1
-    assert len({request.call_id for request in provider.requests}) == len(provider.requests) == 20
-    assert stage.projector.state(COST).total.cost == 20 * 20
     await far.die()

@@ -152,6 +152,22 @@ async def test_nobody_speaks_in_the_stream_of_another_task(stage, gate, forger):
     assert not heard
 
 
+async def test_text_with_a_gap_is_not_told_on(stage, gate, forger):
+    """It would stand in a wrong place; the answer has all of it."""
+    heard = []
+
+    async def hear(note):
+        heard.append(msgspec.json.decode(note.data)["text"])
+
+    handle, call = await handed(forger, stage)
+    await stage.bus.signals.subscribe(tokens(handle.id), hear)
+    for at, text in ((0, "one "), (4, "two "), (12, "four "), (8, "three "), (0, "one ")):
+        await forger.say(Said(call, at, text))
+    await forger.say(answer(call, "one two three four"))
+    assert (await handle.result(5)).output == "one two three four"
+    assert heard == ["one ", "two "]
+
+
 async def test_a_call_is_settled_once_however_often_it_is_said(stage, gate, forger):
     """Replayed, with other words, or as a failure: the first counts."""
     handle, call = await handed(forger, stage)
