@@ -10,6 +10,7 @@ from servers.gates import Beyond, hasty_gate, settled
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError, Request
 from callboard.actors.checks import Check
 from callboard.actors.claim_check import INLINE
+from callboard.actors.discretion import is_discreet
 from callboard.actors.gate.parts import messages
 from callboard.actors.gate.words import Make, Settled, Stop, Welcome
 from callboard.actors.router.cascade import CascadeRules
@@ -323,13 +324,20 @@ async def test_what_has_become_too_dear_is_not_handed_out(stage, gate):
 async def test_what_is_private_is_opened_for_the_call_alone(stage, gate):
     """The backend gets the prompt, and no word of whom it is about; the log gets the answer sealed."""
     await stage.register("far")
-    provider = Answering(echoes)
+    discreet = []
+
+    async def say(request):
+        discreet.append(is_discreet())
+        return await echoes(request)
+
+    provider = Answering(say)
     far = Beyond(stage.bus.join().signals, "far", provider)
     await far.at_work()
+    await (await stage.board.submit("no secret")).result(5)
     handle = await stage.board.submit("my secret", private="ann")
     assert (await handle.result(5)).output == "MY SECRET"
-    (request,) = provider.requests
-    assert request.messages[-1].content == "my secret"
+    assert discreet == [False, True], "log lines beyond the gate may quote what is not private"
+    assert "ann" not in str(provider.requests)
     records = [r async for batch in stage.bus.log.read_all() for r in batch]
-    assert not any(b"secret" in r.data.lower() for r in records)
+    assert not any(b"my secret" in r.data.lower() for r in records)
     await far.die()
