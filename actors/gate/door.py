@@ -21,6 +21,7 @@ from callboard.actors.gate.parts import joiner_of_backend, messages
 from callboard.actors.gate.words import (
     BEAT_S,
     MAX_ANSWER,
+    MAX_CALLS,
     SILENT_S,
     Answered,
     ByBackend,
@@ -42,7 +43,7 @@ from callboard.bus.subjects import gate_desk, gate_door, told
 from callboard.events.errors import InvalidId
 from callboard.events.ids import checked_id
 
-MAX_GUESTS: Final = 256
+MAX_GUESTS: Final = 128
 MAX_BELATED: Final = 1024
 MAX_BELATED_SIZE: Final = 4 * MAX_ANSWER
 """Ends of calls that wait to be settled, and the characters in them; of more, each comes again later."""
@@ -177,8 +178,11 @@ class Door:
         except Unreadable as error:
             self._count_refusal(str(error))
             return
-        if isinstance(word, Hello) and not self._closing and len(self._seats) < MAX_GUESTS:
-            await self._post(word.caller, Welcome(self._gate))
+        if isinstance(word, Hello) and not self._closing:
+            if len(self._seats) < MAX_GUESTS:
+                await self._post(word.caller, Welcome(self._gate))
+            else:
+                self._count_refusal(f"there are {MAX_GUESTS} processes of this backend: start another gate")
 
     async def _hear(self, note: Note) -> None:
         if not self._is_allowed(note):
@@ -214,7 +218,8 @@ class Door:
 
         guest = Guest(caller, post, self._holder)
         guest.heard(word)
-        seat = self._seats[caller] = _Seat(guest, self._hire(self._name, caller, guest, word.slots))
+        crew = self._hire(self._name, caller, guest, min(word.slots or MAX_CALLS, MAX_CALLS))
+        seat = self._seats[caller] = _Seat(guest, crew)
         if not word.leaving:
             seat.begin()
         self._soon(self._watch_over(seat))

@@ -36,7 +36,7 @@ PART: Final = 512 * 1024
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 MAX_REQUEST: Final = 256 * 1024 * 1024
-MAX_CALLS: Final = 1024
+MAX_CALLS: Final = 2048
 """Calls of one process at a time."""
 
 Id: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,80}\Z")]

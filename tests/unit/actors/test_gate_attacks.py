@@ -15,6 +15,7 @@ from callboard.actors.gate.words import (
     PART,
     Answered,
     Heard,
+    Hello,
     Here,
     Make,
     Part,
@@ -288,6 +289,20 @@ async def test_names_of_processes_are_no_way_into_other_subjects(stage, gate, fo
     assert door._seats.keys() == {"forger"}
     assert set(heard) <= {"told.evil.forger"}
     assert door.refused == 4
+
+
+async def test_only_so_many_processes_are_let_in(stage, gate, forger, monkeypatch):
+    """Whoever holds the key may pretend to be many, but not any number."""
+    monkeypatch.setattr("callboard.actors.gate.door.MAX_GUESTS", 3)
+    door = gate.gate._doors["evil"][0]
+    for number in range(10):
+        subject = gate_desk("evil", gate.gate.id, f"caller{number}")
+        await stage.bus.signals.publish(subject, msgspec.msgpack.encode(Here()))
+    await stage.bus.signals.publish(gate_door("evil"), msgspec.msgpack.encode(Hello("forger")))
+    await forger.say(Here())
+    await forger.hears(Heard)
+    assert door._seats.keys() == {"forger", "caller0", "caller1"}
+    assert not any(isinstance(word, Welcome) for word in forger.heard)
 
 
 async def test_refusals_are_no_way_to_make_the_gate_talk(stage, gate, forger):
