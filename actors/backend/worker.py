@@ -21,11 +21,11 @@ from callboard.actors.backend.slots import Slots
 from callboard.actors.checks import BUILT_IN, Check
 from callboard.actors.contexts import Contexts, contexts_on
 from callboard.actors.discretion import discreet
-from callboard.actors.loop import Later, Loop
+from callboard.actors.loop import Kept, Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.bus.clock import now
-from callboard.bus.entities import Entities, Loaded
+from callboard.bus.entities import NEWEST, Entities, Loaded
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events import trace
@@ -92,7 +92,7 @@ class Worker:
         self._limits = Limits()
         self._calls = CallsUnderWay()
         self._heart = Heart(bus, name, source, self._calls, projector)
-        self._held: dict[str, asyncio.Future[bool]] = {}
+        self._held: dict[str, asyncio.Future[Later | Kept | None]] = {}
         self._slots = Slots(0)
         self._most = most
         self._lanes: dict[int, Loop] = {}
@@ -157,8 +157,8 @@ class Worker:
         cause = envelopes[-1]
         if held := self._held.get(cause.id):
             # delivered again although we are still at it: this one may be acknowledged only if the work was done
-            if not await asyncio.shield(held):
-                raise Later(ACK_WAIT_S)
+            if other := await asyncio.shield(held):
+                raise other
             return
         self._tasks.see(delivery.record, envelopes)
         loaded = await self._tasks.load(cause.entity, at_least=delivery.record.seq)
@@ -169,15 +169,19 @@ class Worker:
             await self._projector.reached(delivery.record.seq)  # whether its money is there is told up to here
         if isinstance(cause.event, Assigned | Hedged) and self._is_ours(loaded.state, cause.event):
             held = self._held[cause.id] = asyncio.get_running_loop().create_future()
-            done = False
+            ended: Later | Kept | None = Later(ACK_WAIT_S)
             try:
                 async with self._slots.slot(cause.event.priority, delivery.record.seq):
                     if not await self._resume(cause, cause.event):
                         await self._work(cause, cause.event)
-                done = True
+                # delivered again meanwhile, another worker may have taken it over, and would lose it if we acknowledged
+                loaded = await self._tasks.load(cause.entity)
+                ended = Kept() if self._is_ours(loaded.state, cause.event) else None
             finally:
                 del self._held[cause.id]
-                held.set_result(done)
+                held.set_result(ended)
+            if ended:
+                raise ended
 
     def _is_ours(self, task: Task, work: Work) -> bool:
         return any(one.backend == self._name and one.attempt == work.attempt for one in task.placed)
@@ -247,7 +251,10 @@ class Worker:
             await self._endings.tell(task.id, started, spent)
             return spent.usage
         except CallLost:
-            raise Later(LOST_S) from None
+            newest = await self._tasks.load(task.id, at_least=NEWEST)
+            if call_on(newest.state.placed, self._name) == number:
+                raise Later(LOST_S) from None
+            return Usage()
         except ProviderError as error:
             await self._failed(task.id, started, call, error)
             return error.usage
