@@ -66,8 +66,9 @@ async def input_of(bus: Bus, spec: TaskSpec) -> str | tuple[Message, ...]:
 
 async def text_aside(bus: Bus, text: str, private: str = "") -> Text:
     """The text itself, or its place in the blob store when it is large."""
-    data = text.encode()
-    return text if len(data) <= INLINE else await put_aside(bus, data, private=private)
+    if len(msgspec.json.encode(text)) <= INLINE:  # as it would stand in an event
+        return text
+    return await put_aside(bus, text.encode(), private=private)
 
 
 async def text_of(bus: Bus, text: Text) -> str:

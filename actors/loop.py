@@ -32,6 +32,10 @@ class Later(Exception):  # not an error: the handler asks for another time
         self.delay_s = delay_s
 
 
+class Kept(Exception):  # not an error either
+    """Raised by a handler when somebody else has the message by now: it is for them to acknowledge, or to lose."""
+
+
 async def let_go(_delivery: Delivery, _error: Exception) -> None:
     """A `PoisonHandler` for what is in the log anyway: the loop has told of it, and there is nothing to set aside."""
 
@@ -81,6 +85,8 @@ class Loop:
             await self._handle(delivery)
         except Later as later:
             await delivery.retry(later.delay_s)
+        except Kept:
+            return
         except (TooLarge, NotFound) as error:
             await self._give_up(delivery, error)
         except BusError as error:

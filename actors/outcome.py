@@ -4,13 +4,15 @@ Whoever ends a task answers, after the event is in the log and before the messag
 crash in between answers again rather than not at all.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from callboard.actors.claim_check import shown_text
 from callboard.bus.entities import Loaded
+from callboard.bus.errors import TooLarge
 from callboard.bus.log import Bus
 from callboard.events.chat import ToolCall, Usage
 from callboard.events.private import is_hidden
@@ -72,6 +74,10 @@ async def answer(bus: Bus, loaded: Loaded[Task]) -> None:
     """Tell an ended task's outcome to its reply subject, if it has one."""
     task = loaded.state
     if task.status in ENDED and task.spec is not None and task.spec.reply_to:
-        outcome: Any = await outcome_of(bus, task)
+        outcome = await outcome_of(bus, task)
         traceparent = loaded.context.traceparent if loaded.context else ""
-        await bus.signals.publish(task.spec.reply_to, msgspec.json.encode(outcome), traceparent=traceparent)
+        try:
+            await bus.signals.publish(task.spec.reply_to, msgspec.json.encode(outcome), traceparent=traceparent)
+        except TooLarge:  # as JSON some texts are six times as long
+            referred = replace(outcome, output=task.completed and task.completed.output)
+            await bus.signals.publish(task.spec.reply_to, msgspec.json.encode(referred), traceparent=traceparent)

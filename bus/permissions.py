@@ -21,7 +21,6 @@ from callboard.bus.subjects import (
     SNAPSHOT_NOW,
     TAKERS,
     TIMER_DESK,
-    heartbeat,
     tokens,
     wanted,
 )
@@ -143,7 +142,7 @@ def grant(role: Role, backend: str = "") -> Grant | None:
     """What a role may do; None for an operator, who may do everything in its tenant's account."""
     if role == "backend":
         return Grant(
-            asks=(f"gate.{backend}.>", heartbeat(backend, "*"), tokens("*")),
+            asks=(f"gate.{backend}.>",),
             hears=(f"told.{backend}.>",),
         )
     return _GRANTS.get(role)

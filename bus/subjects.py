@@ -85,6 +85,21 @@ def tokens(task_id: str) -> str:
     return f"tok.{task_id}"
 
 
+def gate_door(backend: str) -> str:
+    """Where a backend beyond the gate looks for a gate; not stored."""
+    return f"gate.{backend}.hello"
+
+
+def gate_desk(backend: str, gate: str, caller: str = "*") -> str:
+    """Where one process of a backend talks to the gate that it found; not stored."""
+    return f"gate.{backend}.{gate}.{caller}"
+
+
+def told(backend: str, caller: str) -> str:
+    """Where a process of a backend is told something by gates; not stored."""
+    return f"told.{backend}.{caller}"
+
+
 def host(host_id: str) -> str:
     """Where a host of agents tells that it is there; not stored."""
     return f"host.{host_id}"

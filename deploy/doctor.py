@@ -62,7 +62,12 @@ def of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]
 async def of_endpoints(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
     """Whether something listens where each model is said to be that has its key; no call is made."""
     missing = missing_keys(settings, environ)
-    places = {name: backend.url for name, backend in settings.backends.items() if backend.url and name not in missing}
+    here = {
+        name: backend
+        for name, backend in settings.backends.items()
+        if backend.workers != "remote" and name not in missing
+    }
+    places = {name: backend.url for name, backend in here.items() if backend.url}
     return list(await asyncio.gather(*(_reach(name, url) for name, url in places.items())))
 
 

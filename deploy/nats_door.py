@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from callboard.bus.credentials import pick
+from callboard.bus.credentials import pick, stem
 from callboard.bus.door import Door
 from callboard.deploy.settings import Nats
 from callboard.events.errors import InvalidInput
@@ -30,6 +30,23 @@ def door_of(nats: Nats, environ: Mapping[str, str], wanted: Sequence[str] = CLIE
         pick(Path(credentials).expanduser(), wanted) if credentials else None,
         Path(ca).expanduser() if ca else None,
     )
+
+
+def backend_door(nats: Nats, environ: Mapping[str, str], name: str) -> Door:
+    """The door of a process that makes the calls of one backend, beyond the gate. Raises InvalidInput as `door_of`."""
+    return door_of(nats, environ, (stem("backend", name), "operator"))
+
+
+def is_backends(nats: Nats, environ: Mapping[str, str], roles: Sequence[str]) -> bool:
+    """Whether a process with these ``roles`` has the key of a backend alone, and so must work through the gate.
+
+    Raises InvalidInput as `door_of`.
+    """
+    kind, _, name = roles[0].partition(":") if len(roles) == 1 else ("", "", "")
+    if kind != "backend" or not nats.url:
+        return False
+    door = door_of(nats, environ, ("operator", stem("backend", name)))
+    return door.credentials is not None and door.credentials.role == "backend"
 
 
 def node_door(nats: Nats, environ: Mapping[str, str], roles: Sequence[str]) -> Door:

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -16,9 +17,9 @@ from callboard.actors.agents.message_desk import MessageDesk
 from callboard.actors.approval_desk import ApprovalDesk
 from callboard.actors.archiver import Archiver
 from callboard.actors.backend.providers.provider import Provider
-from callboard.actors.backend.worker import Worker
 from callboard.actors.board import Board
 from callboard.actors.checks import Check
+from callboard.actors.gate.gate import Gate
 from callboard.actors.intake import Intake
 from callboard.actors.notary import Notary
 from callboard.actors.projector import Projector
@@ -39,6 +40,7 @@ from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.archive import go_back
 from callboard.deploy.audit_key import signing_key
+from callboard.deploy.crews import Crews
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
 from callboard.deploy.master_key import master_of
@@ -46,7 +48,7 @@ from callboard.deploy.nats_door import node_door
 from callboard.deploy.processes import ProcessWorker, order
 from callboard.deploy.pulse import Pulse
 from callboard.deploy.queues import make_queues
-from callboard.deploy.replicas import Replica, Replicas
+from callboard.deploy.replicas import Replicas
 from callboard.deploy.routing import checks_of, rules_of
 from callboard.deploy.secrets import secrets_of
 from callboard.deploy.settings import Settings
@@ -64,7 +66,9 @@ if TYPE_CHECKING:
 START_S: Final = 30.0
 LAST_FOLD_S: Final = 2.0
 LAST_SIGN_S: Final = 5.0
-ROLES: Final = ("intake", "router", "timekeeper", "backends", "traces", "archiver", "notary", "scaler", "http")
+ROLES: Final = (
+    "intake", "router", "timekeeper", "backends", "gate", "traces", "archiver", "notary", "scaler", "http"
+)  # fmt: skip
 
 _log = structlog.get_logger(__name__)
 
@@ -99,6 +103,7 @@ class Node:
         self._providers: dict[str, Provider] = {}
         self._running: list[asyncio.Task[None]] = []
         self._replicas: Replicas | None = None
+        self._gate: Gate | None = None
         self._router: Router | None = None
         self._notary: Notary | None = None
         self._http: HttpServer | None = None
@@ -161,8 +166,10 @@ class Node:
         """Finish what is under way within ``grace_s``, then end; the rest is taken up at the next start."""
         if self._http:
             await self._http.stop()
-        if self._replicas:
-            await self._replicas.stop(grace_s)
+        if self._gate or self._replicas:
+            ending = [self._gate.close] if self._gate else []
+            ending += [self._replicas.stop] if self._replicas else []
+            await asyncio.gather(*(end(grace_s) for end in ending))
             with suppress(BusError, TimeoutError):
                 async with asyncio.timeout(min(grace_s, LAST_FOLD_S)):
                     await self.projector.reached(await self.bus.log.end())  # what the last calls told is counted
@@ -267,45 +274,41 @@ class Node:
         return Archiver(log, messages=wanted.messages, purger=purger)
 
     async def _register(self, backends: Entities[Backend]) -> None:
-        """Announce the backends that run here; with a server of our own, the settings are the whole truth."""
+        """Announce the backends that run here, or come to the gate here.
+
+        With a server of our own, the settings are the whole truth.
+        """
         known = self.projector.state(BACKENDS).by_id
         here = _backend_names(self._roles, self._settings)
+        if "gate" in self._roles:
+            here |= {name for name, backend in self._settings.backends.items() if backend.workers == "remote"}
         await register({name: self._settings.backends[name] for name in here}, backends, known)
         if self._server and "backends" in self._roles:
             await remove(set(known) - here, backends)
         await self.projector.reached(await self.bus.log.end())
 
     def _start_backends(self, tasks: Entities[Task], backends: Entities[Backend], checks: Mapping[str, Check]) -> None:
+        contexts, secrets = self.board.contexts, secrets_of(self._settings, self._environ)
+        crews = Crews(self.bus, self.projector, tasks, backends, contexts, checks, secrets, self._source)
+        if "gate" in self._roles:
+            self._gate = Gate(self.bus, self._source("gate"), tasks, self.projector, crews.beyond, checks)
+            self._run("gate", self._gate.run)
         names = _backend_names(self._roles, self._settings)
         if not names:
             return
-        apart = {name for name in names if self._settings.backends[name].workers == "processes"}
-        if self._most is not None:
-            apart = set()  # this is such a process itself
-        for name in names - apart:
+        alone = self._most is not None  # it is one of the processes that would else be started here
+        apart = {
+            name: partial(self._process, name)
+            for name in names
+            if self._settings.backends[name].workers == "processes" and not alone
+        }
+        for name in names - apart.keys():
             self._providers[name] = provider_of(name, self._settings.backends[name], self._environ)
-
-        secrets = secrets_of(self._settings, self._environ)
-
-        def worker(name: str, number: int) -> Replica:
-            if name in apart:
-                return ProcessWorker(order(self._settings, name, number, self.url), self._environ)
-            source = self._source(f"backend/{name}/{number}")
-            return Worker(
-                self.bus,
-                name,
-                source,
-                self._providers[name],
-                tasks.by(source),
-                backends.by(source),
-                self.projector,
-                checks,
-                self.board.contexts,
-                secrets,
-            )
-
-        self._replicas = Replicas(names, self.projector, worker, most=self._most)
+        self._replicas = crews.here(self._providers, apart, most=self._most)
         self._run("replicas", self._replicas.run)
+
+    def _process(self, backend: str, number: int) -> ProcessWorker:
+        return ProcessWorker(order(self._settings, backend, number, self.url), self._environ)
 
     def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         self._running.append(asyncio.create_task(supervise(name, run), name=name))
@@ -338,5 +341,5 @@ def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
 
 def _backend_names(roles: tuple[str, ...], settings: Settings) -> set[str]:
     if "backends" in roles:
-        return set(settings.backends)
+        return {name for name, backend in settings.backends.items() if backend.workers != "remote"}
     return {role.partition(":")[2] for role in roles if role.startswith("backend:")}

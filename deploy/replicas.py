@@ -8,7 +8,7 @@ import structlog
 
 from callboard.actors.projector import Projector
 from callboard.deploy.supervision import supervise
-from callboard.events.backend import Backend
+from callboard.events.backend import Backend, BackendSpec
 from callboard.events.envelope import Envelope
 from callboard.projections.backends import BACKENDS
 
@@ -43,11 +43,16 @@ class Replicas:
     """The workers that this process runs of the backends in ``names``.
 
     ``worker`` makes the n-th worker of a backend. ``most`` is for a process that is one of several: it runs no more of
-    them, however many the log wants, and somebody else sees to how many such processes there are.
+    them than that, however many the log wants, and somebody else sees to how many such processes there are.
     """
 
     def __init__(
-        self, names: set[str], projector: Projector, worker: Callable[[str, int], Replica], *, most: int | None = None
+        self,
+        names: set[str],
+        projector: Projector,
+        worker: Callable[[str, int], Replica],
+        *,
+        most: Callable[[BackendSpec], int] | None = None,
     ) -> None:
         self._names = names
         self._most = most
@@ -58,17 +63,22 @@ class Replicas:
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._changed.set()
-        projector.watch(self._watch)
 
     async def run(self) -> None:
         """Start and stop workers until cancelled, as the log wants."""
+        self._projector.watch(self._watch)
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
                 self._reconcile()
         finally:
+            self._projector.unwatch(self._watch)
             await self._end(0.0)
+
+    async def drain(self, grace_s: float) -> None:
+        """Have all workers take no more, and finish what is under way within ``grace_s``."""
+        await asyncio.gather(*(worker.drain(grace_s) for worker, _ in list(self._running.values())))
 
     async def stop(self, grace_s: float) -> None:
         """End all workers, for good; calls under way have ``grace_s`` to finish."""
@@ -92,8 +102,8 @@ class Replicas:
         for name in self._names:
             backend = backends.get(name)
             wanted = wanted_of(backend)
-            if self._most is not None:
-                wanted = min(wanted, self._most)
+            if self._most and backend and backend.spec:
+                wanted = min(wanted, self._most(backend.spec))
             for number in range(wanted):
                 if (name, number) not in self._running:
                     worker = self._worker(name, number)

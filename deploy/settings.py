@@ -21,7 +21,7 @@ ProviderName = Literal["openai", "anthropic", "callable"]
 Api = Literal["chat", "completions"]
 Tier = Literal["small", "medium", "frontier"]
 Traces = Literal["file", "off"]
-Workers = Literal["tasks", "processes"]
+Workers = Literal["tasks", "processes", "remote"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 PROVIDER_URLS: Mapping[str, str] = {
@@ -194,8 +194,8 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     one is named. ``model`` may be empty for a ``callable``, which has ``function`` (``module:name``) instead.
     ``context`` is the window in tokens. ``rpm`` and ``tpm`` are requests and tokens a minute, None is no limit.
     ``concurrency`` is calls at once of one replica. ``price`` None means: look it up. ``workers`` says what its
-    replicas are: tasks of the node's own process, or processes of their own. Without ``scaling`` only people change how
-    many.
+    replicas are: tasks of the node's own process, processes of their own, or remote: processes that come to the gate
+    (`callboard up --role backend:NAME --through-gate`). Without ``scaling`` only people change how many.
     """
 
     provider: ProviderName
@@ -286,7 +286,7 @@ def missing_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
     return {
         name: backend.api_key_env
         for name, backend in settings.backends.items()
-        if backend.api_key_env and not environ.get(backend.api_key_env)
+        if backend.api_key_env and backend.workers != "remote" and not environ.get(backend.api_key_env)
     }
 
 

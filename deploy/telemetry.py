@@ -10,6 +10,8 @@ from callboard.deploy.delivery import collector
 from callboard.deploy.settings import Settings
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
     from callboard.deploy.metrics import Metrics
     from callboard.deploy.tracing import TraceExport
 
@@ -35,17 +37,23 @@ class Telemetry:
             from callboard.deploy.metrics import Collector, Metrics  # noqa: PLC0415
 
             self._metrics = Metrics(projector, Collector(where))
+        exporter = self.start_live()
+        if exporter and from_log:
+            from callboard.deploy.tracing import TraceExport  # noqa: PLC0415
+
+            self.export = TraceExport(bus, exporter)
+
+    def start_live(self) -> "SpanExporter | None":
+        """Set up live spans alone; returns where they go, None if nowhere."""
         if not self._traces:
-            return
-        from callboard.deploy.tracing import TraceExport  # noqa: PLC0415
+            return None
         from callboard.deploy.tracing_exporters import span_exporter  # noqa: PLC0415
         from callboard.deploy.tracing_live import set_up_live_spans  # noqa: PLC0415
 
         self._folder.mkdir(parents=True, exist_ok=True)
         exporter = span_exporter(self._folder, self._environ)
         self._stop_live = set_up_live_spans(exporter)
-        if from_log:
-            self.export = TraceExport(bus, exporter)
+        return exporter
 
     async def stop(self) -> None:
         """Deliver what is still to be told, then close the exporter."""

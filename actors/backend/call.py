@@ -2,6 +2,7 @@
 
 import time
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +18,9 @@ from callboard.events.errors import Forgotten, InvalidInput, Undecodable
 from callboard.events.money import Price
 from callboard.events.task_spec import TaskSpec
 
+NOTE: Final = 64 * 1024
+"""Characters of a message at most: NATS servers take 1 MiB as they come, and as JSON they may be six times as long."""
+
 
 class TokenNote(Struct, frozen=True):
     """A piece of text on ``tok.<task>``. ``call`` tells a second try from the first; ``at`` is the text's offset."""
@@ -26,20 +30,27 @@ class TokenNote(Struct, frozen=True):
     text: str
 
 
+def call_id(task_id: str, number: int) -> str:
+    """What a task's call is called where tasks are not known."""
+    return f"{task_id}-{number}"
+
+
 class Call:
     """A call under way. ``first_token`` and ``duration`` are ns since it began; ``spent`` an estimate so far.
 
     ``heard_at`` is when (monotonic, ns) the model last gave anything, 0 before that. It costs what was the ``price``
-    when it began.
+    when it began, ``ago_ns`` before now.
     """
 
-    def __init__(self, contexts: Contexts, provider: Provider, task_id: str, number: int, price: Price) -> None:
+    def __init__(
+        self, contexts: Contexts, provider: Provider, task_id: str, number: int, price: Price, ago_ns: int = 0
+    ) -> None:
         self._contexts = contexts
         self._provider = provider
         self._task_id = task_id
-        self._number = number
+        self.number = number
         self._price = price
-        self._began = time.monotonic_ns()
+        self._began = time.monotonic_ns() - ago_ns
         self._request = Request(())
         self._length = 0
         self.first_token = 0
@@ -74,7 +85,7 @@ class Call:
             stop=spec.stop,
             schema=spec.schema,
             tools=spec.tools,
-            call_id=f"{self._task_id}-{self._number}",
+            call_id=call_id(self._task_id, self.number),
             traceparent=traceparent,
         )
         async with aclosing(self._provider.stream(self._request)) as parts:
@@ -98,6 +109,7 @@ class Call:
             raise ProviderError(FailureKind.INVALID, f"the prompt can't be put together: {error}") from error
 
     async def _publish(self, delta: Delta) -> None:
-        note = TokenNote(self._number, self._length, delta.text)
-        self._length += len(delta.text)
-        await self._contexts.bus.signals.publish(tokens(self._task_id), msgspec.json.encode(note))
+        for start in range(0, len(delta.text), NOTE):
+            note = TokenNote(self.number, self._length, delta.text[start : start + NOTE])
+            self._length += len(note.text)
+            await self._contexts.bus.signals.publish(tokens(self._task_id), msgspec.json.encode(note))

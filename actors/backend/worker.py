@@ -3,66 +3,60 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final, TypeAlias
 
 import structlog
 
-from callboard.actors.backend.call import Call
+from callboard.actors.backend.begun import begun
+from callboard.actors.backend.call import Call, call_id
 from callboard.actors.backend.calls_under_way import CallsUnderWay
+from callboard.actors.backend.ending import Endings
 from callboard.actors.backend.funds import refusal, within
 from callboard.actors.backend.health import Admission, Health
 from callboard.actors.backend.heartbeat import Heart
 from callboard.actors.backend.pace import Limits
-from callboard.actors.backend.providers.provider import Answer, FailureKind, Provider, ProviderError
+from callboard.actors.backend.providers.provider import CallLost, FailureKind, Provider, ProviderError, Resumable
 from callboard.actors.backend.slots import Slots
-from callboard.actors.backend.verification import verified
 from callboard.actors.checks import BUILT_IN, Check
-from callboard.actors.claim_check import text_aside
 from callboard.actors.contexts import Contexts, contexts_on
 from callboard.actors.discretion import discreet
-from callboard.actors.loop import Later, Loop
+from callboard.actors.loop import Kept, Later, Loop
 from callboard.actors.outcome import answer
 from callboard.actors.projector import Projector
 from callboard.actors.secrets import NO_SECRETS, Secrets
-from callboard.bus.entities import Entities, Loaded
-from callboard.bus.errors import LogFull
+from callboard.bus.clock import now
+from callboard.bus.entities import NEWEST, Entities, Loaded
 from callboard.bus.log import Bus, Delivery
 from callboard.bus.subjects import parse
 from callboard.events import trace
 from callboard.events.backend import Backend
-from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
-from callboard.events.placement import Hedged
+from callboard.events.placement import Hedged, call_on
 from callboard.events.task import (
     ENDED,
     Assigned,
-    Completed,
     DeadLettered,
-    Failed,
     Released,
     Spent,
     Started,
     Task,
     TaskEvent,
 )
-from callboard.events.task_spec import Failure
 from callboard.events.task_subjects import work_queue, work_subject
 from callboard.projections.backends import BACKENDS
 from callboard.projections.budgets import BUDGETS
 from callboard.projections.tasks import TASKS
 
 ACK_WAIT_S: Final = 2.0
-RESULT_TIMEOUT_S: Final = 600.0
-"""How long a result is kept for a log that can't be reached, or is full: it would have to be paid for again."""
-
-RESULT_RETRY_S: Final = 1.0
+LOST_S: Final = 0.2
+"""After how long the work of a lost call is handed out again."""
 
 Work: TypeAlias = Assigned | Hedged
 Wish: TypeAlias = Callable[[Task], TaskEvent]
-CallEnd: TypeAlias = Completed | Answered | Failed | Spent
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +65,8 @@ class Worker:
     """One replica of the backend called ``name``; ``tasks`` are the tasks as it changes them.
 
     ``contexts`` are those that tasks read, if it shares with others what is held in memory of them. What a provider
-    says of a failure is told without the ``secrets``.
+    says of a failure is told without the ``secrets``. It makes no more calls at a time than the backend's concurrency,
+    and than ``most`` if that is not 0.
     """
 
     def __init__(
@@ -86,6 +81,7 @@ class Worker:
         checks: Mapping[str, Check] = BUILT_IN,
         contexts: Contexts | None = None,
         secrets: Secrets = NO_SECRETS,
+        most: int = 0,
     ) -> None:
         self._bus = bus
         self._name = name
@@ -93,15 +89,16 @@ class Worker:
         self._provider = provider
         self._tasks = tasks
         self._projector = projector
-        self._checks = checks
+        self._endings = Endings(bus, name, tasks, checks)
         self._contexts = contexts or contexts_on(bus, source)
         self._secrets = secrets
         self._health = Health(name, backends, projector)
         self._limits = Limits()
         self._calls = CallsUnderWay()
         self._heart = Heart(bus, name, source, self._calls, projector)
-        self._held: dict[str, asyncio.Future[bool]] = {}
+        self._held: dict[str, asyncio.Future[Later | Kept | None]] = {}
         self._slots = Slots(0)
+        self._most = most
         self._lanes: dict[int, Loop] = {}
         self._priorities = {0}
         self._new_priority = asyncio.Event()
@@ -115,7 +112,8 @@ class Worker:
         spec = self._backend().spec
         if spec is None:
             raise IllegalTransition(f"backend {self._name} is not registered: register it before its workers start")
-        self._slots = Slots(spec.concurrency)
+        slots = min(spec.concurrency, self._most or spec.concurrency)
+        self._slots = Slots(slots)
         self._lanes.clear()
         running: list[asyncio.Task[None]] = []
         rows = self._projector.state(TASKS).open.values()
@@ -125,7 +123,7 @@ class Worker:
             while not self._slots.closed:
                 self._new_priority.clear()
                 for priority in self._priorities - self._lanes.keys():
-                    self._lanes[priority] = await self._lane(priority, spec.concurrency)
+                    self._lanes[priority] = await self._lane(priority, slots)
                     running.append(group.create_task(self._lanes[priority].run()))
                 await self._new_priority.wait()
             await asyncio.gather(*running)
@@ -163,8 +161,8 @@ class Worker:
         cause = envelopes[-1]
         if held := self._held.get(cause.id):
             # delivered again although we are still at it: this one may be acknowledged only if the work was done
-            if not await asyncio.shield(held):
-                raise Later(ACK_WAIT_S)
+            if other := await asyncio.shield(held):
+                raise other
             return
         self._tasks.see(delivery.record, envelopes)
         loaded = await self._tasks.load(cause.entity, at_least=delivery.record.seq)
@@ -175,17 +173,36 @@ class Worker:
             await self._projector.reached(delivery.record.seq)  # whether its money is there is told up to here
         if isinstance(cause.event, Assigned | Hedged) and self._is_ours(loaded.state, cause.event):
             held = self._held[cause.id] = asyncio.get_running_loop().create_future()
-            done = False
+            ended: Later | Kept | None = Later(ACK_WAIT_S)
             try:
                 async with self._slots.slot(cause.event.priority, delivery.record.seq):
-                    await self._work(cause, cause.event)
-                done = True
+                    if not await self._resume(cause, cause.event):
+                        await self._work(cause, cause.event)
+                # delivered again meanwhile, another worker may have taken it over, and would lose it if we acknowledged
+                loaded = await self._tasks.load(cause.entity)
+                ended = Kept() if self._is_ours(loaded.state, cause.event) else None
             finally:
                 del self._held[cause.id]
-                held.set_result(done)
+                held.set_result(ended)
+            if ended:
+                raise ended
 
     def _is_ours(self, task: Task, work: Work) -> bool:
         return any(one.backend == self._name and one.attempt == work.attempt for one in task.placed)
+
+    async def _resume(self, cause: Envelope, assigned: Work) -> bool:
+        """Go on with a call whose worker is gone, if the provider has it still; whether that was so."""
+        loaded = await self._tasks.load(cause.entity)
+        number = call_on(loaded.state.placed, self._name)
+        has = number and isinstance(self._provider, Resumable) and self._provider.has(call_id(cause.entity, number))
+        if not has or not self._is_ours(loaded.state, assigned):
+            return False
+        known = await begun(self._bus.log, self._name, cause.entity, number)
+        if known is None:
+            return False
+        ago = max(now() - known.started.time, timedelta())
+        await self._call(loaded, known.started, known.price, int(ago.total_seconds() * 1e9))
+        return True
 
     async def _work(self, cause: Envelope, assigned: Work) -> None:
         backend = self._backend()
@@ -214,13 +231,15 @@ class Worker:
         finally:
             self._health.ended(probe=admission is Admission.PROBE)
 
-    async def _call(self, loaded: Loaded[Task], started: Envelope, price: Price) -> Usage:
-        """Make the call and append what came of it; returns what it used."""
-        task, number = loaded.state, loaded.state.call
+    async def _call(self, loaded: Loaded[Task], started: Envelope, price: Price, ago_ns: int = 0) -> Usage:
+        """Make the call, which began ``ago_ns`` before now, and append what came of it; returns what it used."""
+        task = loaded.state
         assert task.spec is not None
+        assert isinstance(started.event, Started)
+        number = started.event.call
         discreet(task.spec.private)
         context = trace.SpanContext(loaded.context.trace if loaded.context else "", trace.span_id(started.id))
-        call = Call(self._contexts, self._provider, task.id, number, price)
+        call = Call(self._contexts, self._provider, task.id, number, price, ago_ns)
         running = asyncio.create_task(call.run(within(task.spec, task.hold), context.traceparent))
         self._calls.add(task.id, number, call, running)
         late = self._heart.expect(task.id, number)
@@ -233,8 +252,13 @@ class Worker:
             waited = 0 if call.first_token else call.duration
             reason = "stopped: no longer wanted"
             spent = Spent(self._name, number, call.spent, call.cost(call.spent), reason, waited)
-            await self._tell(task.id, started, spent)
+            await self._endings.tell(task.id, started, spent)
             return spent.usage
+        except CallLost:
+            newest = await self._tasks.load(task.id, at_least=NEWEST)
+            if call_on(newest.state.placed, self._name) == number:
+                raise Later(LOST_S) from None
+            return Usage()
         except ProviderError as error:
             await self._failed(task.id, started, call, error)
             return error.usage
@@ -244,32 +268,21 @@ class Worker:
             await self._failed(task.id, started, call, wrapped)
             return wrapped.usage
         else:
-            await self._completed(task, number, started, call, result)
+            await self._endings.answered(
+                task,
+                number,
+                started,
+                result,
+                cost=call.cost(result.usage),
+                first_token=call.first_token,
+                duration=call.duration,
+            )
+            await self._health.worked(self._backend(), started)
             return result.usage
         finally:
             if late:
                 late.cancel()
             self._calls.remove(task.id, number)
-
-    async def _completed(self, task: Task, number: int, started: Envelope, call: Call, result: Answer) -> None:
-        duration = call.duration
-        completed = Completed(
-            backend=self._name,
-            call=number,
-            output=await text_aside(self._bus, result.text, (task.spec and task.spec.private) or ""),
-            usage=result.usage,
-            cost=call.cost(result.usage),
-            model=result.model,
-            finish=result.finish,
-            first_token=call.first_token,
-            duration=duration,
-            tool_calls=result.tool_calls,
-            estimated=result.estimated,
-        )
-        assert task.spec is not None
-        end, judged = await verified(completed, result.text, task.spec, task.check, self._checks)
-        await self._tell(task.id, started, end, *judged)
-        await self._health.worked(self._backend(), started)
 
     async def _failed(self, task_id: str, started: Envelope, call: Call, error: ProviderError) -> None:
         error = ProviderError(
@@ -277,35 +290,8 @@ class Worker:
         )
         # first the breaker, so that whoever acts on the failure sees it
         await self._health.failed(error, started)
-        assert isinstance(started.event, Started)
-        failed = Failed(
-            backend=self._name,
-            call=started.event.call,
-            failure=Failure(error.kind, str(error), error.retry_after_ns),
-            usage=error.usage,
-            cost=call.cost(error.usage),
-            duration=call.duration,
-        )
-        await self._tell(task_id, started, failed)
-
-    async def _tell(self, task_id: str, cause: Envelope, end: CallEnd, *judged: TaskEvent) -> None:
-        """Append how a call ended; what was found of its answer, only if the answer is still wanted."""
-
-        def wish(task: Task) -> list[TaskEvent]:
-            wanted = any(placement.call == end.call for placement in task.placed)
-            return [end, *judged] if wanted else [end]
-
-        deadline = time.monotonic() + RESULT_TIMEOUT_S
-        while True:
-            try:
-                told = await self._tasks.tell(task_id, wish, cause=cause, timeout_s=RESULT_TIMEOUT_S)
-            except LogFull:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(RESULT_RETRY_S)
-            else:
-                await answer(self._bus, told.entity)
-                return
+        cost = call.cost(error.usage)
+        await self._endings.failed(task_id, call.number, started, error, cost=cost, duration=call.duration)
 
     async def _tell_if_ours(self, cause: Envelope, assigned: Work, event: Wish) -> tuple[Loaded[Task], Envelope] | None:
         """Append, unless the task went elsewhere meanwhile."""

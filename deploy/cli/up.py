@@ -19,20 +19,33 @@ if TYPE_CHECKING:
 @click.option("--role", "roles", metavar="ROLE", multiple=True, help="Run only this; several times.  [default: all]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the NATS server inside; 0 is a free one.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve HTTP there, too; port 0 is a free one.")
+@click.option("--through-gate", is_flag=True, help="With --role backend:NAME: work through the gate, without the log.")
+@click.option("--slots", type=click.IntRange(1), help="Calls at a time, through the gate.  [default: as registered]")
 @where
 @as_json
-def up(roles: tuple[str, ...], port: int | None, listen: str | None, where: Where, as_json: bool) -> None:
+def up(
+    roles: tuple[str, ...],
+    port: int | None,
+    listen: str | None,
+    through_gate: bool,
+    slots: int | None,
+    where: Where,
+    as_json: bool,
+) -> None:
     """Run a node until SIGINT or SIGTERM: its own NATS server, or a connection to the one at --url, and the actors.
 
-    ROLE is intake, router, timekeeper, backends, traces, archiver, notary, scaler or http, or backend:NAME for the
-    workers of one backend. The first signal lets calls under way finish for ten seconds; a second one ends the node at
-    once. Without backends in the settings file, those that the environment offers are used: API keys, Ollama,
-    llama.cpp.
+    ROLE is intake, router, timekeeper, backends, gate, traces, archiver, notary, scaler or http, or backend:NAME for
+    the workers of one backend. With --through-gate, or the key of that backend, these make its calls, and neither read
+    the log nor write to it.
+
+    The first signal lets calls under way finish for ten seconds; a second one ends the node at once. Without backends
+    in the settings file, those that the environment offers are used: API keys, Ollama, llama.cpp.
 
     Functions of callable backends are looked for beside the settings file.
 
     --json prints one line when the node is ready: {url, http, data, fsync, pid, roles, backends [{backend, provider,
-    model, url, callable, price, replicas}], left_out {backend: variable}}. Log lines go to standard error.
+    model, url, callable, price, replicas}], left_out {backend: variable}}, or, through the gate, {pid, roles, backend}.
+    Log lines go to standard error.
     """
     import asyncio
     import os
@@ -41,6 +54,7 @@ def up(roles: tuple[str, ...], port: int | None, listen: str | None, where: Wher
 
     from callboard.deploy import logs
     from callboard.deploy.cli.modules import importable
+    from callboard.deploy.nats_door import is_backends
     from callboard.deploy.secrets import secrets_of
     from callboard.deploy.settings_values import listen as read_listen
 
@@ -53,6 +67,11 @@ def up(roles: tuple[str, ...], port: int | None, listen: str | None, where: Wher
         settings = replace(settings, http=replace(settings.http, listen=read_listen(listen, "--listen")))
     logs.configure(settings.telemetry.log_level, secrets=secrets_of(settings, os.environ))
     importable(where.config)
+    if through_gate or is_backends(settings.nats, os.environ, roles):
+        asyncio.run(_beyond_gate(settings, roles, os.environ, slots or 0, as_json=as_json))
+        return
+    if slots:
+        raise click.UsageError("--slots is for a backend that works --through-gate: set concurrency instead")
     asyncio.run(_up(settings, roles, os.environ, as_json=as_json))
 
 
@@ -105,6 +124,31 @@ async def _up(settings: "Settings", roles: tuple[str, ...], environ: "Mapping[st
         await signals.asked.wait()
         if not as_json:
             warn("stopping: calls under way may finish; a second signal ends it at once")
+
+
+async def _beyond_gate(
+    settings: "Settings", roles: tuple[str, ...], environ: "Mapping[str, str]", slots: int, *, as_json: bool
+) -> None:
+    import os
+
+    from callboard.deploy.beyond_gate import BeyondGate
+    from callboard.deploy.cli.printing import print_json, warn
+    from callboard.deploy.cli.signals import Signals
+
+    signals = Signals()
+    node = BeyondGate(settings, roles=roles, environ=environ, slots=slots)
+    if not await signals.unless_asked(node.start()):
+        return
+    try:
+        if as_json:
+            print_json({"pid": os.getpid(), "roles": roles, "backend": node.name})
+        else:
+            click.echo(f"Callboard makes the calls of {node.name}, as the gate hands them out")
+        await signals.asked.wait()
+        if not as_json:
+            warn("stopping: calls under way may finish; a second signal ends it at once")
+    finally:
+        await node.stop()
 
 
 async def _with_backends(

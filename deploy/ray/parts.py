@@ -18,7 +18,7 @@ from callboard.events.errors import InvalidInput
 
 Kind = Literal["control", "router", "agents", "backend", "http"]
 
-CONTROL_ROLES: Final = ("intake", "timekeeper", "traces", "archiver", "notary", "scaler")
+CONTROL_ROLES: Final = ("intake", "timekeeper", "gate", "traces", "archiver", "notary", "scaler")
 BACKEND_PREFIX: Final = "backend-"
 MARGIN_S: Final = 10.0
 """What a replica has to end, after its calls have been given their time."""
@@ -88,8 +88,10 @@ def deployments_of(settings: Settings, folder: Path, wanted: Mapping[str, int]) 
     _check(settings)
     ray = settings.ray
     bare = replace(settings, data=str(settings.data_folder.absolute()), ray=Ray(), router=Router(), http=Http())
+    remote = {name: backend for name, backend in settings.backends.items() if backend.workers == "remote"}
+    own_checks = settings.checks if remote else {}  # the gate verifies what comes from beyond it
     found = [
-        _deployment("control", replace(bare, backends={}, checks={}), ray, folder),
+        _deployment("control", replace(bare, backends=remote, checks=own_checks), ray, folder),
         _deployment("router", replace(bare, backends={}, router=settings.router), ray, folder, ray.routers),
     ]
     if ray.agents:
@@ -97,6 +99,8 @@ def deployments_of(settings: Settings, folder: Path, wanted: Mapping[str, int]) 
     if settings.http.listen:
         found.append(_deployment("http", replace(bare, backends={}, checks={}, http=settings.http), ray, folder))
     for name, backend in settings.backends.items():
+        if name in remote:
+            continue
         own = replace(bare, backends={name: replace(backend, ray=Placement())})
         replicas = max(1, wanted.get(name, backend.replicas))
         found.append(replace(_deployment("backend", own, ray, folder, replicas, name), placement=backend.ray))

@@ -1,4 +1,4 @@
-"""A replica, a router, a Ray node and a nats-server are killed while a backend is scaled: nothing is lost or doubled."""
+"""A replica, a router, a Ray node, a nats-server are killed while a backend is scaled: nothing is lost or doubled."""
 
 import asyncio
 import json

@@ -32,3 +32,8 @@ def answering(text: str, after_s: float = 0.0) -> Answering:
         return text
 
     return Answering(say)
+
+
+async def echoes(request: Request) -> str:
+    """Says the last message, loudly."""
+    return request.messages[-1].content.upper()

@@ -122,7 +122,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr(money, "TICK_S", 0.05)
     monkeypatch.setattr(router, "ACK_WAIT_S", 0.3)
     monkeypatch.setattr("callboard.actors.backend.worker.ACK_WAIT_S", 0.3)
-    monkeypatch.setattr("callboard.actors.backend.worker.RESULT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("callboard.actors.backend.ending.RESULT_TIMEOUT_S", 1.0)
     monkeypatch.setattr("callboard.actors.loop.BUS_RETRY_S", 0.01)
     monkeypatch.setattr("callboard.deploy.supervision.PAUSES_S", (0.01,))
 

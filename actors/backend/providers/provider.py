@@ -7,7 +7,7 @@ connection, so that the model stops working for us.
 
 from collections.abc import AsyncGenerator
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -42,6 +42,10 @@ class ProviderError(CallboardError):
         self.kind = kind
         self.retry_after_ns = retry_after_ns
         self.usage = usage or Usage()
+
+
+class CallLost(CallboardError):
+    """Whoever made the call went away: whether the model answered, and what that cost, is not known."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True):
@@ -89,4 +93,13 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Close what the provider holds open."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A provider whose calls outlive whoever asked for them: ``stream`` goes on with one that it still has."""
+
+    def has(self, call_id: str) -> bool:
+        """Whether it has a call, under way or answered, that nobody has heard the end of."""
         ...

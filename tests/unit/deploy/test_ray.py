@@ -270,7 +270,7 @@ class Hand:
 async def test_a_process_that_is_one_of_several_runs_one_worker(log):
     """However many the log wants; and none when it wants none, before the process is ended."""
     working: set = set()
-    replicas = Replicas({"a"}, log.projector, lambda name, number: Hand(working, (name, number)), most=1)
+    replicas = Replicas({"a"}, log.projector, lambda name, number: Hand(working, (name, number)), most=lambda _: 1)
     log.running.append(asyncio.create_task(replicas.run()))
     await until(lambda: working == {("a", 0)})
     await log.say("a", Scaled(0))
