@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from servers.locked_nats import locked
 
 from callboard.actors.agents.definition import agent
@@ -18,7 +19,9 @@ from callboard.bus.filters import Filter
 from callboard.bus.frames import block
 from callboard.bus.log import Note, Write
 from callboard.bus.permissions import called, grant, subscribes
+from callboard.deploy.beyond_gate import BeyondGate
 from callboard.deploy.cli import callboard as command
+from callboard.deploy.nats_door import is_backends
 from callboard.deploy.node import ROLES as ROLES_OF_NODES
 from callboard.deploy.node import Node
 from callboard.deploy.settings import Backend, Nats, Settings
@@ -314,3 +317,22 @@ async def test_each_role_does_its_work_with_its_own_key(nats, tmp_path, monkeypa
         assert ran.exit_code == 1
         assert "does not let role auditor of acme use the subject evt." in ran.output
         assert len(ran.output.splitlines()) == 1
+
+
+async def test_a_backend_works_with_its_own_key(nats, tmp_path):
+    """Its calls come through the gate, which is where a process with no other key goes by itself."""
+    far = Backend(provider="callable", function=f"{__name__}:hello", price=Price(1, 1), workers="remote")
+    folder = Nats(url=nats.url, credentials=str(nats.folder / "acme"), ca=str(nats.ca))
+    alone = replace(folder, credentials=str(nats.file("backend-deepseek")))
+    roles = ("backend:deepseek",)
+    assert is_backends(alone, {}, roles)
+    assert not is_backends(folder, {}, roles)
+    assert not is_backends(alone, {}, ("gate",))
+    settings = Settings(data=str(tmp_path), nats=folder, backends={"deepseek": far})
+    beyond = BeyondGate(replace(settings, nats=alone), roles=roles, environ={})
+    async with Node(settings, roles=tuple(role for role in ROLES_OF_NODES if role != "http"), environ={}) as node:
+        await beyond.start()
+        try:
+            assert (await (await node.board.submit("world")).result(20)).output == "hello world"
+        finally:
+            await beyond.stop()
