@@ -156,7 +156,7 @@ class Queue(Protocol):
         ...
 
     async def pending(self) -> int:
-        """Messages not yet acknowledged, delivered or not."""
+        """Messages not yet acknowledged, delivered or not; on several servers, of those that the queue's leader has."""
         ...
 
     async def aclose(self) -> None:

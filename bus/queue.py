@@ -98,7 +98,7 @@ class JetStreamQueue:
                 await self._wake.wait()
 
     async def pending(self) -> int:
-        """Messages not yet acknowledged, delivered or not."""
+        """Messages not yet acknowledged, delivered or not; on several servers, of those that the queue's leader has."""
         state = await consumer.state(self._api, self._stream, self._name)
         if not state:
             await self.create()

@@ -60,7 +60,12 @@ async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path):
         await asyncio.gather(*writing)
         end = await buses[0].log.end()
         async with asyncio.timeout(60):
-            while len(reader.records) < end or await queues[0].pending() or len(fired.taken) < TIMERS:
+            while len(reader.records) < end:
+                await asyncio.sleep(0.1)
+            stored = {record.data for record in reader.records}
+            while not stored <= takers[0].taken.keys() | takers[1].taken.keys():
+                await asyncio.sleep(0.1)
+            while await queues[0].pending() or len(fired.taken) < TIMERS:
                 await asyncio.sleep(0.1)
         logs = [[record async for records in bus.log.read_all() for record in records] for bus in buses]
         for bus in buses:
