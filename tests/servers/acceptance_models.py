@@ -1,6 +1,5 @@
-"""Functions that stand for models, and an agent with a tool, in the acceptance suite; copied beside its settings."""
+"""More functions that stand for models, and an agent, for the acceptance suite; copied beside its settings."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -11,35 +10,11 @@ from callboard.actors.backend.providers.provider import FailureKind, ProviderErr
 MENDED = Path(__file__).with_name("mended")
 
 
-def echo(request):
-    return request.messages[-1].content.upper()
-
-
-async def slow(request):
-    for word in ("one ", "two ", "three"):
-        await asyncio.sleep(0.05)
-        yield word
-    if "for ever" in request.messages[-1].content:
-        await asyncio.sleep(600)
-
-
 def moody(_request):
     """Fails for good, until somebody has mended it."""
     if not MENDED.exists():
         raise ProviderError(FailureKind.INVALID, "not today")
     return "mended"
-
-
-def curt(_request):
-    return "no"
-
-
-def chatty(_request):
-    return "a long and careful answer"
-
-
-def is_long(answer):
-    return len(answer) > 10
 
 
 def clerk(request):

@@ -22,7 +22,7 @@ url = "{url}"
 policy = "cheapest"
 
 [checks.is_long]
-function = "acceptance_models:is_long"
+function = "callable_backends:is_long"
 
 [ray]
 agents = "acceptance_models.py"
@@ -30,12 +30,12 @@ drain = "10s"
 
 [backends.echo]
 provider = "callable"
-function = "acceptance_models:echo"
+function = "callable_backends:echo"
 price = {{ input = 1, output = 2 }}
 
 [backends.slow]
 provider = "callable"
-function = "acceptance_models:slow"
+function = "callable_backends:slow"
 capabilities = ["chat", "slow"]
 
 [backends.moody]
@@ -45,14 +45,14 @@ capabilities = ["chat", "moods"]
 
 [backends.curt]
 provider = "callable"
-function = "acceptance_models:curt"
+function = "callable_backends:curt"
 capabilities = ["chat", "work"]
 tier = "small"
 price = {{ input = 1, output = 1 }}
 
 [backends.chatty]
 provider = "callable"
-function = "acceptance_models:chatty"
+function = "callable_backends:chatty"
 capabilities = ["chat", "work"]
 tier = "frontier"
 price = {{ input = 10, output = 10 }}

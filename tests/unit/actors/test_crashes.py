@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from generators.task_histories import books
 from msgspec.structs import replace
+from servers.mortal_log import MortalLog
 
 from callboard.actors.board import Board
 from callboard.actors.router.asking import AgentRules
@@ -21,29 +22,6 @@ from callboard.projections.cost import COST
 from callboard.projections.projection import fold
 
 WORK = {"capabilities": ["chat", "work"]}
-
-
-class Mortal:
-    """A log of whose appends the ``last``-th is one too many: whoever asks for it, or has had it, hangs."""
-
-    def __init__(self, log, last: int, *, stored: bool) -> None:
-        self._log = log
-        self._left = last
-        self._stored = stored
-        self.over = asyncio.Event()
-
-    def __getattr__(self, name: str):
-        return getattr(self._log, name)
-
-    async def append(self, write, **options) -> int:
-        self._left -= 1
-        if self._left < 0 and not self.over.is_set():
-            if self._stored:
-                await self._log.append(write, **options)
-            self.over.set()
-        if self.over.is_set():
-            await asyncio.Event().wait()
-        return await self._log.append(write, **options)
 
 
 @pytest.fixture
@@ -88,7 +66,7 @@ async def survived(stage, say, aside, last: int, stored: bool, **fields) -> tupl
     await first.register("aside", capabilities=("chat", "schema"))
     following.cancel()
     doomed = bus.join()
-    doomed.log = mortal = Mortal(doomed.log, last, stored=stored)
+    doomed.log = mortal = MortalLog(doomed.log, last, stored=stored)
     troupe = type(stage)(doomed)
     await cast(troupe, say, aside, 0)
     handle = await Board(bus, "client").submit("x", needs=WORK, **fields)

@@ -6,6 +6,7 @@ import random
 import pytest
 from servers.callable_models import Answering, echoes
 from servers.gates import Beyond, RunningGate, Silenced, hasty_gate, settled
+from servers.mortal_log import MortalLog
 
 from callboard.events.task import Status
 from callboard.projections.cost import COST
@@ -16,6 +17,18 @@ async def gate(stage, monkeypatch):
     """A gate that notices soon."""
     async with hasty_gate(stage.bus.join(), monkeypatch) as running:
         yield running
+
+
+def held_up(text: str):
+    """A model that says ``text``, an event for when it is asked, and one that it waits for before it answers."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def model(_):
+        begun.set()
+        await go.wait()
+        return text
+
+    return model, begun, go
 
 
 async def test_a_killed_process_loses_its_calls_to_another(stage, gate):
@@ -46,13 +59,7 @@ async def test_a_killed_process_loses_its_calls_to_another(stage, gate):
 async def test_a_late_answer_is_booked_and_no_more(stage, gate):
     """Who was cut off comes back with an answer that nobody waits for: its cost is told, once."""
     await stage.register("far")
-    go, begun = asyncio.Event(), asyncio.Event()
-
-    async def late(_):
-        begun.set()
-        await go.wait()
-        return "late"
-
+    late, begun, go = held_up("late")
     line = Silenced(stage.bus.join().signals)
     first = Beyond(line, "far", Answering(late))
     await first.at_work()
@@ -79,13 +86,7 @@ async def test_a_late_answer_is_booked_and_no_more(stage, gate):
 async def test_a_call_outlives_its_gate(stage, gate, orderly):
     """The next gate goes on with it: it is made once, and completes the task."""
     await stage.register("far")
-    go, begun = asyncio.Event(), asyncio.Event()
-
-    async def slow(_):
-        begun.set()
-        await go.wait()
-        return "at last"
-
+    slow, begun, go = held_up("at last")
     provider = Answering(slow)
     far = Beyond(stage.bus.join().signals, "far", provider)
     await far.at_work()
@@ -111,13 +112,7 @@ async def test_a_call_outlives_its_gate(stage, gate, orderly):
 async def test_an_answer_outlives_its_gate(stage, gate, monkeypatch):
     """It came when no gate was there to hear it."""
     await stage.register("far")
-    go, begun = asyncio.Event(), asyncio.Event()
-
-    async def slow(_):
-        begun.set()
-        await go.wait()
-        return "at last"
-
+    slow, begun, go = held_up("at last")
     far = Beyond(stage.bus.join().signals, "far", Answering(slow))
     await far.at_work()
     handle = await stage.board.submit("x")
@@ -134,28 +129,6 @@ async def test_an_answer_outlives_its_gate(stage, gate, monkeypatch):
     await other.die()
 
 
-class Mortal:
-    """A log of whose appends the ``last``-th is one too many: whoever asks for it, or has had it, hangs."""
-
-    def __init__(self, log, last: int, *, stored: bool) -> None:
-        self._log = log
-        self._left = last
-        self._stored = stored
-        self.over = asyncio.Event()
-
-    def __getattr__(self, name: str):
-        return getattr(self._log, name)
-
-    async def append(self, write, **options) -> int:
-        self._left -= 1
-        if self._left >= 0 and not self.over.is_set():
-            return await self._log.append(write, **options)
-        if self._stored and not self.over.is_set():
-            await self._log.append(write, **options)
-        self.over.set()
-        return await asyncio.Event().wait()
-
-
 @pytest.mark.parametrize("caller_dies", [False, True], ids=["alone", "with the process"])
 @pytest.mark.parametrize("stored", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("last", [0, 1])
@@ -165,7 +138,7 @@ async def test_a_gate_may_die_at_any_append(stage, gate, monkeypatch, last, stor
     await stage.register("far")
     await gate.die()
     doomed = stage.bus.join()
-    doomed.log = mortal = Mortal(doomed.log, last, stored=stored)
+    doomed.log = mortal = MortalLog(doomed.log, last, stored=stored)
     first = RunningGate(doomed, 2)
     await first.start()
     line = Silenced(stage.bus.join().signals)
