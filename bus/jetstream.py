@@ -15,9 +15,8 @@ from callboard.bus.backup.taking import back_up
 from callboard.bus.backup.transfer import State
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.checkpoints import JetStreamCheckpoints
-from callboard.bus.credentials import Credentials
 from callboard.bus.direct_follower import DirectFollower
-from callboard.bus.door import Door
+from callboard.bus.door import OPEN, Door
 from callboard.bus.follower import Follower
 from callboard.bus.keyring import Keyring, Master
 from callboard.bus.keys import JetStreamKeys
@@ -260,8 +259,7 @@ async def connect(
     replicas: int | None = None,
     timeout_s: float = 10.0,
     master: Master = no_master,
-    credentials: Credentials | None = None,
-    ca: Path | None = None,
+    door: Door = OPEN,
     make: bool = True,
 ) -> JetStreamBus:
     """Connect to the bus at ``url`` and make its streams if they are missing.
@@ -277,8 +275,7 @@ async def connect(
         replicas: on how many servers of a cluster everything is kept; None leaves it as it is, 1 for what is new.
         timeout_s: how long to try to connect; a request later is tried for three times as long.
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
-        credentials: who we are, if the server wants to know.
-        ca: the certificate authorities that servers are believed by; None: those of the operating system.
+        door: who we are, if the server wants to know, and by whom servers are believed.
         make: whether to make what is missing; without, only `JetStreamBus.restore` can be used on an empty server.
 
     Raises:
@@ -288,7 +285,7 @@ async def connect(
     """
     if not _FSYNC.fullmatch(fsync):
         raise InvalidInput(f"fsync {fsync!r} is not valid: use 'always' or an interval such as '100ms'")
-    wire = await connect_wire(url, name=name, timeout_s=timeout_s, door=Door(credentials, ca))
+    wire = await connect_wire(url, name=name, timeout_s=timeout_s, door=door)
     try:
         api = Api(wire, _PATIENCE * timeout_s)
         if make and streams.may_create(api):

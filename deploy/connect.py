@@ -114,9 +114,7 @@ async def opened(
         if address:
             master = master_of(privacy, None, environ)
             door = door_of(nats, environ, wanted)
-            bus = await jetstream.connect(
-                address, name=f"callboard-{name}", master=master, credentials=door.credentials, ca=door.ca
-            )
+            bus = await jetstream.connect(address, name=f"callboard-{name}", master=master, door=door)
         else:
             master = master_of(privacy, folder(data), environ)
             bus, address, alone = await _bus_of(folder(data), name, stack, master)
@@ -139,7 +137,7 @@ async def hot_bus(
         name, address = f"{wanted[0]}#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
         if address:
             door = door_of(nats, os.environ, wanted)
-            bus = await jetstream.connect(address, name=f"callboard-{name}", credentials=door.credentials, ca=door.ca)
+            bus = await jetstream.connect(address, name=f"callboard-{name}", door=door)
         else:
             bus, _, _ = await _bus_of(folder(data), name, stack, no_master)
         stack.push_async_callback(bus.aclose)
@@ -161,9 +159,7 @@ async def bare_bus(
             # each message is a write of its own: synced one by one, a million take five minutes
             server = EmbeddedServer(folder(data), name=_VISITOR, fsync=_RESTORE_FSYNC)
             address = (await stack.enter_async_context(server)).url
-        bus = await jetstream.connect(
-            address, name=f"callboard-{name}", make=False, credentials=door.credentials, ca=door.ca
-        )
+        bus = await jetstream.connect(address, name=f"callboard-{name}", make=False, door=door)
         stack.push_async_callback(bus.aclose)
         yield bus
 

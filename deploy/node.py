@@ -142,8 +142,7 @@ class Node:
             self.bus = await jetstream.connect(
                 self.url,
                 name=f"callboard-{self._epoch}",
-                credentials=door.credentials,
-                ca=door.ca,
+                door=door,
                 fsync=nats.fsync,
                 max_bytes=nats.max_bytes,
                 replicas=nats.replicas,

@@ -10,6 +10,7 @@ from servers import nats_binary
 
 from callboard.bus import jetstream
 from callboard.bus.credentials import read
+from callboard.bus.door import Door
 from callboard.bus.errors import Forbidden, Unavailable
 from callboard.bus.log import Note, Write
 from callboard.bus.server_binary import nats_server
@@ -64,7 +65,7 @@ async def connected(url, folder, role):
         while True:
             try:
                 return await jetstream.connect(
-                    url, credentials=read(folder / "acme" / f"{role}.key"), ca=folder / "ca.pem", timeout_s=10
+                    url, door=Door(read(folder / "acme" / f"{role}.key"), folder / "ca.pem"), timeout_s=10
                 )
             except Unavailable:
                 await asyncio.sleep(0.2)

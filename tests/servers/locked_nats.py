@@ -42,7 +42,7 @@ class Locked(NamedTuple):
 
     async def bus(self, role: str, tenant: str = "acme", **more) -> JetStreamBus:
         bus = await jetstream.connect(
-            self.url, name=role, credentials=self.key(role, tenant), ca=self.ca, fsync="100ms", **more
+            self.url, name=role, door=Door(self.key(role, tenant), self.ca), fsync="100ms", **more
         )
         self.opened.append(bus)
         return bus

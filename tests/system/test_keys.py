@@ -11,6 +11,7 @@ from servers.locked_nats import locked, served
 
 from callboard.bus import jetstream
 from callboard.bus.credentials import make, read
+from callboard.bus.door import Door
 from callboard.bus.errors import Unavailable
 from callboard.bus.log import Write
 from callboard.bus.server import EmbeddedServer
@@ -146,17 +147,17 @@ async def test_who_is_not_let_in_is_told_why_in_one_line(tmp_path):
             (plain, key, None, "a certificate that is not believed"),
         ):
             with pytest.raises(Unavailable, match=why) as refused:
-                await jetstream.connect(url, credentials=credentials, ca=authority, timeout_s=5)
+                await jetstream.connect(url, door=Door(credentials, authority), timeout_s=5)
             assert "\n" not in str(refused.value)
             assert stranger.seed not in str(refused.value)
-        await (await jetstream.connect(plain, credentials=key, ca=ca)).aclose()
+        await (await jetstream.connect(plain, door=Door(key, ca))).aclose()
         (tmp_path / "empty.pem").touch()
         for file, why in (
             ("none.pem", "can't be read: No such file"),
             ("empty.pem", "no certificate authority in PEM"),
         ):
             with pytest.raises(InvalidInput, match=why):
-                await jetstream.connect(nats.url, credentials=key, ca=tmp_path / file)
+                await jetstream.connect(nats.url, door=Door(key, tmp_path / file))
         environ = {"CALLBOARD_NATS_CREDENTIALS": str(nats.file("operator")), "CALLBOARD_NATS_CA": str(ca)}
         for env, code in (({}, 3), (environ, 0), ({**environ, "CALLBOARD_NATS_CREDENTIALS": str(tmp_path)}, 1)):
             run = asyncio.to_thread(CliRunner().invoke, command, ["tasks", "--url", nats.url, "--json"], env=env)
@@ -165,11 +166,11 @@ async def test_who_is_not_let_in_is_told_why_in_one_line(tmp_path):
             assert len(told.output.splitlines()) == 1
     async with EmbeddedServer(tmp_path / "plain") as server:
         with pytest.raises(Unavailable, match="it does not speak TLS, which tls:// asks for"):
-            await jetstream.connect(server.url.replace("nats://", "tls://"), ca=ca, timeout_s=5)
+            await jetstream.connect(server.url.replace("nats://", "tls://"), door=Door(None, ca), timeout_s=5)
     with pytest.raises(Unavailable, match=r"refuses the connection: .*Connect call failed"):
-        await jetstream.connect(nats.url, credentials=key, ca=ca, timeout_s=0.5)
+        await jetstream.connect(nats.url, door=Door(key, ca), timeout_s=0.5)
     for host, made, why in (("127.0.0.2", 0, "IP address mismatch"), ("127.0.0.1", 500, "certificate has expired")):
         Keys(folder, datetime.now(UTC) - timedelta(days=made)).certify()
         async with served(folder, host=host) as nats:
             with pytest.raises(Unavailable, match=rf"not believed \({why}"):
-                await jetstream.connect(nats.url, credentials=key, ca=ca, timeout_s=5)
+                await jetstream.connect(nats.url, door=Door(key, ca), timeout_s=5)
