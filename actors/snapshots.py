@@ -18,7 +18,7 @@ from callboard.bus.errors import NotFound
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import SNAPSHOT_NOW
 from callboard.events.envelope import message_hash
-from callboard.projections.projection import Projection, dump, load
+from callboard.projections.projection import Projection, load, pieces
 
 TRIES: Final = 4
 """So many are looked at: when the newest are of other code or of another log, older ones are, too."""
@@ -73,8 +73,10 @@ class ProjectionSnapshots:
         [record] = await self._bus.log.pick([seq])
         parts = {}
         for projection in projections:
-            part = dump(projection, states[projection.name], seq)
-            # a large state takes long: let the others have a turn
+            part = bytearray()
+            for piece in pieces(projection, states[projection.name], seq):
+                part += piece
+                await asyncio.sleep(0)  # a large state takes long: let the others have a turn
             parts[projection.name] = await asyncio.to_thread(zlib.compress, part, 1)
         head = _Head(message_hash(record.data), {name: len(part) for name, part in parts.items()})
         packed = b"".join([msgspec.json.encode(head), b"\n", *parts.values()])

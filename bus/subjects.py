@@ -1,4 +1,7 @@
-"""Subjects: ``evt.<shard>.<kind>.<id>.<type>[.<addressee>[.<priority>]]`` on the log, and the few beside it."""
+"""Subjects: ``evt.<shard>.<kind>.<id>.<type>[.<addressee>[.<priority>]]`` on the log, and the few beside it.
+
+An addressee is an id, or a role with a ``+`` before it, which no id holds.
+"""
 
 from typing import Final, NamedTuple
 
@@ -49,7 +52,9 @@ def entity(kind: str, entity_id: str) -> str:
 
 def event(kind: str, entity_id: str, event_type: str, addressee: tuple[str, ...] = ()) -> str:
     """The subject of one event; ``addressee`` as in `Address`."""
-    return ".".join((entity(kind, entity_id), event_type, *(checked_id(part, "addressee") for part in addressee)))
+    for part in addressee:
+        checked_id(part.removeprefix("+"), "addressee")
+    return ".".join((entity(kind, entity_id), event_type, *addressee))
 
 
 def entity_of(subject: str) -> str:

@@ -40,12 +40,11 @@ from callboard.events.task import (
     Task,
     TaskEvent,
 )
+from callboard.events.task_subjects import ROUTED
 from callboard.projections.learning import LEARNING, solve
 from callboard.projections.tasks import TASKS
 
 QUEUE: Final = "router"
-KINDS: Final = ("submitted", "released", "failed", "answered", "declined", "requeued")
-SUBJECTS: Final = tuple(f"evt.*.task.*.{kind}" for kind in KINDS)
 ACK_WAIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 1.0
 TEACHES: Final = (Completed, Answered, Evaluated, Declined)
@@ -80,7 +79,7 @@ class Router:
 
     async def run(self) -> None:
         """Route until cancelled."""
-        queue = await self._bus.queue(QUEUE, *SUBJECTS, ack_wait_s=ACK_WAIT_S)
+        queue = await self._bus.queue(QUEUE, ROUTED, ack_wait_s=ACK_WAIT_S)
         loop = Loop("router", queue, self._handle, self._give_up, ack_wait_s=ACK_WAIT_S)
         self._look_back()
         async with asyncio.TaskGroup() as group:

@@ -14,7 +14,7 @@ from callboard.actors.router.cascade import CascadeRules
 from callboard.actors.router.router import Router
 from callboard.actors.task_handle import TaskFailed
 from callboard.bus.memory import MemoryBus
-from callboard.bus.subjects import entity
+from callboard.bus.subjects import entity, parse
 from callboard.events.envelope import decode
 from callboard.events.money import Price
 from callboard.events.task import Status
@@ -252,9 +252,7 @@ class Overtaken:
     async def append(self, write, **options) -> int:
         self._assigned += ".task.T.assigned." in write.subject
         if self._assigned == 2 and ".task.T.assigned." in write.subject:
-            while [r.subject.rpartition(".")[2] for r in await self._log.read(entity("task", "T"))].count(
-                "answered"
-            ) < 2:
+            while [parse(r.subject).type for r in await self._log.read(entity("task", "T"))].count("answered") < 2:
                 await asyncio.sleep(0)
         return await self._log.append(write, **options)
 

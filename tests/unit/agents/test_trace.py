@@ -71,7 +71,7 @@ async def test_a_hand_off_and_its_task_are_one_trace(theatre):
 
     await theatre.host(write, scout, keep)
     message = await theatre.board.send("writer", "tides", traceparent=CALLER.traceparent)
-    submitted = await first_event(theatre, "evt.*.task.*.submitted")
+    submitted = await first_event(theatre, "evt.*.task.*.submitted.>")
     await theatre.board.end(submitted.entity, Cancelled("enough"))
     assert await message.result(5) == "cancelled"
     while len(await theatre.history("archive")) < 5:
@@ -139,7 +139,7 @@ async def test_a_step_is_tried_again_below_the_requeued_message(theatre):
     await theatre.host(ask)
     message = await theatre.board.send("asker", "why?")
     ended: set[str] = set()
-    async for batch in theatre.bus.log.follow("evt.*.task.*.submitted", after=0):
+    async for batch in theatre.bus.log.follow("evt.*.task.*.submitted.>", after=0):
         for record in batch:
             task_id = decode(record.data)[0].entity
             ended.add(task_id)

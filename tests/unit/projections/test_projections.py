@@ -11,13 +11,14 @@ from callboard.events.cascade import Answered
 from callboard.events.chat import Usage
 from callboard.events.envelope import Envelope
 from callboard.events.money import Price
-from callboard.events.task import ENDED, Task
+from callboard.events.persistent import Map
+from callboard.events.task import ENDED, Status, Task
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST, Line
 from callboard.projections.live import LIVE
 from callboard.projections.load import LOAD, PRIORITIES
-from callboard.projections.projection import dump, fold, load
-from callboard.projections.tasks import TASKS
+from callboard.projections.projection import PIECE, dump, fold, load, pieces
+from callboard.projections.tasks import TASKS, TaskRow, Tasks
 
 
 @pytest.mark.parametrize("projection", LIVE, ids=lambda projection: projection.name)
@@ -43,6 +44,18 @@ def test_a_snapshot_can_be_taken_while_an_answer_is_set_aside(projection):
     restored = load(projection, dump(projection, state, 1))
     assert restored is not None
     assert dump(projection, restored[0], 1) == dump(projection, state, 1)
+
+
+def test_a_large_state_comes_in_small_pieces(monkeypatch):
+    """So others have their turn meanwhile; together they are the same bytes as at once, in the order of the keys."""
+    row = TaskRow("t", START, "hello")
+    state = Tasks(open=Map({f"t{number}": row for number in range(25 * PIECE + 1)}), counts={Status.SUBMITTED: 1})
+    found = [*pieces(TASKS, state, 7)]
+    whole = b"".join(found)
+    assert load(TASKS, whole) == (state, 7)
+    assert max(map(len, found)) < len(whole) / 20
+    monkeypatch.setattr("callboard.projections.projection.PIECE", 10**6)
+    assert dump(TASKS, state, 7) == whole
 
 
 @pytest.mark.parametrize("projection", LIVE, ids=lambda projection: projection.name)
