@@ -2,7 +2,8 @@
 
 CallboardError
 ├── InvalidInput        what was sent is wrong: mend it, a retry does not help
-│   └── InvalidId       an id with a dot, a wildcard, or of the wrong length
+│   ├── InvalidId       an id with a dot, a wildcard, or of the wrong length
+│   └── Elsewhere       it belongs to another of several logs
 ├── IllegalTransition   the entity is not in a state that allows this
 ├── Clash               another changed the same thing since it was read
 ├── Fenced              another host works on the agent now
@@ -25,6 +26,10 @@ class InvalidInput(CallboardError):
 
 class InvalidId(InvalidInput):
     """An id that would break subject matching."""
+
+
+class Elsewhere(InvalidInput):
+    """What is asked for or told of belongs to a shard that another log holds."""
 
 
 class IllegalTransition(CallboardError):
