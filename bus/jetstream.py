@@ -44,6 +44,7 @@ from callboard.bus.timers import FiredQueue, JetStreamTimers
 from callboard.bus.wire import Wire
 from callboard.bus.wire import connect as connect_wire
 from callboard.events.errors import InvalidInput
+from callboard.events.shards import ALL, Shards
 
 _PATIENCE: Final = 3
 """So much longer than for a connection a request is tried: servers take up to ten seconds to elect a leader."""
@@ -138,7 +139,10 @@ class JetStreamLog:
 class JetStreamBus:
     """One connection to the bus; see `Bus`. Made by `connect`."""
 
-    def __init__(self, wire: Wire, api: Api, appender: Appender, master: Master = no_master) -> None:
+    def __init__(
+        self, wire: Wire, api: Api, appender: Appender, master: Master = no_master, shards: Shards = ALL
+    ) -> None:
+        self.shards = shards
         self._wire = wire
         self._api = api
         self._log = JetStreamLog(api, appender)
@@ -294,7 +298,8 @@ async def connect(
             await streams.check(api)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()
+        held = await streams.held(api)
     except BaseException:
         await wire.aclose()
         raise
-    return JetStreamBus(wire, api, appender, master)
+    return JetStreamBus(wire, api, appender, master, held)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 from callboard.bus.filters import Filter
 from callboard.bus.subjects import SUBMIT
 from callboard.bus.thinning import BOUNDS, Bounds, Moment
+from callboard.events.shards import Shards
 
 if TYPE_CHECKING:
     from callboard.bus.privacy import Privacy
@@ -290,8 +291,9 @@ class Signals(Protocol):
 
 
 class Bus(Protocol):
-    """Everything an actor can reach."""
+    """Everything an actor can reach; of entities that are spread over several logs, those of its ``shards``."""
 
+    shards: Shards
     log: Log
     blobs: Blobs
     snapshots: Snapshots

@@ -37,6 +37,7 @@ from callboard.bus.memory_stream import Stream
 from callboard.bus.memory_timers import MemoryTimers
 from callboard.bus.privacy import Privacy
 from callboard.bus.thinning import BOUNDS, Bounds, Moment, superfluous
+from callboard.events.shards import ALL, Shards
 
 _CHUNK: Final = 500
 """Records looked at for one list of `read_all` and `follow`."""
@@ -243,14 +244,19 @@ class MemoryBus:
         clock: The wall clock in nanoseconds: stamps records and fires timers.
         max_bytes: The log refuses to grow over this (subjects and data), and so do the submissions that wait; None
             for no limit.
+        shards: Those that the log holds.
     """
 
-    def __init__(self, clock: Callable[[], int] = time.time_ns, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, clock: Callable[[], int] = time.time_ns, max_bytes: int | None = None, shards: Shards = ALL
+    ) -> None:
+        self.shards = shards
         self._connect(_Server(clock, max_bytes))
 
     def join(self) -> "MemoryBus":
         """Another connection to the same log, queues, timers and blobs, as another process would have."""
         other = MemoryBus.__new__(MemoryBus)
+        other.shards = self.shards
         other._connect(self._server)
         return other
 

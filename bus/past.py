@@ -200,6 +200,7 @@ class PastBus:
     """A bus as it was when the last message of its log was the one at ``upto``."""
 
     def __init__(self, bus: Bus, upto: int) -> None:
+        self.shards = bus.shards
         self.past = PastLog(bus.log, upto)
         self.log: Log = self.past
         self.blobs: Blobs = _PastBlobs(bus.blobs)

@@ -13,6 +13,7 @@ from msgspec.structs import force_setattr
 
 from callboard.events.money import MICROS_PER_USD, Price, Step
 from callboard.events.scaling import Scaling
+from callboard.events.shards import Shards
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
@@ -54,6 +55,23 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
     credentials: str = ""
     ca: str = ""
     replicas: int | None = None
+
+
+class Cell(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several logs, which holds these ``shards``: the server at ``url``, or the node on the folder ``data``.
+
+    ``credentials`` and ``ca`` are as those of `Nats`.
+    """
+
+    shards: Shards
+    url: str = ""
+    data: str = ""
+    credentials: str = ""
+    ca: str = ""
+
+    def __str__(self) -> str:
+        """As it is called in messages."""
+        return f"cell {self.shards} ({self.url or self.data})"
 
 
 class Cascade(Struct, frozen=True, forbid_unknown_fields=True):
@@ -243,11 +261,13 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one node.
 
-    ``backends`` and ``checks`` are by name; ``data`` is the folder of everything that is kept.
+    ``backends`` and ``checks`` are by name; ``data`` is the folder of everything that is kept. ``cells`` are all logs,
+    if there are several, our own among them.
     """
 
     data: str = ".callboard"
     nats: Nats = Nats()
+    cells: tuple[Cell, ...] = ()
     router: Router = Router()
     telemetry: Telemetry = Telemetry()
     audit: Audit = Audit()

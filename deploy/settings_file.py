@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, get_args
 
-from callboard.deploy import settings_values
+from callboard.deploy import settings_cells, settings_values
 from callboard.deploy.settings import (
     BUILT_IN_CHECKS,
     Agent,
@@ -15,6 +15,7 @@ from callboard.deploy.settings import (
     Audit,
     Backend,
     Cascade,
+    Cell,
     Check,
     Http,
     Nats,
@@ -59,6 +60,7 @@ _EXAMPLES = {
     "provider": 'provider = "openai"',
     "model": 'model = "llama3.2"',
     "function": 'function = "package.module:function"',
+    "shards": 'shards = "0-31"',
     "input": "input = 0.25 (USD per million tokens)",
     "output": "output = 2.00 (USD per million tokens)",
 }
@@ -139,6 +141,7 @@ class _Reading:
     def settings(self) -> Settings:
         values = self._table((), self._document, settings_values.SETTINGS)
         nats = self._table(("nats",), values.pop("nats", {}), settings_values.NATS)
+        cells = self._cells(values.pop("cells", []))
         router = self._router(values.pop("router", {}))
         telemetry = self._table(("telemetry",), values.pop("telemetry", {}), settings_values.TELEMETRY)
         audit = self._table(("audit",), values.pop("audit", {}), settings_values.AUDIT)
@@ -164,6 +167,7 @@ class _Reading:
         return Settings(
             **values,
             nats=Nats(**nats),
+            cells=cells,
             router=Router(**router),
             telemetry=Telemetry(**telemetry),
             audit=Audit(**audit),
@@ -174,6 +178,19 @@ class _Reading:
             backends={name: Backend(**_attributes(backend)) for name, backend in backends.items()},
             checks={name: Check(**_attributes(check)) for name, check in checks.items()},
         )
+
+    def _cells(self, tables: list[Mapping[str, object]]) -> tuple[Cell, ...]:
+        path, cells, mistakes = ("cells",), list[Cell](), len(self._mistakes)
+        for number, table in enumerate(tables, 1):
+            values = self._table(path, table, settings_cells.CELL, ("shards",))
+            if bool(table.get("url")) == bool(table.get("data")):
+                self._wrong(path, f"[[cells]] number {number} needs either url, its server's, or data, a node's folder")
+            if "shards" in values:
+                cells.append(Cell(**values))
+        if cells and len(self._mistakes) == mistakes:
+            for mistake in settings_cells.mistakes(cells):
+                self._wrong(path, mistake)
+        return tuple(cells)
 
     def _router(self, table: Mapping[str, object]) -> dict[str, Any]:
         path = ("router",)

@@ -61,6 +61,15 @@ def table(value: object, what: str) -> dict[str, Any]:
     return value
 
 
+def tables(value: object, what: str) -> list[dict[str, Any]]:
+    """An array of tables."""
+    if isinstance(value, dict):
+        raise InvalidInput(f"{what} must be several tables; write each as [[{what}]] with double brackets")
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise InvalidInput(f"{what} must be tables, each as [[{what}]], got {shown(value)}")
+    return value
+
+
 def one_of(choices: tuple[str, ...]) -> Reader:
     """A reader of one of a few words."""
 
@@ -276,6 +285,7 @@ _STEP: Mapping[str, Reader] = {"over": whole(1), "input": usd_micros, "output": 
 SETTINGS: Mapping[str, Reader] = {
     "data": text,
     "nats": table,
+    "cells": tables,
     "router": table,
     "telemetry": table,
     "audit": table,

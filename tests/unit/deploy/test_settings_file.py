@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from callboard.deploy import settings_values
+from callboard.deploy import settings_cells, settings_values
 from callboard.deploy.settings import (
     Archive,
     Backend,
@@ -60,7 +60,10 @@ def test_the_example_names_every_key_and_shows_the_defaults():
     assert msgspec.structs.replace(settings, backends={}, checks={}) == Settings()
     assert settings.checks == {"judge": Check(), "numbers_add_up": Check(function="my_models:numbers_add_up")}
     commented = "backend|folder|master_key_file|target_first_token|tokens|cert|key|address|agents|secrets|replicas"
-    document = tomllib.loads(re.sub(f"# ({commented}) = ", r"\1 = ", text))
+    document = tomllib.loads(
+        re.sub(f"# ({commented}|shards|url|data|credentials|ca) = ", r"\1 = ", text.replace("# [[", "[["))
+    )
+    assert {key for cell in document["cells"] for key in cell} == settings_cells.CELL.keys()
     assert document["archive"].keys() == settings_values.ARCHIVE.keys()
     assert document["router"]["cascade"].keys() == settings_values.CASCADE.keys()
     assert document["router"]["agent"].keys() == settings_values.AGENT.keys()
