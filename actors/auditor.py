@@ -45,7 +45,7 @@ async def audit(
     until = until or Until()
     checkpoints = [(each.seq, each.data) for each in await bus.checkpoints.read()]
     snapshot = await _ledger_snapshot(bus)
-    fold = Audit(msgspec.structs.replace(options, snapshot=snapshot), checkpoints)
+    fold = Audit(msgspec.structs.replace(options, snapshot=snapshot, shards=bus.shards), checkpoints)
     last = both = archived = 0
 
     def damaged(seq: int, told: str) -> None:

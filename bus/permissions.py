@@ -80,9 +80,11 @@ def _takes(queue: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 ROUTER_QUEUE: Final = "router"
 MAIL_QUEUE: Final = "mail"
+MAIL_ABROAD_QUEUE: Final = "mail-abroad"
 
 _ROUTES = _takes(ROUTER_QUEUE)
 _MAIL = _takes(MAIL_QUEUE)
+_MAIL_ABROAD = _takes(MAIL_ABROAD_QUEUE)
 _SEES = _looks(EVENTS, BLOBS, SNAPSHOTS)
 _READS = _gets(EVENTS, BLOBS, SNAPSHOTS)
 _OPENS = (f"$JS.API.STREAM.MSG.GET.{KEYS}",)
@@ -118,6 +120,7 @@ _GRANTS: Final[dict[Role, Grant]] = {
             *_SEES,
             *_OPENS,
             *_MAIL[0],
+            *_MAIL_ABROAD[0],
             "evt.*.agent.>",
             *_appends("task", "rejected", "cancelled", addressed=("submitted",)),
             *_appends("context", "changed", "compacted", "forked", "merged"),
@@ -129,7 +132,7 @@ _GRANTS: Final[dict[Role, Grant]] = {
             ALL_HOSTS,
             wanted("*", "*"),
         ),
-        reads=(*_READS, *_MAIL[1]),
+        reads=(*_READS, *_MAIL[1], *_MAIL_ABROAD[1]),
         hears=(ALL_EVENTS, ALL_HOSTS, FORGET, wanted("*", "*"), tokens("*")),
         answers=True,
         told=True,

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -40,6 +40,7 @@ from callboard.bus.jetstream import JetStreamBus
 from callboard.bus.server import EmbeddedServer
 from callboard.deploy.archive import go_back
 from callboard.deploy.audit_key import signing_key
+from callboard.deploy.cell_bus import neighbours
 from callboard.deploy.crews import Crews
 from callboard.deploy.disk_guard import DiskGuard
 from callboard.deploy.fleet import provider_of, register, remove
@@ -106,6 +107,7 @@ class Node:
         self._gate: Gate | None = None
         self._router: Router | None = None
         self._notary: Notary | None = None
+        self._abroad = AsyncExitStack()
         self._http: HttpServer | None = None
         self._pulse: Pulse
         self._telemetry = Telemetry(settings, environ)
@@ -187,6 +189,7 @@ class Node:
                     await self._notary.close()
         if hasattr(self, "projector"):
             await self.projector.save()
+        await self._abroad.aclose()
         if hasattr(self, "bus"):
             await self.bus.aclose()
         if self._server:
@@ -236,7 +239,9 @@ class Node:
             self._run("timekeeper", Timekeeper(self.bus, tasks.by(self._source("timekeeper"))).run)
         self._start_backends(tasks, backends, checks)
         if self._agents:
-            host = Host(self.bus, self._epoch, self._agents)
+            others = neighbours(self._settings, self.bus.shards, environ=self._environ)
+            abroad = await self._abroad.enter_async_context(others)
+            host = Host(self.bus, self._epoch, self._agents, neighbours=abroad)
             self._run("agents", host.run)
             await _listening("agents", host.ready)
         if "intake" in self._roles:

@@ -12,6 +12,7 @@ from callboard.events.agent_names import definition_of, id_of, name_of, person_o
 from callboard.events.agent_trace import step_span
 from callboard.events.context_content import tokens_of
 from callboard.events.errors import InvalidId, InvalidInput
+from callboard.events.ids import shard_of
 
 
 class HandOffs:
@@ -43,7 +44,25 @@ class HandOffs:
             return StepFailure("refused", str(error))
         if self._received.private and person not in {"", self._received.private}:
             return StepFailure("refused", f"this is about {self._received.private}, and {to} is about {person}")
+        if (self._received.private or person) and self._is_away(agent_id):
+            return StepFailure("refused", f"{to} lives in another cell, and what is private stays in its own")
         return None
+
+    def refusal_to_give(
+        self, to: str, contexts: Sequence[str], budget: str | None, max_cost: int | None
+    ) -> StepFailure | None:
+        """Why contexts and money can't go along to the agent ``to``; None if they can."""
+        if not self._is_away(id_of(to)):
+            return None
+        away = f"{to} lives in another cell"
+        if contexts or max_cost is not None:
+            return StepFailure("refused", f"{away}: contexts and slices of budgets stay in theirs")
+        if budget is None and self._received.handoff and self._received.handoff.budget:
+            return StepFailure("refused", f"{away}: name a budget of that one that it may spend from")
+        return None
+
+    def _is_away(self, agent_id: str) -> bool:
+        return shard_of(agent_id) not in self._services.board.bus.shards
 
     async def person(self, to: str) -> str:
         """The person that a message to the agent ``to`` is about, who has a key then; empty for none."""

@@ -1,12 +1,13 @@
 """A host: agents of some definitions live here. They are activated when there is something to do, and let go after."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
 import structlog
 
+from callboard.actors.agents.abroad import Abroad, Neighbour
 from callboard.actors.agents.activation import REST_S, Activation
 from callboard.actors.agents.bells import Bells
 from callboard.actors.agents.definition import Definition, Every
@@ -40,9 +41,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Host:
-    """The agents of some ``definitions``, as far as they live in this process, which ``host_id`` names for good."""
+    """The agents of some ``definitions``, as far as they live in this process, which ``host_id`` names for good.
 
-    def __init__(self, bus: Bus, host_id: str, definitions: Iterable[Definition], *, rest_s: float = REST_S) -> None:
+    What they send to agents in other cells goes to the ``neighbours``.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        host_id: str,
+        definitions: Iterable[Definition],
+        *,
+        rest_s: float = REST_S,
+        neighbours: Sequence[Neighbour] = (),
+    ) -> None:
         self._definitions = _by_name(definitions)
         self._rest_s = rest_s
         snapshots = EntitySnapshots(bus, AGENT, saves=True)
@@ -53,7 +65,7 @@ class Host:
         self._projector = Projector(bus, AGENTS, subjects=FOLLOWED, snapshot="agents", gather_s=0.0)
         self._projector.watch(self._seen)
         self._hosts = Hosts(bus.signals, host_id, self._definitions, self._sweep)
-        self._postman = Postman(bus, self._commits)
+        self._postman = Postman(bus, self._commits, Abroad(bus, f"host#{host_id}", neighbours))
         self._active: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._outside: dict[str, None] = {}

@@ -234,7 +234,7 @@ class Turn:
             to: the agent: ``researcher`` or ``researcher/customer-42``.
             body: what it is asked, as JSON.
             contexts: ids of contexts that it gets a fork of, each as it is now; merge what it learned as you like.
-            budget: what it may spend from; None: what this one got.
+            budget: what it may spend from; None: what this one got. In another cell it is that one's of this name.
             max_cost: how much of that, in micro-dollars: a budget of its own is cut off for it.
             deadline_s: how long to wait; a later answer is recorded, and changes nothing.
 
@@ -244,7 +244,8 @@ class Turn:
 
         async def perform(step: Step) -> Step:
             if not step.asked:
-                if failure := self._hand_offs.refusal(to, waits=True):
+                failure = self._hand_offs.refusal(to, waits=True)
+                if failure := failure or self._hand_offs.refusal_to_give(to, contexts, budget, max_cost):
                     return self._steps.done(name, failure=failure)
                 until = after(now(), deadline_s, "deadline_s")
                 person = await self._hand_offs.person(id_of(to))

@@ -60,7 +60,7 @@ async def _run(found: "AgentsFile", file: Path, where: Where, *, reload: bool, a
     signals = Signals()
     async with _bus_of(where, signals) as place:
         while place is not None and not signals.asked.is_set():
-            serving = asyncio.create_task(_serve(*place, found, as_json=as_json))
+            serving = asyncio.create_task(_serve(*place, found, where, as_json=as_json))
             waiting = asyncio.create_task(_changed(found, file, look=reload))
             try:
                 await signals.unless_asked(_first_of(serving, waiting))
@@ -72,19 +72,20 @@ async def _run(found: "AgentsFile", file: Path, where: Where, *, reload: bool, a
                 await asyncio.gather(serving, waiting, return_exceptions=True)
 
 
-async def _serve(bus: "Bus", url: str, found: "AgentsFile", *, as_json: bool) -> None:
+async def _serve(bus: "Bus", url: str, found: "AgentsFile", where: Where, *, as_json: bool) -> None:
     """Let the agents live here until cancelled."""
     import asyncio
     import os
     import secrets
 
     from callboard.actors.agents.host import Host
+    from callboard.deploy.cell_bus import neighbours
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.supervision import supervise
 
-    host = Host(bus, secrets.token_hex(4), found.definitions)
     names = [definition.name for definition in found.definitions]
-    async with asyncio.TaskGroup() as group:
+    async with neighbours(where.settings(), bus.shards) as others, asyncio.TaskGroup() as group:
+        host = Host(bus, secrets.token_hex(4), found.definitions, neighbours=others)
         group.create_task(supervise("agents", host.run))
         await host.ready.wait()
         if as_json:

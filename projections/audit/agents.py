@@ -17,6 +17,8 @@ from callboard.events.agent import AgentState
 from callboard.events.agent_names import definition_of, name_of
 from callboard.events.approval import OUTCOMES, Approval, Status
 from callboard.events.envelope import Envelope
+from callboard.events.ids import shard_of
+from callboard.events.shards import Shards
 from callboard.projections.audit.entities import Entities
 from callboard.projections.audit.findings import Findings
 
@@ -28,9 +30,10 @@ _CLOCKS: Final = timedelta(seconds=60)
 class Agents:
     """The fold over agents and approvals."""
 
-    def __init__(self, findings: Findings, entities: Entities) -> None:
+    def __init__(self, findings: Findings, entities: Entities, shards: Shards) -> None:
         self._findings = findings
         self._entities = entities
+        self._shards = shards
         self._mail: dict[tuple[str, str, int], bytes] = {}
 
     def take(self, seq: int, subject: str, envelope: Envelope, before: AgentState) -> None:
@@ -42,10 +45,10 @@ class Agents:
             case agent_events.Stepped(on=on) if on:
                 self._check_ended(seq, subject, name, event, on)
             case agent_events.Sent():
-                self._mail[name, event.to, event.number] = _content(event.message, event.body, None)
+                self._note_said(name, event, _content(event.message, event.body, None))
             case agent_events.Finished() | agent_events.DeadLettered() if event.to:
                 value = event.value if isinstance(event, agent_events.Finished) else agent_events.NOTHING
-                self._mail[name, event.to, event.number] = _content(event.message, value, event.failure)
+                self._note_said(name, event, _content(event.message, value, event.failure))
             case agent_events.Received() if event.sender:
                 self._check_said(seq, subject, name, event, _content(event.message, event.body, None))
             case agent_events.Answered() | agent_events.Late():
@@ -95,7 +98,13 @@ class Agents:
             told = f"step {event.step!r} of agent {name_of(name)} ended on {on}, which had not ended"
             self._findings.add("unsaid", seq, told, subject, f"agent/{name}")
 
+    def _note_said(self, name: str, event: agent_events.Mail, content: bytes) -> None:
+        if shard_of(event.to) in self._shards:  # else another log says what was heard
+            self._mail[name, event.to, event.number] = content
+
     def _check_said(self, seq: int, subject: str, name: str, event: Any, content: bytes) -> None:
+        if shard_of(event.sender) not in self._shards:
+            return  # another log says what was said
         said = self._mail.pop((event.sender, name, event.number), None)
         if said != content:
             what = "never said" if said is None else "said otherwise"

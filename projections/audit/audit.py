@@ -16,6 +16,8 @@ from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.errors import BudgetExceeded, CallboardError
 from callboard.events.placement import Hedged
+from callboard.events.shards import ALL as EVERY_SHARD
+from callboard.events.shards import Shards
 from callboard.projections.audit.agents import Agents
 from callboard.projections.audit.chains import Chains
 from callboard.projections.audit.entities import KIND_OF, RULES, Entities, Entity
@@ -38,13 +40,14 @@ class Options(Struct, frozen=True):
     """What an audit is given beside the log.
 
     ``keys`` are trusted public keys in hex, ``heads`` those of earlier audits, ``only`` the checks that are wanted.
-    ``snapshot`` is what is stored of the ledger, as (sequence, bytes).
+    ``snapshot`` is what is stored of the ledger, as (sequence, bytes), ``shards`` are those that the log holds.
     """
 
     keys: frozenset[str] = frozenset()
     heads: tuple[Head, ...] = ()
     only: frozenset[Check] = ALL
     snapshot: tuple[int, bytes] | None = None
+    shards: Shards = EVERY_SHARD
 
 
 class Audit:
@@ -60,7 +63,7 @@ class Audit:
         self._ledger = Ledger(self.findings, self._fleet)
         self._money = MoneyRules(self.findings, self._fleet)
         self._placings = Placings(self.findings, self._fleet)
-        self._agents = Agents(self.findings, self._entities)
+        self._agents = Agents(self.findings, self._entities, options.shards)
         self._deep = bool(options.only - {Check.LOG, Check.CHECKPOINTS})
         self._first = 0
         self._last = 0

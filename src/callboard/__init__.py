@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from callboard.actors.tools.contract import CallInfo, ToolError
     from callboard.actors.tools.function_tool import tool
     from callboard.actors.tools.mcp_server import McpServer
+    from callboard.deploy.cells import Cells, cells
     from callboard.deploy.connect import connect
     from callboard.events.chat import ToolCall
     from callboard.events.context_events import Drop, Put, Say
@@ -31,6 +32,8 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
     # a connection
     "connect",
     "Board",
+    "cells",
+    "Cells",
     # a task and what comes of it
     "TaskHandle",
     "Outcome",
@@ -69,6 +72,8 @@ __all__ = [  # noqa: RUF022  by what a reader looks for
 _HOME: Final = {
     "connect": "callboard.deploy.connect",
     "Board": "callboard.actors.board",
+    "cells": "callboard.deploy.cells",
+    "Cells": "callboard.deploy.cells",
     "TaskHandle": "callboard.actors.task_handle",
     "Outcome": "callboard.actors.outcome",
     "Token": "callboard.actors.task_handle",

@@ -6,7 +6,7 @@ from callboard.projections.audit import Audit, Options, Severity
 
 def unlawful(bus: MemoryBus) -> list[str]:
     """What the audit finds wrong with a bus's log."""
-    fold, stream = Audit(Options()), bus._server.stream
+    fold, stream = Audit(Options(shards=bus.shards)), bus._server.stream
     for record in stream.between(0, stream.end):
         fold.take(record.seq, record.time_ns, record.subject, record.data)
     return [

@@ -106,6 +106,7 @@ def test_the_front_door_is_exact():
     """`__all__` is what can be reached, and all of it can."""
     assert sorted(callboard.__all__) == sorted(
         {
+            *("cells", "Cells"),
             *("connect", "Board", "TaskHandle", "Token", "Outcome", "ContextHandle", "ApprovalHandle"),
             *("Agent", "agent", "Handler", "Turn", "MessageHandle", "tool", "McpServer", "ToolCall", "CallInfo"),
             *("Say", "Put", "Drop"),

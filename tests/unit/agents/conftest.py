@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 import pytest
 from generators.lawful import unlawful
 
+from callboard.actors.agents.abroad import Neighbour
 from callboard.actors.agents.definition import Definition
 from callboard.actors.agents.host import Host
 from callboard.actors.backend.providers.provider import Answer, Delta, Request
@@ -25,6 +26,7 @@ from callboard.events.backend import BackendSpec, Priced, Registered, Scaled
 from callboard.events.chat import ToolCall, Usage
 from callboard.events.envelope import decode, short_type
 from callboard.events.money import Price
+from callboard.events.shards import Shards
 from callboard.projections.live import LIVE
 
 Say = Callable[[Request], str | list[ToolCall]]
@@ -49,10 +51,11 @@ class ScriptedModel:
 
 
 class Theatre:
-    """Hosts on one bus, and what happened to their agents."""
+    """Hosts on one bus, and what happened to their agents; ``neighbours`` are other cells."""
 
-    def __init__(self) -> None:
-        self.bus = MemoryBus()
+    def __init__(self, bus: MemoryBus | None = None) -> None:
+        self.bus = bus or MemoryBus()
+        self.neighbours: list[Neighbour] = []
         self.board = Board(self.bus, "client")
         self._running: list[asyncio.Task] = []
         self._hosts = 0
@@ -65,7 +68,7 @@ class Theatre:
     async def host(self, *definitions: Definition, rest_s: float = 10.0) -> asyncio.Task:
         """A host, once agents live there; cancel it to stop it."""
         self._hosts += 1
-        host = Host(self.bus, f"h{self._hosts}", definitions, rest_s=rest_s)
+        host = Host(self.bus, f"h{self._hosts}", definitions, rest_s=rest_s, neighbours=self.neighbours)
         running = asyncio.create_task(host.run())
         self._running.append(running)
         await host.ready.wait()
@@ -110,3 +113,15 @@ async def theatre() -> AsyncIterator[Theatre]:
     yield theatre
     await theatre.stop()
     assert theatre.forged or unlawful(theatre.bus) == []
+
+
+@pytest.fixture
+async def halves() -> AsyncIterator[list[Theatre]]:
+    """Two theatres, each in a cell of its own with half of the shards, which have no neighbours yet."""
+    theatres = [Theatre(MemoryBus(shards=Shards.parse(text))) for text in ("0-31", "32-63")]
+    for each in theatres:
+        await each.start()
+    yield theatres
+    for each in theatres:
+        await each.stop()
+        assert unlawful(each.bus) == []

@@ -69,6 +69,7 @@ def test_a_backend_has_nothing_of_jetstream_and_only_its_own():
 def test_the_names_here_are_those_of_the_actors():
     """Queues and streams are called the same, and each type of event that may be appended is one that there is."""
     assert (permissions.ROUTER_QUEUE, permissions.MAIL_QUEUE) == (router.QUEUE, postman.QUEUE)
+    assert permissions.MAIL_ABROAD_QUEUE == postman.QUEUE_ABROAD
     known = {tuple(each.split(".")[1:3]) for each in EVENT_TYPES}
     for role in NARROWED:
         for subject in granted(role).asks:
