@@ -1,0 +1,112 @@
+"""Two cells, each with half of the shards: a node with agents on a data folder of its own, which can be killed."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from servers.troupe import CLI, Process
+
+from callboard.actors.auditor import audit
+from callboard.bus import jetstream
+from callboard.bus.api import Answer
+from callboard.bus.server import EmbeddedServer
+from callboard.bus.subjects import entity
+from callboard.deploy.connect import opened
+from callboard.events.agent_names import id_of
+from callboard.events.envelope import decode
+from callboard.events.ids import shard_of
+from callboard.events.shards import Shards
+from callboard.projections.audit import Options, Severity
+
+HALVES = (Shards.parse("0-31"), Shards.parse("32-63"))
+
+SETTINGS = """
+[nats]
+fsync = "100ms"
+[telemetry]
+traces = "off"
+[router]
+policy = "fastest"
+[backends.model]
+provider = "callable"
+function = "models:answer"
+"""
+MODELS = """
+def answer(prompt):
+    return "told"
+"""
+
+
+def named(definition: str, half: int) -> Iterator[str]:
+    """Instances of a definition that live in that half."""
+    every = (f"{definition}/{number}" for number in range(10_000))
+    return (name for name in every if shard_of(id_of(name)) in HALVES[half])
+
+
+async def hold(url: str, shards: Shards) -> None:
+    """Have the log at ``url`` say that it holds these shards."""
+
+    class Info(Answer):
+        config: dict = msgspec.field(default_factory=dict)
+
+    bus = await jetstream.connect(url)
+    config = (await bus._api.call("STREAM.INFO.EVENTS", None, Info)).config
+    metadata = (config.get("metadata") or {}) | {"callboard-shards": str(shards)}
+    done = await bus._api.call("STREAM.UPDATE.EVENTS", config | {"metadata": metadata}, Answer)
+    assert done.error is None
+    await bus.aclose()
+
+
+class Halves:
+    """The two cells; ``nodes`` are the processes."""
+
+    def __init__(self, folder: Path, nodes: list[Process]) -> None:
+        self.settings = folder / "callboard.toml"
+        self.folders = [folder / str(half) for half in range(2)]
+        self.nodes = nodes
+
+    async def restart(self, half: int, *, after_s: float = 0.0) -> None:
+        """Kill a cell's node and its server, and start it again."""
+        await self.nodes[half].kill()
+        await asyncio.sleep(after_s)
+        await self.nodes[half].start()
+
+    async def events(self, agent: str) -> list:
+        """All that happened to an agent, in the cell where it lives."""
+        half = shard_of(id_of(agent)) in HALVES[1]
+        async with opened(data=str(self.folders[half])) as place:
+            records = await place.bus.log.read(entity("agent", id_of(agent)))
+        return [envelope.event for record in records for envelope in decode(record.data)]
+
+    async def unlawful(self) -> list[str]:
+        """What an audit finds in both cells."""
+        found = []
+        for folder in self.folders:
+            async with opened(data=str(folder)) as place:
+                report = await audit(place.bus, Options())
+            found += [each.told for each in report.findings if each.severity is not Severity.NOTE]
+        return found
+
+
+@asynccontextmanager
+async def halves(folder: Path, agents: str, *, more: str = "") -> AsyncIterator[Halves]:
+    """Two cells, whose nodes serve the agents of a Python text; ``more`` is for their settings."""
+    cells = "".join(f'[[cells]]\nshards = "{each}"\ndata = "{folder / str(n)}"\n' for n, each in enumerate(HALVES))
+    (folder / "callboard.toml").write_text(cells + SETTINGS + more)
+    (folder / "agents.py").write_text(agents)
+    (folder / "models.py").write_text(MODELS)
+    command = ("-c", CLI, "run", "agents.py", "--json", "--no-reload", "--config", "callboard.toml")
+    both = Halves(folder, [])
+    for half, (shards, data) in enumerate(zip(HALVES, both.folders, strict=True)):
+        async with EmbeddedServer(data) as server:
+            await hold(server.url, shards)
+        node = Process(sys.executable, *command, "--data", str(data), cwd=folder, log=folder / f"{half}.log")
+        both.nodes.append(node)
+    try:
+        await asyncio.gather(*(node.start() for node in both.nodes))
+        yield both
+    finally:
+        await asyncio.gather(*(node.stop() for node in both.nodes))

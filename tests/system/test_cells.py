@@ -1,0 +1,88 @@
+"""Two cells on servers of their own: clients and agents work across them, whatever is down meanwhile."""
+
+import asyncio
+import random
+
+import pytest
+from servers.halves import HALVES, halves, named
+
+import callboard
+from callboard.bus.errors import Unavailable
+from callboard.events.agent_events import Answered, Received
+from callboard.events.ids import shard_of
+
+AGENTS = """
+import callboard
+
+@callboard.agent("boss")
+async def boss(turn, orders: list):
+    answers = []
+    for number, (to, body) in enumerate(orders):
+        answers.append(await turn.handoff(f"ask {number}", to, body))
+    return answers
+
+@callboard.agent("clerk")
+async def clerk(turn, body: str):
+    return [turn.agent, len(body), await turn.run("work", lambda: body[:1] * 70_000)]
+"""
+
+SIZES = (1, 70_000, 3)
+
+
+@pytest.mark.timeout(150)
+async def test_agents_of_two_cells_work_together_whatever_is_killed(tmp_path):
+    """Each message is received once and in order, each answer too, large ones as well; both logs audit clean."""
+    dice = random.Random(3)
+    async with halves(tmp_path, AGENTS) as both:
+        clerks = [name for half in (0, 1) for name, _ in zip(named("clerk", half), range(3), strict=False)]
+        bosses = [name for half in (0, 1) for name, _ in zip(named("boss", half), range(3), strict=False)]
+        orders = {boss: [[dice.choice(clerks), "x" * dice.choice(SIZES)] for _ in range(12)] for boss in bosses}
+        sent = {}
+        async with callboard.cells(both.settings) as cells:
+            for boss in bosses:
+                sent[boss] = (await cells.send(boss, orders[boss], key="once")).id
+        for half, pause_s in ((0, 0.0), (1, 1.5), (0, 1.0), (1, 0.0)):
+            await asyncio.sleep(dice.uniform(0.2, 0.8))
+            await both.restart(half, after_s=pause_s)
+        async with callboard.cells(both.settings) as cells:
+            for boss in bosses:
+                answers = await (await cells.of(boss)).messages.message(boss, sent[boss]).result(60)
+                assert [answer[:2] for answer in answers] == [[to, len(body)] for to, body in orders[boss]]
+                assert {len(answer[2]) for answer in answers} == {70_000}
+        for boss in bosses:
+            answered = [each for each in await both.events(boss) if isinstance(each, Answered)]
+            assert len(answered) == len(orders[boss])
+        received = [each for clerk in clerks for each in await both.events(clerk) if isinstance(each, Received)]
+        assert len(received) == sum(map(len, orders.values())) == len({each.message for each in received})
+        assert await both.unlawful() == []
+
+
+@pytest.mark.timeout(90)
+async def test_a_client_works_with_the_cells_that_are_up(tmp_path):
+    """Tasks go where there is room, what belongs to a cell goes there, and one that is down is named."""
+    async with halves(tmp_path, AGENTS) as both, callboard.cells(both.settings) as cells:
+        handles = await cells.submit_many(["hello"] * 24)
+        assert await asyncio.gather(*(each.result(20) for each in handles))
+        spread = {shard_of(handle.id) in HALVES[1] for handle in handles}
+        assert spread == {False, True}
+        context = next(f"plan-{n}" for n in range(99) if shard_of(f"plan-{n}") in HALVES[1])
+        await (await cells.of(context)).context(context).say("hello")
+        reading = await cells.submit("and now?", context=context)
+        assert shard_of(reading.id) in HALVES[1]
+        keyed = [await cells.submit("x", key=f"k{n}", context=context) for n in range(6)]
+        again = [await cells.submit("x", key=f"k{n}", context=context) for n in range(6)]
+        assert [each.id for each in keyed] == [each.id for each in again]
+        child = await cells.submit("part", parent=handles[0].id)
+        assert shard_of(child.id) == shard_of(handles[0].id)
+        boards = [board async for board in cells.boards()]
+        assert [board.bus.shards for board in boards] == [*HALVES]
+        await both.nodes[1].kill()
+        async with callboard.cells(both.settings) as others:
+            up = [await others.submit("hello") for _ in range(10)]
+            assert {shard_of(each.id) in HALVES[0] for each in up} == {True}
+            with pytest.raises(Unavailable, match=r"cell 32-63 \(.*\): no node runs on"):
+                await others.task(reading.id)
+            with pytest.raises(Unavailable, match="cell 32-63"):
+                assert [board.bus.shards async for board in others.boards()] == [HALVES[0]]
+        await both.nodes[1].start()
+        assert (await (await cells.task(reading.id)).result(20)).text is not None
