@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 from callboard.bus.filters import Filter
 from callboard.bus.subjects import SUBMIT
 from callboard.bus.thinning import BOUNDS, Bounds, Moment
+from callboard.events.shards import Shards
 
 if TYPE_CHECKING:
     from callboard.bus.privacy import Privacy
@@ -42,7 +43,12 @@ class Record(NamedTuple):
 
 
 class Log(Protocol):
-    """The event log."""
+    """The event log. ``shards`` are those that it holds, as far as one may look: all of them, or a cell's."""
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards it holds."""
+        ...
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence.
@@ -51,6 +57,7 @@ class Log(Protocol):
 
         Raises:
             Conflict: the entity's last sequence isn't ``write.expected``.
+            Elsewhere: the entity is of a shard that another log holds.
             TooLarge: over 256 KiB.
             LogFull: the log is at its size limit.
             Unavailable: no answer within ``timeout_s``.
@@ -300,6 +307,11 @@ class Bus(Protocol):
     keys: Keys
     privacy: "Privacy"
     checkpoints: Checkpoints
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards its log holds: all of them, or a cell's."""
+        ...
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""

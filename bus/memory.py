@@ -37,6 +37,7 @@ from callboard.bus.memory_stream import Stream
 from callboard.bus.memory_timers import MemoryTimers
 from callboard.bus.privacy import Privacy
 from callboard.bus.thinning import BOUNDS, Bounds, Moment, superfluous
+from callboard.events.shards import ALL, Shards
 
 _CHUNK: Final = 500
 """Records looked at for one list of `read_all` and `follow`."""
@@ -49,6 +50,11 @@ class MemoryLog:
         self._stream = stream
         self._queues = queues
         self._closed = False
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards it holds."""
+        return self._stream.shards
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message and return its sequence; see `Log.append`."""
@@ -192,8 +198,8 @@ class MemorySnapshots:
 class _Server:
     """What outlives a connection."""
 
-    def __init__(self, clock: Callable[[], int], max_bytes: int | None) -> None:
-        self.stream = Stream(clock, max_bytes)
+    def __init__(self, clock: Callable[[], int], max_bytes: int | None, shards: Shards) -> None:
+        self.stream = Stream(clock, max_bytes, shards)
         self.exchange = Exchange()
         self.blobs = MemoryBlobs()
         self.snapshots = MemorySnapshots()
@@ -243,10 +249,13 @@ class MemoryBus:
         clock: The wall clock in nanoseconds: stamps records and fires timers.
         max_bytes: The log refuses to grow over this (subjects and data), and so do the submissions that wait; None
             for no limit.
+        shards: Which shards its log holds.
     """
 
-    def __init__(self, clock: Callable[[], int] = time.time_ns, max_bytes: int | None = None) -> None:
-        self._connect(_Server(clock, max_bytes))
+    def __init__(
+        self, clock: Callable[[], int] = time.time_ns, max_bytes: int | None = None, shards: Shards = ALL
+    ) -> None:
+        self._connect(_Server(clock, max_bytes, shards))
 
     def join(self) -> "MemoryBus":
         """Another connection to the same log, queues, timers and blobs, as another process would have."""
@@ -268,6 +277,11 @@ class MemoryBus:
         self.keys: Keys = server.keys
         self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, lambda **_: server.master))
         self.checkpoints: Checkpoints = server.checkpoints
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards its log holds."""
+        return self._server.stream.shards
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""
