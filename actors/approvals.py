@@ -42,11 +42,14 @@ class Approvals:
         replaces: str | None = None,
         key: str | None = None,
         private: str = "",
+        owner: str | None = None,
         context: SpanContext | None = None,
     ) -> Approval:
-        """Ask whether ``action`` may be done, below the span ``context``; see `Board.ask`."""
+        """Ask whether ``action`` may be done, below the span ``context``, in ``owner``'s shard; see `Board.ask`."""
         expires = after(now(), expires_s, "expires_s")
-        approval_id = id_from("approval", key) if key is not None else new_entity_id()
+        approval_id = (
+            await self._id(key, owner) if key is not None else new_entity_id(owner or replaces, self._bus.shards)
+        )
         if replaces is not None:
             await self.state(checked_id(replaces, "replaces"))
         action = checked(action, Any, "the action")
@@ -103,6 +106,12 @@ class Approvals:
     async def all(self) -> list[Approval]:
         """All that there are, those that changed last first."""
         return [loaded.state for loaded in reversed(await self._entities.all())]
+
+    async def _id(self, key: str, owner: str | None) -> str:
+        old = id_from("approval", key)
+        if owner and self._bus.shards.holds("approval", old) and (await self._entities.load(old)).seq:
+            return old  # asked by a version that drew another shard
+        return id_from("approval", key, owner=owner)
 
     async def _load(self, approval_id: str) -> Loaded[Approval]:
         loaded = await self._entities.load(checked_id(approval_id, "approval"), at_least=NEWEST)

@@ -73,7 +73,7 @@ class Board:
 
     async def take(self, submission: Submission, *, stream: bool = False, waits: bool = True) -> TaskHandle:
         """As `submit`, for a task that was read already. Unless somebody ``waits``, its outcome is not sent here."""
-        new_id = new_entity_id(submission.parent)
+        new_id = new_entity_id(submission.parent, self.bus.shards)
         task_id = submission.task_id(new_id)
         if task_id == new_id:
             self.tasks.assume_new(new_id)
@@ -98,6 +98,10 @@ class Board:
         if not (await self.tasks.load(task_id, at_least=NEWEST)).seq:
             raise InvalidInput(f"no task {task_id!r}: see `callboard tasks`")
         return TaskHandle(self, task_id)
+
+    async def knows(self, task_id: str) -> bool:
+        """Whether there is such a task in this log."""
+        return self.bus.shards.holds("task", task_id) and (await self.tasks.load(task_id)).seq > 0
 
     async def schedule(
         self,

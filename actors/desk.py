@@ -21,6 +21,7 @@ from callboard.actors.submission import check_reply, id_from
 from callboard.bus.errors import BusError, LogFull
 from callboard.bus.log import Bus, Delivery, Note
 from callboard.bus.subjects import TAKERS
+from callboard.events.shards import Shards
 
 ACK_WAIT_S: Final = 2.0
 REPLY_KEPT_NS: Final = 60_000_000_000
@@ -117,9 +118,9 @@ class Desk:
         await self._clerk.refuse(delivery, error, reply)
 
 
-def submission_id(delivery: Delivery) -> str:
-    """The same for each redelivery of a submission, different for each submission."""
-    return id_from("submission", str(delivery.record.seq), str(delivery.record.time_ns))
+def submission_id(delivery: Delivery, shards: Shards) -> str:
+    """The same for each redelivery of a submission, different for each submission, in one of these ``shards``."""
+    return id_from("submission", str(delivery.record.seq), str(delivery.record.time_ns), shards=shards)
 
 
 class _Heard(NamedTuple):

@@ -43,7 +43,7 @@ class Intake:
 
     async def take(self, delivery: Delivery, reply: str | None) -> None:
         """Append the task that was asked for, or why it can't be."""
-        data, fallback = delivery.record.data, submission_id(delivery)
+        data, fallback = delivery.record.data, submission_id(delivery, self._bus.shards)
         try:
             submission = parse(data)
             if submission.reply_to is None and reply:
@@ -66,11 +66,15 @@ class Intake:
 
     async def refuse(self, delivery: Delivery, error: Exception, reply: str | None) -> None:
         """Append that it could not be taken in."""
-        await self._reject(submission_id(delivery), delivery, f"could not be taken in: {error}", reply)
+        await self._reject(
+            submission_id(delivery, self._bus.shards), delivery, f"could not be taken in: {error}", reply
+        )
 
     def apology(self, delivery: Delivery | None, why: str) -> bytes:
         """An outcome that is none yet."""
-        return msgspec.json.encode(Outcome(submission_id(delivery) if delivery else "", Status.NEW, reason=why))
+        return msgspec.json.encode(
+            Outcome(submission_id(delivery, self._bus.shards) if delivery else "", Status.NEW, reason=why)
+        )
 
     async def _reject(self, task_id: str, delivery: Delivery, reason: str, reply: str | None) -> None:
         data = delivery.record.data

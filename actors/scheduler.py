@@ -59,7 +59,9 @@ class Scheduler:
             planned, due = schedule.planned, alarm.due
             assert planned is not None
             late = [*takewhile(lambda time: time <= now(), due_times(planned.cron, planned.zone, due))]
-            fired = Fired(due, id_from("key", key_of(alarm.id, due)), len(late), late[-1] if late else None)
+            fired = Fired(
+                due, id_from("key", key_of(alarm.id, due), owner=alarm.id), len(late), late[-1] if late else None
+            )
             schedule = (await self._schedules.tell(alarm.id, lambda _: [fired])).entity.state
         if schedule.planned and schedule.fired and schedule.fired.due == alarm.due:
             await self._begin(schedule.planned, alarm.id, schedule.fired)

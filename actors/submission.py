@@ -12,6 +12,7 @@ from callboard.events import trace
 from callboard.events.context_version import context_version
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import checked_id, entity_id, shard_of
+from callboard.events.shards import ALL, Shards
 from callboard.events.task import Submitted, Task
 from callboard.events.task_spec import NO_NEEDS, Input, Needs, TaskSpec
 
@@ -135,10 +136,10 @@ def check_reply(subject: str) -> None:
         raise InvalidInput(f"reply_to {subject[:80]!r} is not a subject to reply to: use an inbox of your own")
 
 
-def id_from(*parts: str, owner: str | None = None) -> str:
-    """A task id that depends on ``parts`` alone, in the shard of ``owner`` or in one that follows from them too."""
+def id_from(*parts: str, owner: str | None = None, shards: Shards = ALL) -> str:
+    """A task id that depends on ``parts`` alone, in the shard of ``owner`` or in one of ``shards`` that follows too."""
     digest = sha256("\x1f".join(parts).encode()).digest()
-    shard = shard_of(owner) if owner else digest[0] & 63
+    shard = shard_of(owner) if owner else shards.draw(digest[0])
     return entity_id(shard, int.from_bytes(digest[1:7], "big") * 1_000_000, digest[7:17])
 
 

@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime
 
 from callboard.events.ids import entity_id, shard_of, uuid7
+from callboard.events.shards import ALL, Shards
 
 
 def now() -> datetime:
@@ -17,8 +18,8 @@ def new_event_id() -> str:
     return uuid7(time.time_ns(), os.urandom(10))
 
 
-def new_entity_id(owner: str | None = None) -> str:
-    """An id for a new entity, in its owner's shard or, without one, in any."""
-    entropy = os.urandom(11)
-    shard = shard_of(owner) if owner else entropy[10] & 63
+def new_entity_id(owner: str | None = None, shards: Shards = ALL) -> str:
+    """An id for a new entity, in its owner's shard or, without one, in any of ``shards``."""
+    entropy = os.urandom(12)
+    shard = shard_of(owner) if owner else shards.draw(int.from_bytes(entropy[10:], "big"))
     return entity_id(shard, time.time_ns(), entropy)

@@ -27,6 +27,7 @@ from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.errors import Conflict, Locked
 from callboard.bus.log import Log, Record, Write
 from callboard.events import trace
+from callboard.events.agent_names import SEPARATOR
 from callboard.events.envelope import Envelope, decode, encode, short_type
 from callboard.events.errors import CallboardError, Undecodable
 from callboard.events.ids import derived_id
@@ -103,9 +104,11 @@ class Entities(Generic[S]):
         """The entity, folded at least up to the stream sequence ``at_least``.
 
         Raises:
+            Elsewhere: it is of a shard that another log holds.
             BrokenChain: its history was altered or has a hole.
             Undecodable: one of its messages cannot be read.
         """
+        self._log.shards.check(self._aggregate.kind, entity_id, defined=SEPARATOR not in entity_id)
         cached = self._cache.get(entity_id)
         if cached is not None and cached.keys and not await self._may_know(cached):
             self._cache.pop(entity_id, None)

@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from callboard.bus import limits, purging, streams
+from callboard.bus import cell, limits, purging, streams
 from callboard.bus.api import Api
 from callboard.bus.appender import Appender
 from callboard.bus.backup.manifest import Manifest
@@ -17,6 +18,7 @@ from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
 from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.direct_follower import DirectFollower
 from callboard.bus.door import OPEN, Door
+from callboard.bus.errors import BusError
 from callboard.bus.follower import Follower
 from callboard.bus.keyring import Keyring, Master
 from callboard.bus.keys import JetStreamKeys
@@ -55,20 +57,22 @@ _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
 class JetStreamLog:
     """The stream EVENTS over one connection; see `Log`."""
 
-    def __init__(self, api: Api, appender: Appender) -> None:
+    def __init__(self, api: Api, appender: Appender, shards: Shards = ALL) -> None:
         self._api = api
         self._appender = appender
+        self.shards = shards
+        """Which shards it holds."""
         self._followers: set[Follower | DirectFollower] = set()
         self._may_consume = api.may(f"CONSUMER.CREATE.{streams.EVENTS}.follow")
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence."""
-        limits.check(write)
+        limits.check(write, self.shards)
         return await self._appender.append((write,), timeout_s)
 
     async def append_batch(self, writes: Sequence[Write], *, timeout_s: float = 30.0) -> list[int]:
         """Store all or none of up to 1,000 messages, at most one for each entity."""
-        limits.check_batch(writes)
+        limits.check_batch(writes, self.shards)
         if not writes:
             return []
         first = await self._appender.append(tuple(writes), timeout_s)
@@ -142,10 +146,9 @@ class JetStreamBus:
     def __init__(
         self, wire: Wire, api: Api, appender: Appender, master: Master = no_master, shards: Shards = ALL
     ) -> None:
-        self.shards = shards
         self._wire = wire
         self._api = api
-        self._log = JetStreamLog(api, appender)
+        self._log = JetStreamLog(api, appender, shards)
         self.log: Log = self._log
         self.hot: HotLog = self._log
         """What the stream itself holds, whatever ``log`` adds to it."""
@@ -158,6 +161,7 @@ class JetStreamBus:
         self.keys: Keys = JetStreamKeys(api)
         self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, master))
         self.on_reconnect(self.privacy.keyring.look_again)
+        self.on_reconnect(self._look_again)
         self._queues: list[JetStreamQueue] = []
 
     async def queue(
@@ -216,6 +220,11 @@ class JetStreamBus:
         self._signals.on_reconnect(callback)
 
     @property
+    def shards(self) -> Shards:
+        """Which shards its log holds."""
+        return self._log.shards
+
+    @property
     def connected(self) -> bool:
         """Whether the server is reached right now."""
         return self._wire.connected
@@ -247,6 +256,11 @@ class JetStreamBus:
             await queue.aclose()
         await self._signals.aclose()
         await self._wire.aclose()
+
+    async def _look_again(self) -> None:
+        """The log may have been split while there was no connection."""
+        with suppress(BusError):
+            self._log.shards = await cell.shards(self._api)
 
     async def _take(self, queue: JetStreamQueue) -> JetStreamQueue:
         await queue.create()
@@ -296,10 +310,10 @@ async def connect(
             await streams.create(api, max_bytes, replicas)
         elif make:
             await streams.check(api)
+        shards = await cell.shards(api) if make else ALL
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()
-        held = await streams.held(api)
     except BaseException:
         await wire.aclose()
         raise
-    return JetStreamBus(wire, api, appender, master, held)
+    return JetStreamBus(wire, api, appender, master, shards)

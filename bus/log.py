@@ -43,7 +43,12 @@ class Record(NamedTuple):
 
 
 class Log(Protocol):
-    """The event log."""
+    """The event log. ``shards`` are those that it holds, as far as one may look: all of them, or a cell's."""
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards it holds."""
+        ...
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence.
@@ -52,6 +57,7 @@ class Log(Protocol):
 
         Raises:
             Conflict: the entity's last sequence isn't ``write.expected``.
+            Elsewhere: the entity is of a shard that another log holds.
             TooLarge: over 256 KiB.
             LogFull: the log is at its size limit.
             Unavailable: no answer within ``timeout_s``.
@@ -291,9 +297,8 @@ class Signals(Protocol):
 
 
 class Bus(Protocol):
-    """Everything an actor can reach; of entities that are spread over several logs, those of its ``shards``."""
+    """Everything an actor can reach."""
 
-    shards: Shards
     log: Log
     blobs: Blobs
     snapshots: Snapshots
@@ -302,6 +307,11 @@ class Bus(Protocol):
     keys: Keys
     privacy: "Privacy"
     checkpoints: Checkpoints
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards its log holds: all of them, or a cell's."""
+        ...
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""

@@ -51,6 +51,11 @@ class MemoryLog:
         self._queues = queues
         self._closed = False
 
+    @property
+    def shards(self) -> Shards:
+        """Which shards it holds."""
+        return self._stream.shards
+
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message and return its sequence; see `Log.append`."""
         return (await self.append_batch([write], timeout_s=timeout_s))[0]
@@ -193,8 +198,8 @@ class MemorySnapshots:
 class _Server:
     """What outlives a connection."""
 
-    def __init__(self, clock: Callable[[], int], max_bytes: int | None) -> None:
-        self.stream = Stream(clock, max_bytes)
+    def __init__(self, clock: Callable[[], int], max_bytes: int | None, shards: Shards) -> None:
+        self.stream = Stream(clock, max_bytes, shards)
         self.exchange = Exchange()
         self.blobs = MemoryBlobs()
         self.snapshots = MemorySnapshots()
@@ -244,19 +249,17 @@ class MemoryBus:
         clock: The wall clock in nanoseconds: stamps records and fires timers.
         max_bytes: The log refuses to grow over this (subjects and data), and so do the submissions that wait; None
             for no limit.
-        shards: Those that the log holds.
+        shards: Which shards its log holds.
     """
 
     def __init__(
         self, clock: Callable[[], int] = time.time_ns, max_bytes: int | None = None, shards: Shards = ALL
     ) -> None:
-        self.shards = shards
-        self._connect(_Server(clock, max_bytes))
+        self._connect(_Server(clock, max_bytes, shards))
 
     def join(self) -> "MemoryBus":
         """Another connection to the same log, queues, timers and blobs, as another process would have."""
         other = MemoryBus.__new__(MemoryBus)
-        other.shards = self.shards
         other._connect(self._server)
         return other
 
@@ -274,6 +277,11 @@ class MemoryBus:
         self.keys: Keys = server.keys
         self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, lambda **_: server.master))
         self.checkpoints: Checkpoints = server.checkpoints
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards its log holds."""
+        return self._server.stream.shards
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> MemoryQueue:
         """Join (and on first use create) the durable queue ``name`` over ``subjects``, from the log's start."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from callboard.bus import limits, subjects
 from callboard.bus.errors import LOG_FULL, WRONG_LAST_SEQUENCE, Conflict, LogFull
 from callboard.bus.log import Record, Write
+from callboard.events.shards import ALL, Shards
 
 
 class Bell:
@@ -33,9 +34,13 @@ class Bell:
 
 
 class Stream:
-    """What was appended, and who is told of it. ``listeners`` get each record as it is stored."""
+    """What was appended, and who is told of it. ``listeners`` get each record as it is stored.
 
-    def __init__(self, clock: Callable[[], int], max_bytes: int | None) -> None:
+    Of what is spread over several logs, those of ``shards`` alone are stored here.
+    """
+
+    def __init__(self, clock: Callable[[], int], max_bytes: int | None, shards: Shards = ALL) -> None:
+        self.shards = shards
         self.bell = Bell()
         self.listeners: list[Callable[[Record], None]] = []
         self._clock = clock
@@ -90,7 +95,7 @@ class Stream:
         return len(gone)
 
     def _check(self, writes: Sequence[Write]) -> None:
-        limits.check_batch(writes)
+        limits.check_batch(writes, self.shards)
         for write in writes:
             entity = subjects.entity_of(write.subject)
             last = records[-1].seq if (records := self._by_entity.get(entity)) else 0

@@ -28,6 +28,7 @@ from callboard.bus.log import (
 )
 from callboard.bus.subjects import SUBMIT
 from callboard.bus.thinning import BOUNDS, Bounds, Moment
+from callboard.events.shards import Shards
 
 
 class PastLog:
@@ -36,6 +37,11 @@ class PastLog:
     def __init__(self, log: Log, upto: int) -> None:
         self._log = log
         self._upto = upto
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards it holds."""
+        return self._log.shards
 
     def advance(self, upto: int) -> None:
         """Time goes on to that message, if it is a later one."""
@@ -200,7 +206,6 @@ class PastBus:
     """A bus as it was when the last message of its log was the one at ``upto``."""
 
     def __init__(self, bus: Bus, upto: int) -> None:
-        self.shards = bus.shards
         self.past = PastLog(bus.log, upto)
         self.log: Log = self.past
         self.blobs: Blobs = _PastBlobs(bus.blobs)
@@ -210,6 +215,11 @@ class PastBus:
         self.checkpoints: Checkpoints = _PastCheckpoints(bus.checkpoints)
         self.keys: Keys = _PastKeys(bus.keys)
         self.privacy = bus.privacy
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards its log holds."""
+        return self.past.shards
 
     async def queue(self, name: str, *subjects: str, max_in_flight: int = 256, ack_wait_s: float = 2.0) -> Queue:
         """Raises ReadOnly."""

@@ -10,7 +10,6 @@ from callboard.bus.errors import BusError
 from callboard.bus.limits import MAX_MESSAGE, MAX_SUBMISSION
 from callboard.bus.stream_names import BLOBS, CHECKPOINTS, EVENTS, KEYS, SNAPSHOTS, SUBMISSIONS, TIMERS
 from callboard.bus.subjects import ALL_EVENTS, TAKERS, checkpoint
-from callboard.events.shards import ALL, Shards
 
 __all__ = [
     "BLOBS",
@@ -24,15 +23,11 @@ __all__ = [
     "create",
     "erase",
     "freeze",
-    "held",
     "may_create",
     "room",
 ]
 
 DEFAULT_MAX_BYTES: Final = 10 * 2**30
-
-HELD: Final = "callboard-shards"
-"""What the log says of itself which shards it holds: in the metadata of EVENTS."""
 
 _IN_USE: Final = 10058
 _NO_STORAGE: Final = 10047
@@ -137,15 +132,6 @@ async def check(api: Api) -> None:
             raise BusError("there is no event log yet: start a node with the operator's key first", _NO_STREAM)
         if found.error:
             raise refusal(found.error, EVENTS)
-
-
-async def held(api: Api) -> Shards:
-    """The shards that the log holds, as far as our key may look; all of them if it does not say."""
-    if not api.may(f"STREAM.INFO.{EVENTS}"):
-        return ALL
-    found = await api.call(f"STREAM.INFO.{EVENTS}", None, _Info)
-    said = (found.config.get("metadata") or {}).get(HELD)
-    return Shards.parse(said) if said else ALL
 
 
 def may_create(api: Api) -> bool:

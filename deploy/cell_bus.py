@@ -102,7 +102,6 @@ class CellBus:
         try:
             if bus.shards not in (ALL, cell.shards):
                 raise Unavailable(f"it holds shards {bus.shards}, it says itself: mend [[cells]]")
-            bus.shards = cell.shards  # who may not look at the stream knows it from here
             if folder:
                 await go_back(bus, folder / "archive")
         except BaseException:

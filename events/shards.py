@@ -37,10 +37,23 @@ class Shards:
             held += range(first, last + 1)
         return cls(held)
 
-    def check(self, kind: str, entity_id: str) -> None:
-        """Raise Elsewhere if an entity is not for the log that holds these shards."""
-        if kind in SPREAD and (shard := shard_of(entity_id)) not in self:
+    def holds(self, kind: str, entity_id: str) -> bool:
+        """Whether an entity is for the log that holds these shards."""
+        return len(self) == SHARDS or kind not in SPREAD or shard_of(entity_id) in self
+
+    def check(self, kind: str, entity_id: str, *, defined: bool = False) -> None:
+        """Raise Elsewhere if an entity is not for the log that holds these shards.
+
+        What agents of a kind are (``defined``) is told in each log that has any.
+        """
+        if not self.holds(kind, entity_id) and not (defined and kind == "agent"):
+            shard = shard_of(entity_id)
             raise Elsewhere(f"{kind} {entity_id} is of shard {shard}, and this log holds {self}: see [[cells]]")
+
+    def draw(self, number: int) -> int:
+        """One of them, by a number that was drawn or follows from something: what a part holds, it draws as all do."""
+        shard = number % SHARDS
+        return shard if shard in self else self._held[number % len(self._held)]
 
     def __contains__(self, shard: object) -> bool:
         return shard in self._held

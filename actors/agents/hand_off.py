@@ -88,7 +88,9 @@ class HandOffs:
         """
         handed = self._received.handoff
         budget = budget or (handed.budget if handed else None)
-        manifest = tuple([await self._forked(each, id_from("fork", key, each), person) for each in contexts])
+        manifest = tuple(
+            [await self._forked(each, id_from("fork", key, each, owner=each), person) for each in contexts]
+        )
         if max_cost is not None:
             if budget is None:
                 raise InvalidInput("a hand-off with max_cost needs a budget to take it from: name one as budget")

@@ -69,7 +69,7 @@ class MessageDesk:
             agent, reply = letter.agent, letter.reply_to or reply
             if reply:
                 check_reply(reply)
-            key = letter.key if letter.key is not None else submission_id(delivery)
+            key = letter.key if letter.key is not None else submission_id(delivery, self._bus.shards)
             to = reply if letter.reply == "done" else None
             span = letter.traceparent or delivery.record.traceparent
             message = await self._messages.put(agent, letter.body, key=key, by=letter.by, reply_to=to, traceparent=span)

@@ -176,6 +176,7 @@ class Turn:
                 action,
                 question=question,
                 by=by,
+                owner=by,
                 expires_s=expires_s,
                 key=key,
                 private=self.private,
@@ -310,7 +311,9 @@ class Turn:
         """How a step gets a task done."""
 
         async def perform(step: Step) -> Step:
-            task_id = id_from("step", self._key(name, step))
+            task_id = id_from("step", key := self._key(name, step), owner=self._journal.agent_id)
+            old = id_from("step", key)  # if it was begun by a version that drew another shard
+            task_id = old if await self._board.knows(old) else task_id
             span = self._span(name).traceparent
             given = {"budget": self.budget, "deadline": self.deadline, "traceparent": span, **fields}
             if self.private:

@@ -13,6 +13,7 @@ from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, Damaged, NotFoun
 from callboard.bus.filters import Filter, entities_of, kinds_of
 from callboard.bus.log import HotLog, Record, Write
 from callboard.bus.subjects import entity_of
+from callboard.events.shards import Shards
 
 
 class ArchivedLog:
@@ -25,6 +26,11 @@ class ArchivedLog:
         self.hot = hot
         self.archive = archive
         self._purged = purged
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards it holds."""
+        return self.hot.shards
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence; the expectation may be a message that was purged."""
