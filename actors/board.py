@@ -26,12 +26,13 @@ from callboard.bus.entities import APPROVAL, BACKEND, BUDGET, NEWEST, SCHEDULE, 
 from callboard.bus.log import Bus, Note
 from callboard.bus.subjects import entity
 from callboard.events import trace
+from callboard.events.agent_names import id_of
 from callboard.events.backend import Backend, BackendEvent
 from callboard.events.budget import Budget, OnBreach
 from callboard.events.chat import Usage
 from callboard.events.envelope import decode
-from callboard.events.errors import InvalidInput
-from callboard.events.ids import checked_id
+from callboard.events.errors import Elsewhere, InvalidInput
+from callboard.events.ids import checked_id, shard_of
 from callboard.events.schedule import Schedule
 from callboard.events.task import ENDED, Cancelled, Requeued, Source, Spent, Started, Status, Task
 
@@ -132,6 +133,9 @@ class Board:
             return await self.schedules.plan(name, cron, submission_of({"input": input or "", **fields}), zone)
         if fields:
             raise InvalidInput(f"{next(iter(fields))} is for tasks: leave it out of a schedule for an agent")
+        if not self.bus.shards.holds("agent", id_of(agent)):
+            first = f"{shard_of(id_of(agent)):02x}-"
+            raise Elsewhere(f"agent {agent} is in another cell: plan it there, under a name that begins with {first}")
         person, body = "", None
         with suppress(InvalidInput):  # it need not be served yet
             person = await self.messages.person(agent)

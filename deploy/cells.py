@@ -3,10 +3,10 @@
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from callboard.actors.agents.messages import MessageHandle
 from callboard.actors.board import Board
@@ -20,6 +20,7 @@ from callboard.events.agent_names import id_of
 from callboard.events.context_version import context_version
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import shard_of
+from callboard.events.shards import Shards
 
 
 class Cells:
@@ -55,8 +56,8 @@ class Cells:
 
         Raises also Unavailable when the cell that it belongs to is down, or all are.
         """
-        fields = self._keyed(fields)
-        home = self._home(fields)
+        fields = at_home(fields, self._ways)
+        home = home_of(fields)
         board = await self._any() if home is None else await self.of(home)
         return await board.submit(input, stream=stream, **fields)
 
@@ -92,34 +93,56 @@ class Cells:
 
     async def _any(self) -> Board:
         """A cell that is up, drawn in proportion to the shards that each holds."""
-        left, told = [*self._ways], list[str]()
-        while left:
-            way = random.choices(left, [len(each.shards) for each in left])[0]
-            left.remove(way)
+        told: list[str] = []
+        for way in by_lot(self._ways):
             try:
                 return await self._board(way)
             except Unavailable as error:
                 told.append(str(error))
         raise Unavailable(f"no cell is up: {'; '.join(told)}")
 
-    def _keyed(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """With an id where a key alone would have the task in another cell than the context that it reads."""
-        key, context = fields.get("key"), fields.get("context")
-        if not isinstance(key, str) or not isinstance(context, str) or fields.get("id") or fields.get("parent"):
-            return fields
-        owner = context_version(context).id
-        if self._way(id_from("key", key)) is self._way(owner):
-            return fields
-        return fields | {"id": id_from("key", key, owner=owner)}
 
-    def _home(self, fields: dict[str, Any]) -> str | None:
-        """An id that says in which cell the task is to be; None for any."""
-        given = {name: value for name, value in fields.items() if isinstance(value, str) and value}
-        if "id" in given or "parent" in given:
-            return given.get("id") or given["parent"]
-        if "key" in given:
-            return id_from("key", given["key"])
-        return context_version(given["context"]).id if "context" in given else None
+class Holder(Protocol):
+    """What holds some of the shards."""
+
+    @property
+    def shards(self) -> Shards:
+        """Those that it holds."""
+        ...
+
+
+H = TypeVar("H", bound=Holder)
+
+
+def by_lot(holders: Sequence[H]) -> Iterator[H]:
+    """All of them, drawn in proportion to the shards that each holds."""
+    left = [*holders]
+    while left:
+        drawn = random.choices(left, [len(each.shards) for each in left])[0]
+        left.remove(drawn)
+        yield drawn
+
+
+def home_of(fields: Mapping[str, Any]) -> str | None:
+    """An id that says by its shard in which cell a task with such fields is to be; None for any."""
+    given = {name: value for name, value in fields.items() if isinstance(value, str) and value}
+    if "id" in given or "parent" in given:
+        return given.get("id") or given["parent"]
+    if "key" in given:
+        return id_from("key", given["key"])
+    return context_version(given["context"]).id if "context" in given else None
+
+
+def at_home(fields: dict[str, Any], holders: Sequence[Holder]) -> dict[str, Any]:
+    """The same, with an id where a key alone would have the task in another cell than the context that it reads."""
+    key, context = fields.get("key"), fields.get("context")
+    if not isinstance(key, str) or not isinstance(context, str) or fields.get("id") or fields.get("parent"):
+        return fields
+    owner = context_version(context).id
+    shards = {shard_of(owner), shard_of(id_from("key", key))}
+    if any(shards <= {*each.shards} for each in holders):
+        return fields
+    return fields | {"id": id_from("key", key, owner=owner)}
 
 
 @asynccontextmanager

@@ -14,10 +14,11 @@ from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.errors import Locked
 from callboard.bus.report import StreamReport
 from callboard.deploy.connect import Place
-from callboard.deploy.settings import Settings, missing_keys
+from callboard.deploy.settings import Cell, Settings, missing_keys
 from callboard.events.backend import Backend as BackendState
 from callboard.events.backend import Breaker
 from callboard.events.errors import InvalidInput
+from callboard.events.shards import ALL, Shards
 from callboard.events.task import Status
 from callboard.projections.backends import BACKENDS
 from callboard.projections.cost import COST
@@ -79,6 +80,7 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
     return [
         _node(place, server, streams),
         *([] if place.alone else [_fsync(settings, data)]),
+        *_cells(place.bus.shards, settings.cells),
         *(_stream(stream) for stream in streams),
         *(finding for stream in streams for finding in _consumers(stream)),
         _read(projector, streams[0].last_seq),
@@ -100,6 +102,15 @@ def _node(place: Place, version: str, streams: Sequence[StreamReport]) -> Findin
         told = f"{server}, but nobody takes from the queues {', '.join(sorted(missing))}"
         return Finding("warn", "node", told, "start a node with `callboard up`")
     return Finding("ok", "node", server)
+
+
+def _cells(shards: Shards, cells: Sequence[Cell]) -> list[Finding]:
+    if not cells and shards == ALL:
+        return []
+    if shards in [cell.shards for cell in cells]:
+        return [Finding("ok", "shards", f"{shards}, as [[cells]] says")]
+    said = ", ".join(str(cell.shards) for cell in cells) or "nothing"
+    return [Finding("fail", "shards", f"this log holds {shards}, and [[cells]] says {said}", "mend [[cells]]")]
 
 
 def _fsync(settings: Settings, data: Path) -> Finding:

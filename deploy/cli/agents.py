@@ -1,5 +1,6 @@
 """`callboard agents`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,9 +28,9 @@ def agents_list(where: Where, as_json: bool) -> None:
 
     --json prints a list of {agent, doing, host, message, waits, inbox, finished, dead, failure, changed}.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_list(where, as_json=as_json))
+    in_each(where, partial(_list, as_json=as_json), as_json=as_json)
 
 
 @agents.command("show")
@@ -100,7 +101,7 @@ async def _show(agent: str, where: Where, *, as_json: bool) -> None:
     from callboard.events.errors import InvalidInput
 
     agent_id = id_of(agent)
-    async with board_at(where) as place:
+    async with board_at(where, of=agent_id) as place:
         records = await place.bus.log.read(entity("agent", agent_id))
         messages = [await place.bus.privacy.read(record.data) for record in records]
         loaded = unborn(AGENT, agent_id)
@@ -132,7 +133,7 @@ async def _requeue(agent: str, message: str, where: Where) -> None:
     from callboard.deploy.cli.session import board_at, the_one
     from callboard.events.agent_names import id_of
 
-    async with board_at(where) as place:
+    async with board_at(where, of=id_of(agent)) as place:
         state = await place.board.messages.state(id_of(agent))
         found = the_one(message, state.dead, "set-aside message", f"callboard agents show {agent}")
         await place.board.messages.requeue(agent, found)

@@ -1,5 +1,6 @@
 """`callboard approvals`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,9 +21,9 @@ def approvals(all_: bool, where: Where, as_json: bool) -> None:
     --json prints a list of {approval, status, question, action, hash, asked_by, expires, replaces, by, note}; by and
     note are of the answer.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_approvals(where, all_=all_, as_json=as_json))
+    in_each(where, partial(_approvals, all_=all_, as_json=as_json), as_json=as_json)
 
 
 async def _approvals(where: Where, *, all_: bool, as_json: bool) -> None:

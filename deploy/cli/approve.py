@@ -1,11 +1,14 @@
 """`callboard approve`, and what it shares with `callboard deny`."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from callboard.deploy.cli.options import Where, as_json, where
+
+if TYPE_CHECKING:
+    from callboard.deploy.connect import Place
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,12 +48,15 @@ async def answer(meant: str, note: str, by: str | None, where: Where, *, approve
 
     from callboard.deploy.cli.approvals import document, what
     from callboard.deploy.cli.printing import one_line, print_json
-    from callboard.deploy.cli.session import board_at, the_one
+    from callboard.deploy.cli.session import found_at, the_one
+
+    async def find(place: "Place") -> str:
+        known = [each.id for each in await place.board.approvals.all()]
+        return the_one(meant, known, "approval", "callboard approvals")
 
     who = by or getpass.getuser()
-    async with board_at(where) as place:
-        known = [each.id for each in await place.board.approvals.all()]
-        handle = place.board.approval(the_one(meant, known, "approval", "callboard approvals"))
+    async with found_at(where, meant, find) as (place, found):
+        handle = place.board.approval(found)
         after = await (handle.approve(who, note) if approved else handle.deny(who, note))
     if as_json:
         print_json(document(after))

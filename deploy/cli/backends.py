@@ -1,5 +1,6 @@
 """`callboard backends`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,9 +29,9 @@ def backends(where: Where, as_json: bool) -> None:
     came (back) into service, how many answers were judged, and their average score in parts per million. Prices are
     micro-dollars per million tokens.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_backends(where, as_json=as_json))
+    in_each(where, partial(_backends, as_json=as_json), as_json=as_json)
 
 
 async def _backends(where: Where, *, as_json: bool) -> None:

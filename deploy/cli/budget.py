@@ -1,6 +1,7 @@
 """`callboard budget`."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -51,9 +52,9 @@ def budget_show(name: str | None, where: Where, as_json: bool) -> None:
 
     --json prints a list of what `callboard budget set` prints one of.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_show(name, where, as_json=as_json))
+    in_each(where, partial(_show, name, as_json=as_json), as_json=as_json)
 
 
 @budget.command("spent")
@@ -75,10 +76,11 @@ def budget_spent(task: str, call: int, cost: int, where: Where, as_json: bool) -
 async def _set(
     name: str, limit: int | None, parent: str | None, on_breach: OnBreach | None, where: Where, *, as_json: bool
 ) -> None:
+    from callboard.deploy.cli.cells import in_one
     from callboard.deploy.cli.printing import print_json, usd, warn
     from callboard.deploy.cli.session import board_at
 
-    async with board_at(where) as place:
+    async with board_at(in_one(where)) as place:
         after = await place.board.set_budget(name, limit=limit, parent=parent, on_breach=on_breach)
     if after.settled + after.held > after.limit:
         more = usd(after.settled + after.held - after.limit)
@@ -133,10 +135,10 @@ async def _show(name: str | None, where: Where, *, as_json: bool) -> None:
 
 async def _spent(meant: str, call: int, cost: int, where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli.printing import print_json, usd
-    from callboard.deploy.cli.session import board_at, task_id
+    from callboard.deploy.cli.session import task_at
 
-    async with board_at(where) as place:
-        after = await place.board.tell_cost(await task_id(place, meant), call, cost)
+    async with task_at(where, meant) as (place, found):
+        after = await place.board.tell_cost(found, call, cost)
     if as_json:
         print_json({"task": after.id, "cost": after.cost, "unsettled": after.unsettled})
     else:

@@ -24,11 +24,11 @@ async def _cancel(meant: str, reason: str, where: Where, *, as_json: bool) -> No
     from callboard.actors.outcome import outcome_of
     from callboard.actors.task_handle import TaskHandle
     from callboard.deploy.cli.printing import print_json
-    from callboard.deploy.cli.session import board_at, task_id
+    from callboard.deploy.cli.session import task_at
     from callboard.events.task import ENDED
 
-    async with board_at(where) as place:
-        handle = TaskHandle(place.board, await task_id(place, meant))
+    async with task_at(where, meant) as (place, found):
+        handle = TaskHandle(place.board, found)
         before = await handle.state()
         ended = before.status in ENDED
         outcome = await outcome_of(place.bus, before) if ended else await handle.cancel(reason)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import click
 
+from callboard.deploy.cli.cells import in_one
 from callboard.deploy.cli.options import Where
 from callboard.deploy.cli.printing import print_json
 from callboard.deploy.cli.session import session_at, warn_if_alone
@@ -17,7 +18,7 @@ async def print_change(
     name: str, wish: Callable[[Backend], BackendEvent | None], where: Where, *, as_json: bool
 ) -> None:
     """Append what is wished, and print the backend after it. Raises InvalidInput when there is no such backend."""
-    async with session_at(where) as session:
+    async with session_at(in_one(where)) as session:
         known = session.projector.state(BACKENDS).by_id
         if name not in known:
             guess = did_you_mean(name, known)

@@ -1,5 +1,6 @@
 """`callboard context`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -39,9 +40,9 @@ def context_list(where: Where, as_json: bool) -> None:
 
     --json prints a list of {context, version, messages, parent, at}.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_list(where, as_json=as_json))
+    in_each(where, partial(_list, as_json=as_json), as_json=as_json)
 
 
 @context.command("show")
@@ -206,7 +207,7 @@ async def _show(which: ContextVersion, where: Where, *, raw: bool, as_json: bool
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at, whole_text
 
-    async with board_at(where) as place:
+    async with board_at(where, of=which.id) as place:
         state = await place.board.contexts.state(*which)
         content = await place.board.contexts.content(*which)
         texts = [await whole_text(place, each.content) for each in content.messages] if raw else []
@@ -222,7 +223,7 @@ async def _change(
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
 
-    async with board_at(where) as place:
+    async with board_at(where, of=name) as place:
         version = await place.board.context(name, private=private or "").change(operation, base=base, by="command line")
     if as_json:
         print_json({"context": name, "version": version})
@@ -234,7 +235,7 @@ async def _fork(which: ContextVersion, new: str | None, where: Where, *, as_json
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
 
-    async with board_at(where) as place:
+    async with board_at(where, of=which.id) as place:
         state = await place.board.contexts.state(*which)
         fork = await place.board.contexts.fork(which.id, new, state.version)
     if as_json:
@@ -249,7 +250,7 @@ async def _diff(before: ContextVersion, after: ContextVersion, where: Where, *, 
     from callboard.deploy.cli.session import board_at
     from callboard.events.context_content import difference
 
-    async with board_at(where) as place:
+    async with board_at(where, of=before.id) as place:
         contexts = place.board.contexts
         found = difference(await contexts.content(*before), await contexts.content(*after))
     if as_json:
@@ -263,7 +264,7 @@ async def _merge(into: str, source: str, prefer: Prefer | None, where: Where, *,
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
 
-    async with board_at(where) as place:
+    async with board_at(where, of=into) as place:
         merged = await place.board.contexts.merge(into, source, prefer=prefer, by="command line")
     if not as_json:
         print_merged(into, source, merged)

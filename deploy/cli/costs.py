@@ -1,5 +1,6 @@
 """`callboard costs`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,9 +23,9 @@ def costs(by: str, where: Where, as_json: bool) -> None:
 
     --json prints {by, lines [{key, calls, input, output, cached, cost, wasted}], total {…}, unknown {backend: calls}}.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_costs(by, where, as_json=as_json))
+    in_each(where, partial(_costs, by, as_json=as_json), as_json=as_json)
 
 
 async def _costs(by: str, where: Where, *, as_json: bool) -> None:

@@ -1,5 +1,8 @@
 """`callboard dead`."""
 
+from contextlib import AsyncExitStack
+from functools import partial
+
 import click
 
 from callboard.deploy.cli.options import Where, as_json, where
@@ -29,9 +32,9 @@ def dead_list(where: Where, as_json: bool) -> None:
     --json prints [{id, submitted, preview, tags, status, backend, why, calls, cost, usage, first_token, duration,
     ended, parked_until, reason}].
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_list(where, as_json=as_json))
+    in_each(where, partial(_list, as_json=as_json), as_json=as_json)
 
 
 @dead.command("show")
@@ -93,13 +96,19 @@ async def _list(where: Where, *, as_json: bool) -> None:
 
 async def _requeue(meant: str | None, where: Where, *, as_json: bool) -> None:
     from callboard.actors.task_handle import TaskHandle
+    from callboard.deploy.cli.cells import in_one
     from callboard.deploy.cli.printing import print_json
-    from callboard.deploy.cli.session import board_at, dead_letters, projections, task_id, warn_if_alone
+    from callboard.deploy.cli.session import board_at, dead_letters, projections, task_at, warn_if_alone
     from callboard.events.errors import IllegalTransition
     from callboard.events.task import Status
 
-    async with board_at(where) as place:
-        ids = [await task_id(place, meant)] if meant else [row.id for row in dead_letters(await projections(place))]
+    async with AsyncExitStack() as stack:
+        if meant:
+            place, found = await stack.enter_async_context(task_at(where, meant))
+            ids = [found]
+        else:
+            place = await stack.enter_async_context(board_at(in_one(where)))
+            ids = [row.id for row in dead_letters(await projections(place))]
         for each in ids:
             handle = TaskHandle(place.board, each)
             status = (await handle.state()).status

@@ -20,10 +20,12 @@ def doctor(where: Where, as_json: bool) -> None:
 
     --json prints [{level, check, told, mend}]; level is ok, warn or fail.
     """
+    from callboard.deploy.cli.cells import cells_of
     from callboard.deploy.cli.printing import one_line, print_json
     from callboard.deploy.cli.session import run
 
-    found = run(_examine(where))
+    cells = cells_of(where)
+    found = run(_examine(where, [where._replace(cell=str(cell.shards)) for cell in cells] or [where]))
     if as_json:
         print_json([finding._asdict() for finding in found])
     else:
@@ -36,7 +38,7 @@ def doctor(where: Where, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _examine(where: Where) -> "list[Finding]":
+async def _examine(where: Where, every: list[Where]) -> "list[Finding]":
     import os
 
     from callboard.bus.errors import BusError
@@ -55,12 +57,15 @@ async def _examine(where: Where) -> "list[Finding]":
     found = of_settings(settings, os.environ)
     with working("Looking for the backends"):
         found += await of_endpoints(settings, os.environ)
-    try:
-        async with board_at(where) as place:
-            with working("Reading the log"):
-                found += await of_board(place, settings, settings.data_folder)
-    except NoNode as error:
-        found.append(Finding("warn", "node", str(error), "start one with `callboard up`"))
-    except BusError as error:
-        found.append(Finding("fail", "server", str(error), "start it, or mend --url"))
+    for each in every:
+        of = f"cell {each.cell}: " if each.cell else ""
+        try:
+            async with board_at(each) as place:
+                with working("Reading the log"):
+                    told = await of_board(place, each.settings(), each.settings().data_folder)
+        except NoNode as error:
+            told = [Finding("warn", "node", str(error), "start one with `callboard up`")]
+        except BusError as error:
+            told = [Finding("fail", "server", str(error), "start it, or mend --url")]
+        found += [finding._replace(check=f"{of}{finding.check}") for finding in told]
     return found

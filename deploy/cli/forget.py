@@ -34,10 +34,11 @@ def forget(person: str, by: str | None, reason: str, yes: bool, where: Where, as
 
 async def _forget(person: str, by: str, reason: str, where: Where, *, yes: bool, as_json: bool) -> None:
     from callboard.actors.forgetting import said_of
+    from callboard.deploy.cli.cells import in_one
     from callboard.deploy.cli.printing import print_json, working
     from callboard.deploy.cli.session import board_at
 
-    async with board_at(where) as place:
+    async with board_at(in_one(where)) as place:
         if not yes:
             with working("Reading the log"):
                 said = await said_of(place.bus, person)

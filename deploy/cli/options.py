@@ -15,20 +15,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Where(NamedTuple):
-    """Which board is meant, as the command line says."""
+    """Which board is meant, as the command line says; ``cell`` is one of several, by its shards or one of them."""
 
     data: str | None = None
     url: str | None = None
     config: Path | None = None
+    cell: str | None = None
 
     def settings(self) -> "Settings":
-        """The settings file, with what the command line and the environment say instead. Raises InvalidSettings."""
+        """The settings file, with what the command line and the environment say instead.
+
+        With a ``cell`` they say where that is. Raises InvalidSettings, InvalidInput for a cell that there is not.
+        """
         from msgspec.structs import replace
 
         from callboard.deploy.connect import URL_VARIABLE
         from callboard.deploy.settings_file import load
 
         settings = load(self.config)
+        if self.cell is not None:
+            from callboard.deploy.cli.cells import settings_at
+
+            return settings_at(settings, self.cell)
         if url := self.url or os.environ.get(URL_VARIABLE):
             settings = replace(settings, nats=replace(settings.nats, url=url))
         return replace(settings, data=self.data) if self.data else settings
@@ -38,6 +46,8 @@ class Where(NamedTuple):
         settings = self.settings()
         if self.data and not self.url:
             return None, self.data
+        if self.cell is not None:
+            return settings.nats.url or None, settings.data
         return settings.nats.url or None, settings.data
 
     def archive(self) -> Path | None:
@@ -49,6 +59,7 @@ class Where(NamedTuple):
 def where(command: F) -> F:
     """Give a command ``where``, from --data, --url and --config."""
 
+    @click.option("--cell", metavar="SHARDS", help="Which of [[cells]], by its shards (0-31) or one of them.")
     @click.option("--data", metavar="FOLDER", help="Data folder of a node on this machine.  [default: .callboard]")
     @click.option("--url", metavar="URL", help="NATS server, as nats://host:4222.  [env: CALLBOARD_NATS_URL]")
     @click.option(
@@ -58,8 +69,12 @@ def where(command: F) -> F:
         help="Settings file.  [default: callboard.toml, if there is one]",
     )
     @wraps(command)
-    def located(*args: Any, data: str | None, url: str | None, config: Path | None, **kwargs: Any) -> Any:
-        return command(*args, where=Where(data, url, config), **kwargs)
+    def located(
+        *args: Any, cell: str | None, data: str | None, url: str | None, config: Path | None, **kwargs: Any
+    ) -> Any:
+        if cell is not None and (data or url):
+            raise click.UsageError("--cell is one of [[cells]]: leave out --data and --url")
+        return command(*args, where=Where(data, url, config, cell), **kwargs)
 
     return located  # type: ignore[return-value]
 

@@ -1,5 +1,6 @@
 """`callboard schedule`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,9 +57,9 @@ def schedule_list(where: Where, as_json: bool) -> None:
 
     --json prints a list of what `callboard schedule set` prints one of.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_list(where, as_json=as_json))
+    in_each(where, partial(_list, as_json=as_json), as_json=as_json)
 
 
 @schedule.command("remove")
@@ -85,7 +86,7 @@ async def _set(name: str, cron: str, zone: str, fields: dict[str, Any], where: W
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at, warn_if_alone
 
-    async with board_at(where) as place:
+    async with board_at(where, of=name) as place:
         planned = await place.board.schedule(name, cron, zone=zone, **fields)
         warn_if_alone(place, f"schedule {name} is kept, and submits nothing")
     if as_json:
@@ -128,7 +129,7 @@ async def _remove(name: str, where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.cli.session import board_at
 
-    async with board_at(where) as place:
+    async with board_at(where, of=name) as place:
         await place.board.schedules.remove(name, "by hand")
     if as_json:
         print_json({"schedule": name})

@@ -28,10 +28,10 @@ def score(task: str, score: float, source: Source, note: str, where: Where, as_j
 async def _score(meant: str, score: float, source: Source, note: str, where: Where, *, as_json: bool) -> None:
     from callboard.actors.task_handle import TaskHandle
     from callboard.deploy.cli.printing import print_json
-    from callboard.deploy.cli.session import board_at, task_id
+    from callboard.deploy.cli.session import task_at
 
-    async with board_at(where) as place:
-        handle = TaskHandle(place.board, await task_id(place, meant))
+    async with task_at(where, meant) as (place, found):
+        handle = TaskHandle(place.board, found)
         await handle.evaluate(score, source=source, note=note)
         scores = (await handle.state()).scores
     if as_json:

@@ -75,9 +75,10 @@ async def _send(
     from callboard.actors.agents.errors import MessageFailed
     from callboard.deploy.cli.printing import harmless, print_json, warn, working
     from callboard.deploy.cli.session import board_at
+    from callboard.events.agent_names import id_of
     from callboard.events.errors import CallboardError
 
-    async with board_at(where) as place:
+    async with board_at(where, of=id_of(agent)) as place:
         sent = await place.board.send(agent, body, key=key, by=by)
         named = {"agent": sent.agent, "message": sent.id}
         if place.alone:

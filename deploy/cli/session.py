@@ -1,15 +1,17 @@
 """What most commands begin with: an open board, its projections caught up, the task that is meant."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from callboard.actors.claim_check import shown_text
 from callboard.actors.projector import Projector
 from callboard.bus.subjects import entity
 from callboard.deploy import logs
+from callboard.deploy.cli.cells import at, cells_of
 from callboard.deploy.cli.options import Where
 from callboard.deploy.cli.printing import warn, working
 from callboard.deploy.connect import Place, opened
@@ -22,6 +24,9 @@ from callboard.projections.live import LIVE
 from callboard.projections.tasks import TASKS, TaskRow
 
 T = TypeVar("T")
+
+_SHARD: Final = re.compile("[0-3][0-9a-f]-")
+"""What a generated id begins with."""
 
 SHORTEST: int = 4
 """Characters of an abbreviated task id, at least."""
@@ -42,12 +47,14 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def board_at(
-    where: Where, *, archive: Path | None = None, wanted: Sequence[str] = CLIENT
+    where: Where, *, of: str | None = None, archive: Path | None = None, wanted: Sequence[str] = CLIENT
 ) -> AsyncIterator[Place]:
     """The board that the command line means, with another ``archive`` than it says. Raises NoNode or Unavailable.
 
-    Of a folder of NATS keys the first of those ``wanted`` is taken.
+    Of several cells it is the one that has the entity ``of`` that id. Of a folder of NATS keys the first of those
+    ``wanted`` is taken.
     """
+    where = at(where, of) if of is not None else where
     url, data = where.address()
     settings = where.settings()
     async with AsyncExitStack() as stack:
@@ -79,6 +86,46 @@ async def projections(place: Place) -> Projector:
     return projector
 
 
+@asynccontextmanager
+async def found_at(where: Where, meant: str, find: Callable[[Place], Awaitable[T]]) -> AsyncIterator[tuple[Place, T]]:
+    """The board where ``find`` finds what is meant, and what that is.
+
+    Of several cells it is the one of the shard that ``meant`` begins with, else all are asked. Raises what ``find``
+    raises, InvalidInput also when several cells have such, NoNode or Unavailable when one of those asked is down.
+    """
+    cells = cells_of(where)
+    if not cells or _SHARD.match(meant):
+        async with board_at(where, of=meant) as place:
+            yield place, await find(place)
+        return
+    found: list[tuple[str, T]] = []
+    missed: InvalidInput | None = None
+    for cell in cells:
+        async with board_at(where._replace(cell=str(cell.shards))) as place:
+            try:
+                found.append((str(cell.shards), await find(place)))
+            except InvalidInput as error:
+                missed = error
+    found = [each for each in found if each[1] == meant] or found
+    if len(found) > 1:
+        raise InvalidInput(f"{meant!r} is in several cells ({', '.join(cell for cell, _ in found)}): write more of it")
+    if not found:
+        raise missed or InvalidInput(f"no {meant!r}")
+    async with board_at(where._replace(cell=found[0][0])) as place:
+        yield place, found[0][1]
+
+
+@asynccontextmanager
+async def task_at(where: Where, meant: str) -> AsyncIterator[tuple[Place, str]]:
+    """The board with the task that is meant, and its id, see `task_id` and `found_at`."""
+
+    async def find(place: Place) -> str:
+        return await task_id(place, meant)
+
+    async with found_at(where, meant, find) as found:
+        yield found
+
+
 async def task_id(place: Place, meant: str) -> str:
     """The id of the task that ``meant`` is the id, or a unique beginning or end of it. Raises InvalidInput."""
     if await place.bus.log.read(entity("task", meant)):
@@ -104,11 +151,10 @@ def the_one(meant: str, known: Iterable[str], kind: str, command: str) -> str:
     return found[0]
 
 
-async def history_of(place: Place, meant: str) -> tuple[str, list[Envelope]]:
-    """The id and all events of the task that is meant, see `task_id`. Raises InvalidInput or Undecodable."""
-    found = await task_id(place, meant)
-    records = await place.bus.log.read(entity("task", found))
-    return found, [envelope for record in records for envelope in await place.bus.privacy.read(record.data)]
+async def history_of(place: Place, task: str) -> list[Envelope]:
+    """All events of the task with that id. Raises Undecodable."""
+    records = await place.bus.log.read(entity("task", task))
+    return [envelope for record in records for envelope in await place.bus.privacy.read(record.data)]
 
 
 def dead_letters(projector: Projector) -> list[TaskRow]:

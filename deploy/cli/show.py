@@ -34,10 +34,10 @@ async def print_task(meant: str, where: Where, *, as_json: bool) -> None:
     """Print all there is to know of a task."""
     from callboard.deploy.cli.history import choices, steps
     from callboard.deploy.cli.printing import print_json
-    from callboard.deploy.cli.session import board_at, history_of, whole_text
+    from callboard.deploy.cli.session import history_of, task_at, whole_text
 
-    async with board_at(where) as place:
-        task_id, envelopes = await history_of(place, meant)
+    async with task_at(where, meant) as (place, task_id):
+        envelopes = await history_of(place, task_id)
         task = (await place.board.tasks.load(task_id)).state
         output = await whole_text(place, task.completed.output) if task.completed else None
     told = steps(envelopes)

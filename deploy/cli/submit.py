@@ -1,6 +1,7 @@
 """`callboard submit`."""
 
 import sys
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
@@ -9,9 +10,12 @@ from callboard.deploy.cli.options import Where, as_json, seconds, where
 from callboard.deploy.cli.task_options import task_fields, task_options
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from callboard.actors.outcome import Outcome
     from callboard.actors.task_handle import TaskHandle
     from callboard.deploy.connect import Place
+    from callboard.deploy.settings import Cell
 
 PATIENCE_S: Final = 3.0
 
@@ -53,10 +57,13 @@ def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) 
 async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bool, as_json: bool) -> None:
     import asyncio
 
+    from callboard.deploy.cells import at_home, home_of
+    from callboard.deploy.cli.cells import cells_of
     from callboard.deploy.cli.printing import print_json, warn, working
-    from callboard.deploy.cli.session import board_at
 
-    async with board_at(where) as place:
+    cells = cells_of(where)
+    fields = at_home(fields, cells) if cells else fields
+    async with _place_for(where, cells, home_of(fields)) as place:
         handle = await place.board.submit(stream=watch, **fields)
         if place.alone:
             warn(f"task {handle.id} is kept, but no node runs here: nothing works on it until `callboard up` runs")
@@ -78,6 +85,31 @@ async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bo
                 waiting.cancel()
     if place.alone and wait:
         raise click.exceptions.Exit(3)
+
+
+@asynccontextmanager
+async def _place_for(where: Where, cells: "Sequence[Cell]", home: str | None) -> "AsyncIterator[Place]":
+    """The board that a task is for: of several cells that of the id ``home``, else any that is up."""
+    from callboard.bus.errors import Unavailable
+    from callboard.deploy.cells import by_lot
+    from callboard.deploy.cli.session import board_at
+    from callboard.deploy.connect import NoNode
+
+    if not cells or home is not None:
+        async with board_at(where, of=home) as place:
+            yield place
+        return
+    async with AsyncExitStack() as stack:
+        told: list[str] = []
+        for cell in by_lot(cells):
+            try:
+                place = await stack.enter_async_context(board_at(where._replace(cell=str(cell.shards))))
+            except (Unavailable, NoNode) as error:
+                told.append(str(error))
+            else:
+                yield place
+                return
+        raise Unavailable(f"no cell is up: {'; '.join(told)}")
 
 
 async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None:

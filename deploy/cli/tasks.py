@@ -1,5 +1,7 @@
 """`callboard tasks`."""
 
+from functools import partial
+
 import click
 
 from callboard.deploy.cli.options import Where, as_json, where
@@ -18,9 +20,9 @@ def tasks(status: str | None, tag: str | None, limit: int, where: Where, as_json
     calls, cost, usage, first_token, duration, ended, parked_until, reason, score}]}; counts are of all tasks that ever
     were.
     """
-    from callboard.deploy.cli.session import run
+    from callboard.deploy.cli.cells import in_each
 
-    run(_tasks(_statuses(status), tag, limit, where, as_json=as_json))
+    in_each(where, partial(_tasks, _statuses(status), tag, limit, as_json=as_json), as_json=as_json)
 
 
 async def _tasks(statuses: frozenset[str] | None, tag: str | None, limit: int, where: Where, *, as_json: bool) -> None:

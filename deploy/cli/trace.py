@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from callboard.deploy.tracing_log import Trace
     from callboard.events.envelope import Envelope
 
+TRACE: Final = re.compile("[0-9a-f]{32}")
+
 WIDTH: Final = 120
 """Characters of a line where there is no terminal that says how wide it is."""
 
@@ -45,13 +47,17 @@ class Meant(NamedTuple):
 async def _trace(where: Where, what: str, *, as_json: bool) -> None:
     import time
 
+    from callboard.deploy.cli.cells import in_one
     from callboard.deploy.cli.printing import print_json, working
-    from callboard.deploy.cli.session import board_at
+    from callboard.deploy.cli.session import found_at
     from callboard.deploy.tracing_log import read_trace
     from callboard.events.errors import InvalidInput
 
-    async with board_at(where) as place:
-        meant = await _meant(place, what)
+    async def find(place: "Place") -> Meant:
+        return await _meant(place, what)
+
+    where = in_one(where) if TRACE.fullmatch(what.lower()) else where
+    async with found_at(where, what, find) as (place, meant):
         with working("Reading the log"):
             found = await read_trace(place.bus.log, meant.id, time.time_ns(), begins=meant.begins)
     if not found.ended and not found.under_way:
@@ -68,7 +74,7 @@ async def _meant(place: "Place", what: str) -> Meant:
     from callboard.events.envelope import decode
     from callboard.projections.tasks import TASKS
 
-    if re.fullmatch("[0-9a-f]{32}", what.lower()):
+    if TRACE.fullmatch(what.lower()):
         return Meant(what.lower())
     if re.fullmatch("[A-Za-z0-9_-]{1,64}", what) and (records := await place.bus.log.read(entity("task", what))):
         return _of_task(records[0].seq, decode(records[0].data)[0])

@@ -36,11 +36,18 @@ def why(what: str, where: Where, as_json: bool) -> None:
 async def _why(what: str, where: Where, *, as_json: bool) -> None:
     from callboard.deploy.cli import explaining
     from callboard.deploy.cli.causes import Causes
+    from callboard.deploy.cli.cells import at, cells_of, in_one
     from callboard.deploy.cli.finding import EVENT_ID, event_at, event_called
-    from callboard.deploy.cli.session import SHORTEST, board_at, task_id
+    from callboard.deploy.cli.session import SHORTEST, board_at, task_at, task_id
     from callboard.events.errors import InvalidInput
+    from callboard.events.shards import SPREAD
 
-    async with board_at(where) as place:
+    if cells_of(where) and "/" not in what and not what.isdecimal() and not EVENT_ID.fullmatch(what):
+        async with task_at(where, what) as (place, found):
+            await explaining.task(place, found, as_json=as_json)
+        return
+    kind, _, name = what.partition("/")
+    async with board_at(at(where, name) if name and kind in SPREAD else in_one(where)) as place:
         log = place.bus.log
         if "/" in what:
             await explaining.entity(place, what, as_json=as_json)

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from callboard.bus.errors import BusError, Conflict, LogFull, TooLarge
-from callboard.events.errors import CallboardError, Clash, Forgotten, IllegalTransition, InvalidInput
+from callboard.events.errors import CallboardError, Clash, Elsewhere, Forgotten, IllegalTransition, InvalidInput
 
 MEDIA: Final = "application/problem+json"
 RETRY_S: Final = "5"
@@ -28,6 +28,8 @@ def refusal(error: CallboardError) -> Refused:
     """What an error means to whoever sent the request."""
     status, headers = 500, {}
     match error:
+        case Elsewhere():
+            status = 421
         case InvalidInput():
             status = 400
         case Forgotten():

@@ -80,7 +80,7 @@ async def test_a_client_works_with_the_cells_that_are_up(tmp_path):
         async with callboard.cells(both.settings) as others:
             up = [await others.submit("hello") for _ in range(10)]
             assert {shard_of(each.id) in HALVES[0] for each in up} == {True}
-            with pytest.raises(Unavailable, match=r"cell 32-63 \(.*\): no node runs on"):
+            with pytest.raises(Unavailable, match=r"cell 32-63 \(.*\): "):
                 await others.task(reading.id)
             with pytest.raises(Unavailable, match="cell 32-63"):
                 assert [board.bus.shards async for board in others.boards()] == [HALVES[0]]
