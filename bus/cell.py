@@ -18,14 +18,15 @@ SPLITS: Final = "callboard-split"
 """Of each split the log's last sequence then, and the hash of the blob that says what went: ``120:ab…,340:cd…``."""
 
 BEGUN: Final = "callboard-splitting"
-"""While it is split: the shards that it held before, and its last sequence then, as ``0-63@120``."""
+"""While it is split: the shards that it held before, its last sequence then, and its splits, as ``0-63@120@0``."""
 
 
 class Begun(NamedTuple):
-    """A split that is not done yet: ``held`` before it began, after the message at ``seq``."""
+    """A split that is not done yet: what was ``held`` before, the last sequence then, and how many ``splits``."""
 
     held: Shards
     seq: int
+    splits: int
 
 
 class Cell(NamedTuple):
@@ -40,6 +41,11 @@ class Cell(NamedTuple):
         """Up to which sequence messages of other shards were taken away; 0 if none ever were."""
         return self.splits[-1][0] if self.splits else 0
 
+    @property
+    def noted(self) -> bool:
+        """Whether it is noted what the split that was begun takes away."""
+        return self.begun is not None and len(self.splits) > self.begun.splits
+
 
 class _Info(Answer):
     config: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -51,11 +57,11 @@ async def read(api: Api) -> Cell:
         return Cell()
     told = (await _config(api)).get("metadata", {})
     splits = (each.split(":") for each in told.get(SPLITS, "").split(",") if each)
-    held, _, seq = told.get(BEGUN, "").partition("@")
+    held, seq, before = told[BEGUN].split("@") if BEGUN in told else ("", "", "")
     return Cell(
         Shards.parse(told[SHARDS]) if SHARDS in told else ALL,
         tuple((int(at), digest) for at, digest in splits),
-        Begun(Shards.parse(held), int(seq)) if held else None,
+        Begun(Shards.parse(held), int(seq), int(before)) if held else None,
     )
 
 
@@ -67,7 +73,7 @@ async def write(api: Api, cell: Cell) -> None:
     if cell.splits:
         told[SPLITS] = ",".join(f"{seq}:{digest}" for seq, digest in cell.splits)
     if cell.begun:
-        told[BEGUN] = f"{cell.begun.held}@{cell.begun.seq}"
+        told[BEGUN] = f"{cell.begun.held}@{cell.begun.seq}@{cell.begun.splits}"
     changed = await api.call(f"STREAM.UPDATE.{EVENTS}", config | {"metadata": told}, Answer)
     if changed.error:
         raise refusal(changed.error, f"stream {EVENTS} can't be told which shards it holds")

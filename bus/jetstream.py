@@ -79,6 +79,10 @@ class JetStreamLog:
         """Up to which sequence messages of other shards were taken away."""
         return self.cell.split
 
+    def look(self, found: Cell) -> None:
+        """It is told what the log holds now."""
+        self.cell, self._away = found, None
+
     async def away(self) -> Away:
         """What was taken away with the shards of others."""
         if self._away is None:
@@ -182,7 +186,7 @@ class JetStreamBus:
         self.keys: Keys = JetStreamKeys(api)
         self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, master))
         self.on_reconnect(self.privacy.keyring.look_again)
-        self.on_reconnect(self._look_again)
+        self.on_reconnect(self.look_again)
         self._queues: list[JetStreamQueue] = []
 
     async def queue(
@@ -272,6 +276,11 @@ class JetStreamBus:
         """JetStream's own requests over this connection, for who splits the log."""
         return self._api
 
+    async def look_again(self) -> None:
+        """See which shards the log holds now: it may have been split while there was no connection."""
+        with suppress(BusError):
+            self._log.look(await cell.read(self._api))
+
     async def freeze(self) -> None:
         """Have the streams refuse what is new and keep what they hold, for everybody, until `thaw`."""
         await streams.freeze(self._api)
@@ -287,11 +296,6 @@ class JetStreamBus:
             await queue.aclose()
         await self._signals.aclose()
         await self._wire.aclose()
-
-    async def _look_again(self) -> None:
-        """The log may have been split while there was no connection."""
-        with suppress(BusError):
-            self._log.cell = await cell.read(self._api)
 
     async def _take(self, queue: JetStreamQueue) -> JetStreamQueue:
         await queue.create()

@@ -21,22 +21,23 @@ async def busy(api: Api) -> list[str]:
     return [queue.name for stream in found.streams for queue in stream.consumers if queue.waiting]
 
 
-async def begin(api: Api, log: HotLog, keep: Shards) -> Cell:
-    """From now on the log holds ``keep`` alone; what it holds of others is taken away by `finish`.
+def check(found: Cell, keep: Shards) -> None:
+    """Raise InvalidInput when the log does not hold ``keep``, or a split into others was begun."""
+    if found.begun and found.shards != keep:
+        raise InvalidInput(f"--keep {keep}: a split was begun that keeps {found.shards}: finish that one first")
+    if others := Shards(set(keep) - set(found.shards)):
+        raise InvalidInput(f"--keep {keep}: this log holds {found.shards}, and not {others}")
 
-    Raises InvalidInput when it does not hold these, or a split into others was begun.
+
+async def begin(api: Api, log: HotLog, keep: Shards) -> Cell:
+    """From now on the log holds ``keep`` alone; what it has of others is still to be taken away, unless that was all.
+
+    Raises as `check`.
     """
     found = await cell.read(api)
-    if found.begun:
-        if found.shards != keep:
-            raise InvalidInput(f"--keep {keep}: a split was begun that keeps {found.shards}: finish that one first")
-        return found
-    if others := Shards(set(keep) - set(found.shards)):
-        raise InvalidInput(f"--keep {keep}: this log holds {found.shards}, and {others} not")
-    if not len(keep):
-        raise InvalidInput("--keep: name at least one shard")
-    if keep != found.shards:
-        found = Cell(keep, found.splits, Begun(found.shards, await log.end()))
+    check(found, keep)
+    if not found.begun and keep != found.shards:
+        found = Cell(keep, found.splits, Begun(found.shards, await log.end(), len(found.splits)))
         await cell.write(api, found)
     return found
 

@@ -184,9 +184,9 @@ class ArchivedLog:
                     yield ours
             return
         found = sorted(record for entity in entities for record in self.archive.read(entity, after))
-        if inside := [record for record in found if record.seq <= end and wanted(record.subject)]:
-            if ours := [record for record in inside if self._is_ours(record)]:
-                yield ours
+        inside = [record for record in found if record.seq <= end and wanted(record.subject) and self._is_ours(record)]
+        if inside:
+            yield inside
 
     def _is_ours(self, record: Record) -> bool:
         """Whether it is of this log, and was not split away: the archive has all that there was."""
