@@ -26,6 +26,7 @@ from callboard.events.agent_events import Answered, Defined, Mail, Sent
 from callboard.events.agent_names import definition_of, name_of
 from callboard.events.envelope import Envelope
 from callboard.events.errors import Fenced, InvalidInput
+from callboard.events.ids import shard_of
 from callboard.projections.agents import AGENTS, FOLLOWED
 
 MOST_ACTIVE: Final = 1_000
@@ -88,14 +89,17 @@ class Host:
             await self._let_go()
 
     async def _plan(self, name: str, every: Every | None) -> None:
-        """Have the agent told the time, as it is defined; and no more, if it was and is not."""
-        schedules = self._services.board.schedules
-        if every is not None:
+        """Have the agent told the time, as it is defined; and no more, if it was and is not, or lives elsewhere."""
+        schedules, shards = self._services.board.schedules, self._services.board.bus.shards
+        planned = f"agent-{name}"
+        if not shards.holds("schedule", planned):
+            planned = f"{shard_of(name):02x}-{planned}"
+        if every is not None and shards.holds("agent", name):
             private = self._definitions[name].defined.private
             person = private if isinstance(private, str) else ""
-            await schedules.plan_message(f"agent-{name}", every.cron, name, zone=every.zone, private=person)
-        elif any(schedule.id == f"agent-{name}" for schedule in await schedules.all()):
-            await schedules.remove(f"agent-{name}", "its agent is defined without")
+            await schedules.plan_message(planned, every.cron, name, zone=every.zone, private=person)
+        elif any(schedule.id == planned for schedule in await schedules.all()):
+            await schedules.remove(planned, "its agent is defined without, or lives elsewhere")
 
     def _consider(self, agent_id: str) -> None:
         """Activate an agent if it lives here; it looks itself whether there is something to do."""

@@ -71,7 +71,8 @@ def _note(links: _Links, agents: set[str], envelope: Envelope) -> None:
             ]
         case schedule.Planned(spec=spec, letter=letter):
             context = [("context", context_version(spec.context)[0])] if spec and spec.context else []
-            links[kind, name, ""] = [*context, *([("agent", letter.agent)] if letter else [])]
+            told = letter if letter and name != f"agent-{letter.agent}" else None  # that its host plans again
+            links[kind, name, ""] = [*context, *([("agent", told.agent)] if told else [])]
         case agent_events.Received(message=message, handoff=handoff):
             links[kind, name, message] = [("context", each.context) for each in handoff.manifest] if handoff else []
         case agent_events.Finished(message=message) | agent_events.DeadLettered(message=message):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @where
 @as_json
 def split(keep: str, yes: bool, where: Where, as_json: bool) -> None:
-    """Keep the tasks, agents, contexts, approvals and schedules of some shards here, and take the others out of the log.
+    """Keep tasks, agents, contexts, approvals and schedules of some shards here, and take the others out of the log.
 
     The others go on where a backup of this log was restored, and is split to keep those. So stop all nodes, make the
     backup and restore it, then split both; see "Several logs" in OPERATIONS.md. It can't be undone, but by that backup.

@@ -17,6 +17,7 @@ from callboard.events.agent import AgentState
 from callboard.events.agent_names import definition_of, name_of
 from callboard.events.approval import OUTCOMES, Approval, Status
 from callboard.events.envelope import Envelope
+from callboard.events.shards import ALL, Shards
 from callboard.projections.audit.entities import Entities
 from callboard.projections.audit.findings import Findings
 
@@ -26,9 +27,10 @@ _CLOCKS: Final = timedelta(seconds=60)
 
 
 class Agents:
-    """The fold over agents and approvals."""
+    """The fold over agents and approvals. What the log of other ``shards`` has said is not known here."""
 
-    def __init__(self, findings: Findings, entities: Entities) -> None:
+    def __init__(self, findings: Findings, entities: Entities, shards: Shards = ALL) -> None:
+        self._shards = shards
         self._findings = findings
         self._entities = entities
         self._mail: dict[tuple[str, str, int], bytes] = {}
@@ -73,6 +75,8 @@ class Agents:
             return
         step = before.work.steps.get(needs) if before.work else None
         on = step.on if step and step.done and not step.failure else ""
+        if on and not self._shards.holds("approval", on.removeprefix("approval/")):
+            return
         given = self._entities.state(*on.split("/", 1)) if on.startswith("approval/") else None
         what = f"agent {name_of(name)} began step {event.step!r}"
         if given is None:
@@ -91,11 +95,15 @@ class Agents:
         kind, _, other = on.partition("/")
         state = self._entities.state(kind, other)
         ended = task.ENDED if kind == "task" else OUTCOMES
+        if not self._shards.holds(kind, other):
+            return
         if kind in {"task", "approval"} and (state is None or state.status not in ended):
             told = f"step {event.step!r} of agent {name_of(name)} ended on {on}, which had not ended"
             self._findings.add("unsaid", seq, told, subject, f"agent/{name}")
 
     def _check_said(self, seq: int, subject: str, name: str, event: Any, content: bytes) -> None:
+        if not self._shards.holds("agent", event.sender):
+            return
         said = self._mail.pop((event.sender, name, event.number), None)
         if said != content:
             what = "never said" if said is None else "said otherwise"
