@@ -45,7 +45,9 @@ async def audit(
     until = until or Until()
     checkpoints = [(each.seq, each.data) for each in await bus.checkpoints.read()]
     snapshot = await _ledger_snapshot(bus)
-    fold = Audit(msgspec.structs.replace(options, snapshot=snapshot, shards=bus.shards), checkpoints)
+    log = bus.log
+    held = msgspec.structs.replace(options, shards=log.shards, split=log.split, away=await log.away())
+    fold = Audit(msgspec.structs.replace(held, snapshot=snapshot), checkpoints)
     last = both = archived = 0
 
     def damaged(seq: int, told: str) -> None:
@@ -130,15 +132,24 @@ async def prove(bus: Bus, seq: int, head: Head, *, archive: Examine | None = Non
     if not 0 < seq <= head.size:
         raise InvalidInput(f"there is no message {seq} in the {head.size:,} that are signed")
     path, tree, found = Path(seq - 1, head.size), Tree(), None
+    away = await bus.log.away()
+
+    def grow(leaf: bytes) -> None:
+        path.add(leaf)
+        tree.add(leaf)
+
     async for records, _, _ in _merged(archive(_raise) if archive else iter(()), bus.log.read_all()):
         for record in records:
+            while tree.size + 1 < min(record.seq, head.size + 1) and (gone := away.leaf(tree.size + 1)):
+                grow(gone)
             if record.seq != tree.size + 1 or tree.size == head.size:
                 continue
             leaf = leaf_hash(record.seq, record.time_ns, record.subject, record.data)
-            path.add(leaf)
-            tree.add(leaf)
+            grow(leaf)
             if record.seq == seq:
                 found = (record, leaf)
+    while tree.size < head.size and (gone := away.leaf(tree.size + 1)):
+        grow(gone)
     if found is None or tree.root.hex() != head.root:
         raise InvalidInput("the log is not what was signed: see `callboard audit`")
     record, leaf = found

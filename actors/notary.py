@@ -90,12 +90,21 @@ class Notary:
             if seq <= tree.size:
                 continue  # another has signed it
             if seq > tree.size + 1:
-                raise Refused(f"the log has no message {tree.size + 1}, and goes on at {seq}: see `callboard audit`")
+                await self._pass_over(seq)
             tree.add(leaf_hash(seq, time_ns, subject, data))
             if tree.size - self._signed >= self._every:
                 await self._sign()
                 tree = self._tree
         self._news.set()
+
+    async def _pass_over(self, seq: int) -> None:
+        """What is not there before a message was split away with the shards of others, and counts by its hash."""
+        away = await self._bus.log.away()
+        while self._tree.size + 1 < seq:
+            if (leaf := away.leaf(self._tree.size + 1)) is None:
+                missing = self._tree.size + 1
+                raise Refused(f"the log has no message {missing}, and goes on at {seq}: see `callboard audit`")
+            self._tree.add(leaf)
 
     async def _sign(self) -> None:
         """Append a checkpoint, unless there is no news; when another was faster, go on from what it has signed."""

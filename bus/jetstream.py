@@ -15,6 +15,7 @@ from callboard.bus.backup.restoring import Plan, restore
 from callboard.bus.backup.taking import back_up
 from callboard.bus.backup.transfer import State
 from callboard.bus.blobs import JetStreamBlobs, JetStreamSnapshots
+from callboard.bus.cell import Cell
 from callboard.bus.checkpoints import JetStreamCheckpoints
 from callboard.bus.direct_follower import DirectFollower
 from callboard.bus.door import OPEN, Door
@@ -45,11 +46,14 @@ from callboard.bus.subjects import ALL_EVENTS, SUBMIT, TAKERS, TIMER_FIRED
 from callboard.bus.timers import FiredQueue, JetStreamTimers
 from callboard.bus.wire import Wire
 from callboard.bus.wire import connect as connect_wire
+from callboard.events.away import Away
 from callboard.events.errors import InvalidInput
-from callboard.events.shards import ALL, Shards
+from callboard.events.shards import Shards
 
 _PATIENCE: Final = 3
 """So much longer than for a connection a request is tried: servers take up to ten seconds to elect a leader."""
+
+WHOLE: Final = Cell()
 
 _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
 
@@ -57,13 +61,33 @@ _FSYNC = re.compile(r"always|[1-9]\d*(ms|s|m)")
 class JetStreamLog:
     """The stream EVENTS over one connection; see `Log`."""
 
-    def __init__(self, api: Api, appender: Appender, shards: Shards = ALL) -> None:
+    def __init__(self, api: Api, appender: Appender, found: Cell = WHOLE) -> None:
         self._api = api
         self._appender = appender
-        self.shards = shards
-        """Which shards it holds."""
+        self.cell = found
+        self._away: Away | None = None
         self._followers: set[Follower | DirectFollower] = set()
         self._may_consume = api.may(f"CONSUMER.CREATE.{streams.EVENTS}.follow")
+
+    @property
+    def shards(self) -> Shards:
+        """Which shards it holds."""
+        return self.cell.shards
+
+    @property
+    def split(self) -> int:
+        """Up to which sequence messages of other shards were taken away."""
+        return self.cell.split
+
+    def look(self, found: Cell) -> None:
+        """It is told what the log holds now."""
+        self.cell, self._away = found, None
+
+    async def away(self) -> Away:
+        """What was taken away with the shards of others."""
+        if self._away is None:
+            self._away = await cell.away(JetStreamBlobs(self._api), self.cell)
+        return self._away
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence."""
@@ -114,8 +138,9 @@ class JetStreamLog:
         return await purging.purge(self._api, streams.EVENTS, subject, upto)
 
     async def missing(self, *, after: int = 0) -> int:
-        """How many messages with a sequence over ``after`` were purged."""
-        return await purging.missing(self._api, streams.EVENTS, after)
+        """How many messages with a sequence over ``after`` were purged; what was split away is not missed."""
+        found = await purging.missing(self._api, streams.EVENTS, after)
+        return found - (await self.away()).over(after) if found and after < self.split else found
 
     async def behind(self) -> list[Behind]:
         """The durable queues that have anything left to do; see `HotLog.behind`."""
@@ -144,11 +169,11 @@ class JetStreamBus:
     """One connection to the bus; see `Bus`. Made by `connect`."""
 
     def __init__(
-        self, wire: Wire, api: Api, appender: Appender, master: Master = no_master, shards: Shards = ALL
+        self, wire: Wire, api: Api, appender: Appender, master: Master = no_master, found: Cell = WHOLE
     ) -> None:
         self._wire = wire
         self._api = api
-        self._log = JetStreamLog(api, appender, shards)
+        self._log = JetStreamLog(api, appender, found)
         self.log: Log = self._log
         self.hot: HotLog = self._log
         """What the stream itself holds, whatever ``log`` adds to it."""
@@ -161,7 +186,7 @@ class JetStreamBus:
         self.keys: Keys = JetStreamKeys(api)
         self.privacy = Privacy(Keyring(self.keys, self.log, self.signals, master))
         self.on_reconnect(self.privacy.keyring.look_again)
-        self.on_reconnect(self._look_again)
+        self.on_reconnect(self.look_again)
         self._queues: list[JetStreamQueue] = []
 
     async def queue(
@@ -241,6 +266,21 @@ class JetStreamBus:
         """Make all streams of a backup where there are none; see `callboard.bus.backup.restoring`."""
         return await restore(self._api, planned)
 
+    @property
+    def cell(self) -> Cell:
+        """Which shards its log holds, and how it came to that."""
+        return self._log.cell
+
+    @property
+    def api(self) -> Api:
+        """JetStream's own requests over this connection, for who splits the log."""
+        return self._api
+
+    async def look_again(self) -> None:
+        """See which shards the log holds now: it may have been split while there was no connection."""
+        with suppress(BusError):
+            self._log.look(await cell.read(self._api))
+
     async def freeze(self) -> None:
         """Have the streams refuse what is new and keep what they hold, for everybody, until `thaw`."""
         await streams.freeze(self._api)
@@ -256,11 +296,6 @@ class JetStreamBus:
             await queue.aclose()
         await self._signals.aclose()
         await self._wire.aclose()
-
-    async def _look_again(self) -> None:
-        """The log may have been split while there was no connection."""
-        with suppress(BusError):
-            self._log.shards = await cell.shards(self._api)
 
     async def _take(self, queue: JetStreamQueue) -> JetStreamQueue:
         await queue.create()
@@ -279,6 +314,7 @@ async def connect(
     master: Master = no_master,
     door: Door = OPEN,
     make: bool = True,
+    splits: bool = False,
 ) -> JetStreamBus:
     """Connect to the bus at ``url`` and make its streams if they are missing.
 
@@ -295,6 +331,7 @@ async def connect(
         master: gives the key that the keys of persons are encrypted under; called when the first of them is used.
         door: who we are, if the server wants to know, and by whom servers are believed.
         make: whether to make what is missing; without, only `JetStreamBus.restore` can be used on an empty server.
+        splits: whether it is to split the log, so that one that is half split will do.
 
     Raises:
         Unavailable: nothing answers at ``url``, or it refuses us, or it is not to be believed.
@@ -310,10 +347,12 @@ async def connect(
             await streams.create(api, max_bytes, replicas)
         elif make:
             await streams.check(api)
-        shards = await cell.shards(api) if make else ALL
+        found = await cell.read(api) if make else WHOLE
+        if not splits:
+            cell.check_whole(found)
         appender = Appender(api, streams.EVENTS, grouped=fsync == "always")
         await appender.start()
     except BaseException:
         await wire.aclose()
         raise
-    return JetStreamBus(wire, api, appender, master, shards)
+    return JetStreamBus(wire, api, appender, master, found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 from callboard.bus.filters import Filter
 from callboard.bus.subjects import SUBMIT
 from callboard.bus.thinning import BOUNDS, Bounds, Moment
+from callboard.events.away import Away
 from callboard.events.shards import Shards
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ class Log(Protocol):
     @property
     def shards(self) -> Shards:
         """Which shards it holds."""
+        ...
+
+    @property
+    def split(self) -> int:
+        """Up to which sequence messages of other shards were taken away when it was split; 0 if it never was."""
+        ...
+
+    async def away(self) -> Away:
+        """What was taken away then, by sequence and hash."""
         ...
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:

@@ -37,6 +37,7 @@ from callboard.bus.memory_stream import Stream
 from callboard.bus.memory_timers import MemoryTimers
 from callboard.bus.privacy import Privacy
 from callboard.bus.thinning import BOUNDS, Bounds, Moment, superfluous
+from callboard.events.away import Away
 from callboard.events.shards import ALL, Shards
 
 _CHUNK: Final = 500
@@ -55,6 +56,15 @@ class MemoryLog:
     def shards(self) -> Shards:
         """Which shards it holds."""
         return self._stream.shards
+
+    @property
+    def split(self) -> int:
+        """Up to which sequence messages of other shards were taken away."""
+        return self._stream.away.end
+
+    async def away(self) -> Away:
+        """What was taken away with the shards of others."""
+        return self._stream.away
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message and return its sequence; see `Log.append`."""
@@ -121,7 +131,8 @@ class MemoryLog:
     async def missing(self, *, after: int = 0) -> int:
         """How many messages with a sequence over ``after`` were purged."""
         self._check_open()
-        return max(self._stream.end - after, 0) - len(self._stream.between(after, self._stream.end))
+        missing = max(self._stream.end - after, 0) - len(self._stream.between(after, self._stream.end))
+        return missing - self._stream.away.over(after)
 
     async def behind(self) -> list[Behind]:
         """The durable queues that have anything left to do; see `HotLog.behind`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from callboard.bus import limits, subjects
 from callboard.bus.errors import LOG_FULL, WRONG_LAST_SEQUENCE, Conflict, LogFull
 from callboard.bus.log import Record, Write
+from callboard.events.away import Away
 from callboard.events.shards import ALL, Shards
 
 
@@ -41,6 +42,7 @@ class Stream:
 
     def __init__(self, clock: Callable[[], int], max_bytes: int | None, shards: Shards = ALL) -> None:
         self.shards = shards
+        self.away = Away()
         self.bell = Bell()
         self.listeners: list[Callable[[Record], None]] = []
         self._clock = clock

@@ -28,6 +28,7 @@ from callboard.bus.log import (
 )
 from callboard.bus.subjects import SUBMIT
 from callboard.bus.thinning import BOUNDS, Bounds, Moment
+from callboard.events.away import Away
 from callboard.events.shards import Shards
 
 
@@ -42,6 +43,15 @@ class PastLog:
     def shards(self) -> Shards:
         """Which shards it holds."""
         return self._log.shards
+
+    @property
+    def split(self) -> int:
+        """Up to which sequence messages of other shards were taken away."""
+        return self._log.split
+
+    async def away(self) -> Away:
+        """What was taken away with the shards of others."""
+        return await self._log.away()
 
     def advance(self, upto: int) -> None:
         """Time goes on to that message, if it is a later one."""

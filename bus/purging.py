@@ -42,6 +42,13 @@ async def purge(api: Api, stream: str, subject: str, upto: int) -> int:
     return made.purged
 
 
+async def empty(api: Api, stream: str) -> None:
+    """Remove all messages of a stream."""
+    made = await api.call(f"STREAM.PURGE.{stream}", None, _Purged)
+    if made.error:
+        raise refusal(made.error, f"purging {stream}")
+
+
 async def missing(api: Api, stream: str, after: int) -> int:
     """How many messages after a sequence were purged; what is stored meanwhile makes it fewer, not more."""
     for _ in range(_TRIES):

@@ -145,6 +145,27 @@ async def hot_bus(
 
 
 @asynccontextmanager
+async def bus_to_split(
+    url: str | None = None,
+    *,
+    data: str | None = None,
+    archive: Path | None = None,
+    nats: Nats = Nats(),  # noqa: B008
+) -> AsyncIterator[JetStreamBus]:
+    """The operator's bus over log and archive for a split, which may have been begun; else as `opened`."""
+    async with AsyncExitStack() as stack:
+        name, address = f"split#{secrets.token_hex(4)}", url or (None if data else os.environ.get(URL_VARIABLE))
+        if address:
+            door = door_of(nats, os.environ, OPERATOR)
+            bus = await jetstream.connect(address, name=f"callboard-{name}", door=door, splits=True)
+        else:
+            bus, _, _ = await _bus_of(folder(data), name, stack, no_master, splits=True)
+        stack.push_async_callback(bus.aclose)
+        await go_back(bus, archive, whole=True)
+        yield bus
+
+
+@asynccontextmanager
 async def bare_bus(
     url: str | None = None,
     *,
@@ -171,11 +192,15 @@ async def visitors_gone(folder: Path) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _bus_of(folder: Path, name: str, stack: AsyncExitStack, master: Master) -> tuple[JetStreamBus, str, bool]:
+async def _bus_of(
+    folder: Path, name: str, stack: AsyncExitStack, master: Master, *, splits: bool = False
+) -> tuple[JetStreamBus, str, bool]:
     """A connection to the folder's server, its address, and whether it was started here; ``stack`` ends it then."""
     while True:
         url, alone = await _server_of(folder, stack)
-        connecting = asyncio.ensure_future(jetstream.connect(url, name=f"callboard-{name}", master=master))
+        connecting = asyncio.ensure_future(
+            jetstream.connect(url, name=f"callboard-{name}", master=master, splits=splits)
+        )
         try:
             while not connecting.done() and running(folder) == url:
                 await asyncio.wait([connecting], timeout=_RECHECK_S)

@@ -101,17 +101,17 @@ class Host:
             await self._let_go()
 
     async def _plan(self, name: str, every: Every | None) -> None:
-        """Have the agent told the time, as it is defined, where it lives; and no more, if it was and is not."""
+        """Have the agent told the time, as it is defined; and no more, if it was and is not, or lives elsewhere."""
         schedules, shards = self._services.board.schedules, self._services.board.bus.shards
-        plan = f"agent-{name}"
-        if not shards.holds("schedule", plan):
-            plan = f"{shard_of(name):02x}-{plan}"
+        planned = f"agent-{name}"
+        if not shards.holds("schedule", planned):
+            planned = f"{shard_of(name):02x}-{planned}"
         if every is not None and shards.holds("agent", name):
             private = self._definitions[name].defined.private
             person = private if isinstance(private, str) else ""
-            await schedules.plan_message(plan, every.cron, name, zone=every.zone, private=person)
-        elif any(schedule.id == plan for schedule in await schedules.all()):
-            await schedules.remove(plan, "its agent is defined without")
+            await schedules.plan_message(planned, every.cron, name, zone=every.zone, private=person)
+        elif any(schedule.id == planned for schedule in await schedules.all()):
+            await schedules.remove(planned, "its agent is defined without, or lives elsewhere")
 
     def _consider(self, agent_id: str) -> None:
         """Activate an agent if it lives here; it looks itself whether there is something to do."""

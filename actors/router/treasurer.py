@@ -143,7 +143,7 @@ class Treasurer:
         lease = state.leases.get(lease_id)
         if lease is None or not lease.sealed:
             return False
-        due = [level for level in reversed(lease.levels) if _settlement(state, lease_id, state.by_id[level], told_by)]
+        due = [level for level in reversed(lease.levels) if settlement(state, lease_id, state.by_id[level], told_by)]
         last = self._settled.get(lease_id)
         if lease.calls and not at_once and last is not None and (at - last).total_seconds() < SETTLE_S:
             return False
@@ -154,7 +154,7 @@ class Treasurer:
         return bool(due)
 
     def _wish(self, lease_id: str, told_by: datetime, budget: Budget) -> list[BudgetEvent]:
-        return _settlement(self._projector.state(BUDGETS), lease_id, budget, told_by)
+        return settlement(self._projector.state(BUDGETS), lease_id, budget, told_by)
 
     def _forget(self) -> None:
         known = self._projector.state(BUDGETS).leases
@@ -166,7 +166,7 @@ def _is_gone(lease: Lease, at: datetime) -> bool:
     return (at - lease.until).total_seconds() > GONE_S
 
 
-def _settlement(state: Budgets, lease_id: str, budget: Budget, told_by: datetime) -> list[BudgetEvent]:
+def settlement(state: Budgets, lease_id: str, budget: Budget, told_by: datetime) -> list[BudgetEvent]:
     """What to say to ``budget`` of a sealed lease; nothing if it knows, or if it knows what ``state`` does not."""
     lease, held = state.leases.get(lease_id), budget.holds.get(lease_id)
     seen = state.by_id.get(budget.id)

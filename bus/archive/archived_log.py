@@ -12,7 +12,8 @@ from callboard.bus.archive.folder import Archive
 from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, Damaged, NotFound
 from callboard.bus.filters import Filter, entities_of, kinds_of
 from callboard.bus.log import HotLog, Record, Write
-from callboard.bus.subjects import entity_of
+from callboard.bus.subjects import entity_of, parse
+from callboard.events.away import Away
 from callboard.events.shards import Shards
 
 
@@ -31,6 +32,15 @@ class ArchivedLog:
     def shards(self) -> Shards:
         """Which shards it holds."""
         return self.hot.shards
+
+    @property
+    def split(self) -> int:
+        """Up to which sequence messages of other shards were taken away."""
+        return self.hot.split
+
+    async def away(self) -> Away:
+        """What was taken away with the shards of others."""
+        return await self.hot.away()
 
     async def append(self, write: Write, *, timeout_s: float = 30.0) -> int:
         """Store one message durably and return its sequence; the expectation may be a message that was purged."""
@@ -169,11 +179,21 @@ class ArchivedLog:
         wanted = Filter(subjects).__contains__ if subjects else None
         entities = entities_of(subjects)
         if wanted is None or entities is None:
-            yield from self.archive.records(after, end, wanted, kinds_of(subjects))
+            for records in self.archive.records(after, end, wanted, kinds_of(subjects)):
+                if ours := [record for record in records if self._is_ours(record)] if self.split else records:
+                    yield ours
             return
         found = sorted(record for entity in entities for record in self.archive.read(entity, after))
-        if inside := [record for record in found if record.seq <= end and wanted(record.subject)]:
+        inside = [record for record in found if record.seq <= end and wanted(record.subject) and self._is_ours(record)]
+        if inside:
             yield inside
+
+    def _is_ours(self, record: Record) -> bool:
+        """Whether it is of this log, and was not split away: the archive has all that there was."""
+        if record.seq > self.split:
+            return True
+        address = parse(record.subject)
+        return self.shards.holds(address.kind, address.id)
 
     async def _purged_upto(self, after: int) -> int:
         """The end of the archive, if something after a sequence may have been purged; else 0."""
@@ -192,7 +212,9 @@ class ArchivedLog:
             return []
         if not self.archive.ready:
             await asyncio.to_thread(self.archive.prepare)
-        return self.archive.seqs(entity, after)
+        kind, entity_id = entity.split(".")[2:4]
+        taken = 0 if self.shards.holds(kind, entity_id) else self.split
+        return self.archive.seqs(entity, max(after, taken))
 
     def _may_be_purged(self, kinds: frozenset[str] | None) -> bool:
         return kinds is None or self._purged is None or bool(kinds & self._purged)

@@ -20,12 +20,10 @@ def doctor(where: Where, as_json: bool) -> None:
 
     --json prints [{level, check, told, mend}]; level is ok, warn or fail.
     """
-    from callboard.deploy.cli.cells import cells_of
     from callboard.deploy.cli.printing import one_line, print_json
     from callboard.deploy.cli.session import run
 
-    cells = cells_of(where)
-    found = run(_examine(where, [where._replace(cell=str(cell.shards)) for cell in cells] or [where]))
+    found = run(_examine(where))
     if as_json:
         print_json([finding._asdict() for finding in found])
     else:
@@ -38,10 +36,11 @@ def doctor(where: Where, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _examine(where: Where, every: list[Where]) -> "list[Finding]":
+async def _examine(where: Where) -> "list[Finding]":
     import os
 
     from callboard.bus.errors import BusError
+    from callboard.deploy.cli.cells import cells_of
     from callboard.deploy.cli.modules import importable
     from callboard.deploy.cli.printing import working
     from callboard.deploy.cli.session import board_at
@@ -57,7 +56,7 @@ async def _examine(where: Where, every: list[Where]) -> "list[Finding]":
     found = of_settings(settings, os.environ)
     with working("Looking for the backends"):
         found += await of_endpoints(settings, os.environ)
-    for each in every:
+    for each in [where._replace(cell=str(cell.shards)) for cell in cells_of(where)] or [where]:
         of = f"cell {each.cell}: " if each.cell else ""
         try:
             async with board_at(each) as place:

@@ -22,6 +22,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "keys": "Make keys of roles, and certificates and accounts of NATS servers.",
         "backup": "Copy the log and all that belongs to it into a folder, while work goes on.",
         "restore": "Make the log from a backup, where there is none yet.",
+        "split": "Keep some shards of a log here, and leave the others to its copies elsewhere.",
         "forget": "Make all that was said of a person unreadable, for good.",
     },
     "Tasks": {

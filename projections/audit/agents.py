@@ -17,8 +17,7 @@ from callboard.events.agent import AgentState
 from callboard.events.agent_names import definition_of, name_of
 from callboard.events.approval import OUTCOMES, Approval, Status
 from callboard.events.envelope import Envelope
-from callboard.events.ids import shard_of
-from callboard.events.shards import Shards
+from callboard.events.shards import ALL, Shards
 from callboard.projections.audit.entities import Entities
 from callboard.projections.audit.findings import Findings
 
@@ -28,12 +27,12 @@ _CLOCKS: Final = timedelta(seconds=60)
 
 
 class Agents:
-    """The fold over agents and approvals."""
+    """The fold over agents and approvals. What the log of other ``shards`` has said is not known here."""
 
-    def __init__(self, findings: Findings, entities: Entities, shards: Shards) -> None:
+    def __init__(self, findings: Findings, entities: Entities, shards: Shards = ALL) -> None:
+        self._shards = shards
         self._findings = findings
         self._entities = entities
-        self._shards = shards
         self._mail: dict[tuple[str, str, int], bytes] = {}
 
     def take(self, seq: int, subject: str, envelope: Envelope, before: AgentState) -> None:
@@ -76,6 +75,8 @@ class Agents:
             return
         step = before.work.steps.get(needs) if before.work else None
         on = step.on if step and step.done and not step.failure else ""
+        if on and not self._shards.holds("approval", on.removeprefix("approval/")):
+            return
         given = self._entities.state(*on.split("/", 1)) if on.startswith("approval/") else None
         what = f"agent {name_of(name)} began step {event.step!r}"
         if given is None:
@@ -94,17 +95,19 @@ class Agents:
         kind, _, other = on.partition("/")
         state = self._entities.state(kind, other)
         ended = task.ENDED if kind == "task" else OUTCOMES
+        if not self._shards.holds(kind, other):
+            return
         if kind in {"task", "approval"} and (state is None or state.status not in ended):
             told = f"step {event.step!r} of agent {name_of(name)} ended on {on}, which had not ended"
             self._findings.add("unsaid", seq, told, subject, f"agent/{name}")
 
     def _note_said(self, name: str, event: agent_events.Mail, content: bytes) -> None:
-        if shard_of(event.to) in self._shards:  # else another log says what was heard
+        if self._shards.holds("agent", event.to):
             self._mail[name, event.to, event.number] = content
 
     def _check_said(self, seq: int, subject: str, name: str, event: Any, content: bytes) -> None:
-        if shard_of(event.sender) not in self._shards:
-            return  # another log says what was said
+        if not self._shards.holds("agent", event.sender):
+            return
         said = self._mail.pop((event.sender, name, event.number), None)
         if said != content:
             what = "never said" if said is None else "said otherwise"

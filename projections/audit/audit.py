@@ -11,12 +11,13 @@ from typing import Any, Final
 from msgspec import Struct
 
 from callboard.events import task
+from callboard.events.away import Away
 from callboard.events.budget import Reserved
 from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope, Unknown, short_type
 from callboard.events.errors import BudgetExceeded, CallboardError
 from callboard.events.placement import Hedged
-from callboard.events.shards import ALL as EVERY_SHARD
+from callboard.events.shards import ALL as EVERY
 from callboard.events.shards import Shards
 from callboard.projections.audit.agents import Agents
 from callboard.projections.audit.chains import Chains
@@ -33,6 +34,7 @@ from callboard.projections.cost import COST
 from callboard.projections.projection import dump
 
 ALL: Final = frozenset(CHECKS)
+NOTHING: Final = Away()
 _BOOKS: Final = (task.Completed, task.Failed, task.Spent, Answered)
 
 
@@ -40,14 +42,17 @@ class Options(Struct, frozen=True):
     """What an audit is given beside the log.
 
     ``keys`` are trusted public keys in hex, ``heads`` those of earlier audits, ``only`` the checks that are wanted.
-    ``snapshot`` is what is stored of the ledger, as (sequence, bytes), ``shards`` are those that the log holds.
+    ``snapshot`` is what is stored of the ledger, as (sequence, bytes). The log holds ``shards`` alone, and the messages
+    of others up to ``split`` were taken ``away``, if it is one of several.
     """
 
     keys: frozenset[str] = frozenset()
     heads: tuple[Head, ...] = ()
     only: frozenset[Check] = ALL
     snapshot: tuple[int, bytes] | None = None
-    shards: Shards = EVERY_SHARD
+    shards: Shards = EVERY
+    split: int = 0
+    away: Away = NOTHING
 
 
 class Audit:
@@ -57,16 +62,17 @@ class Audit:
         self._options = options
         self.findings = Findings(options.only)
         self._entities = Entities()
-        self._log = LogCheck(self.findings, checkpoints, options.keys, options.heads)
+        self._log = LogCheck(self.findings, checkpoints, options.keys, options.heads, options.away)
         self._chains = Chains(self.findings, self._entities)
         self._fleet = Fleet()
         self._ledger = Ledger(self.findings, self._fleet)
-        self._money = MoneyRules(self.findings, self._fleet)
+        self._money = MoneyRules(self.findings, self._fleet, options.split)
         self._placings = Placings(self.findings, self._fleet)
         self._agents = Agents(self.findings, self._entities, options.shards)
         self._deep = bool(options.only - {Check.LOG, Check.CHECKPOINTS})
         self._first = 0
         self._last = 0
+        self._others = 0
 
     def take(self, seq: int, time_ns: int, subject: str, data: bytes) -> None:
         """The next message, as it is stored."""
@@ -75,6 +81,11 @@ class Audit:
         if seq <= self._last:
             return  # it is there twice: that is told, and it happened once
         self._last = seq
+        if seq <= self._options.split and not self._is_ours(subject):
+            self._others += 1
+            return
+        if seq > self._options.split:
+            self._money.after_split()
         if self._deep and (found := self._chains.take(seq, subject, data)):
             key, entity, envelopes = found
             for envelope in envelopes:
@@ -92,6 +103,10 @@ class Audit:
         log, ledger = self._log, self._ledger
         if not partial:
             log.finish()
+        if gone := log.away + self._others:
+            shards = f"{gone:,} messages of shards that this log, of {self._options.shards}, does not hold"
+            told = f"{shards} were split away at {self._options.split:,}: what is left was as it was signed"
+            self.findings.add("split", self._options.split, told)
         running = unknown = 0
         if self._deep:
             self._chains.finish()
@@ -131,6 +146,11 @@ class Audit:
         checks = tuple(check for check in CHECKS if check in self._options.only)
         result = "findings" if self.findings.bad else "clean"
         return Report(result, checked, self.findings.counts, found, log.head, checks)
+
+    def _is_ours(self, subject: str) -> bool:
+        """Whether a message from before the split, which the archive may have, is of what stayed here."""
+        parts = subject.split(".")
+        return len(parts) < 5 or self._options.shards.holds(parts[2], parts[3])
 
     def _judge(self, seq: int, time_ns: int, subject: str, key: str, entity: Entity, envelope: Envelope) -> None:
         """Whether an event may be, by the rules of its entity and by those between entities; then fold it."""

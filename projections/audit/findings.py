@@ -58,6 +58,7 @@ _A, _B, _N = Severity.ALTERED, Severity.BROKEN, Severity.NOTE
 
 KINDS: Final[dict[str, Kind]] = {
     "missing": Kind(Check.LOG, _A, _RESTORE),
+    "split": Kind(Check.LOG, _N, "nothing: audit the other logs as well; budgets are checked from then on"),
     "order": Kind(Check.LOG, _A, _RESTORE),
     "clock": Kind(Check.LOG, _A, "if the server's clock was set back then, that is why; else " + _RESTORE),
     "copies": Kind(Check.LOG, _A, "one of the two was altered: see which one the checkpoints agree with"),

@@ -6,6 +6,7 @@ second. So an alteration is narrowed down to what lies between two checkpoints, 
 
 from collections.abc import Sequence
 
+from callboard.events.away import Away
 from callboard.events.checkpoint import Checkpoint, checkpoint_hash, decode_checkpoint
 from callboard.events.errors import Undecodable
 from callboard.events.merkle import Tree, leaf_hash
@@ -14,7 +15,10 @@ from callboard.projections.audit.report import Head
 
 
 class LogCheck:
-    """The fold. ``checkpoints`` are the stored ones, as (sequence, bytes); ``keys`` those that are trusted, in hex."""
+    """The fold. ``checkpoints`` are the stored ones, as (sequence, bytes); ``keys`` those that are trusted, in hex.
+
+    Messages that were split ``away`` count by their hashes.
+    """
 
     def __init__(
         self,
@@ -22,12 +26,15 @@ class LogCheck:
         checkpoints: Sequence[tuple[int, bytes]],
         keys: frozenset[str],
         heads: Sequence[Head],
+        away: Away,
     ) -> None:
         self._findings = findings
+        self._away = away
         self.tree = Tree()
         self.first = 0
         self.messages = 0
         self.covered = 0
+        self.away = 0
         self.keys: dict[str, int] = {}
         self.newest: Checkpoint | None = None
         self.last_hash = ""
@@ -49,28 +56,24 @@ class LogCheck:
 
     def take(self, seq: int, time_ns: int, subject: str, data: bytes) -> None:
         """The next message."""
-        tree, expected = self.tree, self.tree.size + 1
+        expected = self.tree.size + 1
         self.messages += 1
         if seq != expected:
             if seq < expected:
                 told = f"message {seq} comes after message {expected - 1}: it is there twice, or out of order"
                 self._findings.add("order", seq, told, subject)
                 return
-            self._missing(expected, seq - 1, subject)
-            tree = self._skip_to(seq)
+            self._pass_over(seq, subject)
         if time_ns < self._time_ns:
             self._findings.add(
                 "clock", seq, f"message {seq} was stored before message {seq - 1}, by the times that they bear", subject
             )
         self._time_ns = time_ns
-        tree.add(leaf_hash(seq, time_ns, subject, data))
-        if self._due and self._due[-1][1].size == tree.size:
-            self._compare()
-        while self._heads and self._heads[0].size == tree.size:
-            self._compare_head(self._heads.pop(0))
+        self._grow(leaf_hash(seq, time_ns, subject, data))
 
     def finish(self) -> None:
         """After the last message."""
+        self._pass_over(self._away.end + 1, "")
         size, unsure = self.tree.size, self._begin + 1
         left = f"; what is there from message {unsure:,} on can't be compared any more" if unsure <= size else ""
         for head in self._heads:
@@ -128,6 +131,26 @@ class LogCheck:
     def _wrong(self, seq: int, size: int, what: str) -> None:
         self._findings.add("checkpoint", size + 1, f"checkpoint {seq} {what}", "CHECKPOINTS", f"checkpoint/{seq}")
 
+    def _grow(self, leaf: bytes) -> None:
+        """The next message has this hash."""
+        tree = self.tree
+        tree.add(leaf)
+        if self._due and self._due[-1][1].size == tree.size:
+            self._compare()
+        while self._heads and self._heads[0].size == tree.size:
+            self._compare_head(self._heads.pop(0))
+
+    def _pass_over(self, seq: int, subject: str) -> None:
+        """Nothing is there from where the tree ends up to ``seq``: what was not split away is missing."""
+        while (at := self.tree.size + 1) < seq:
+            if (leaf := self._away.leaf(at)) is not None:
+                self.away += 1
+                self._grow(leaf)
+            else:
+                following = min(self._away.next(at) or seq, seq)
+                self._missing(at, following - 1, subject)
+                self._skip_to(following)
+
     def _compare(self) -> None:
         seq, signed = self._due.pop()
         if self.tree.root.hex() == signed.root:
@@ -156,7 +179,7 @@ class LogCheck:
         told = f"message {first} is missing" if first == last else f"messages {first:,} to {last:,} are missing"
         self._findings.add("missing", first, told, subject)
 
-    def _skip_to(self, seq: int) -> Tree:
+    def _skip_to(self, seq: int) -> None:
         """Go on at ``seq`` after a gap: from a checkpoint at its end, if there is one; else unsure till the next."""
         self._whole = False
         skipped: Checkpoint | None = None
@@ -171,7 +194,6 @@ class LogCheck:
                 self._begin = skipped.size
             blank = seq - 1
             self.tree = Tree(blank, [bytes(32)] * blank.bit_count())
-        return self.tree
 
 
 def _fault(each: Checkpoint, size: int, previous: str) -> str:

@@ -23,9 +23,15 @@ UNTOLD: Final = timedelta(seconds=3600 - 60)
 
 
 class MoneyRules:
-    """The fold."""
+    """The fold.
 
-    def __init__(self, findings: Findings, fleet: Fleet) -> None:
+    Where others' tasks were taken away after the message ``split``, what was settled until then can't be added up any
+    more: of each budget only what changes from then on is compared.
+    """
+
+    def __init__(self, findings: Findings, fleet: Fleet, split: int = 0) -> None:
+        self._split = split
+        self._apart: dict[str, int] | None = None if split else {}
         self._findings = findings
         self._fleet = fleet
         self.state: Budgets = BUDGETS.initial()
@@ -108,20 +114,35 @@ class MoneyRules:
         if after is not before and after.leases is not before.leases:
             self._note(envelope, before)
 
+    def after_split(self) -> None:
+        """All that follows was said after others' tasks were taken away."""
+        if self._apart is None:
+            self._apart = self._beyond()
+
     def finish(self, last: int) -> None:
         """After the last message."""
+        self.after_split()
+        apart = self._apart or {}
+        for name, beyond in self._beyond().items():
+            if beyond != apart.get(name, 0):
+                paid = self._by_budget.get(name, 0)
+                told = (
+                    f"calls paid from budget {name} cost {dollars(paid)}, and it was settled for "
+                    f"{dollars(max(paid + beyond - apart.get(name, 0), 0))}"
+                )
+                self._findings.add("settlement", last, told, "", f"budget/{name}")
+
+    def _beyond(self) -> dict[str, int]:
+        """By budget, how much more was settled than its calls cost, if all leases were settled now."""
+        beyond: dict[str, int] = {}
         for name, each in self.state.by_id.items():
             open_holds = sum(
                 self.state.leases[hold].realised - held.settled
                 for hold, held in each.holds.items()
                 if hold in self.state.leases
             )
-            if each.settled + open_holds != (paid := self._by_budget.get(name, 0)):
-                told = (
-                    f"calls paid from budget {name} cost {dollars(paid)}, and it was settled for "
-                    f"{dollars(max(each.settled + open_holds, 0))}"
-                )
-                self._findings.add("settlement", last, told, "", f"budget/{name}")
+            beyond[name] = each.settled + open_holds - self._by_budget.get(name, 0)
+        return beyond
 
     def _check_lease(self, seq: int, subject: str, name: str, hold: Hold, lease: Lease) -> None:
         if lease.budget != hold.budget:
@@ -153,6 +174,8 @@ class MoneyRules:
         entity = f"budget/{name}"
         if lease is None:
             return  # it held nothing for it: that is told as illegal
+        if seq <= self._split:
+            return
         if not lease.sealed:
             told = f"budget {name} is settled for a lease that is still open"
             self._findings.add("settlement", seq, told, subject, entity)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from pathlib import Path
 
 from callboard.actors.backend.providers.provider import FailureKind, ProviderError
 
@@ -16,6 +18,13 @@ async def slow(request):
         yield word
     if "for ever" in request.messages[-1].content:
         await asyncio.sleep(600)
+
+
+async def held(request):
+    """Nothing, until there is the file that the environment names."""
+    while not Path(os.environ["HELD_UNTIL"]).exists():
+        await asyncio.sleep(0.02)
+    return request.messages[-1].content.upper()
 
 
 def broken(_request):

@@ -85,4 +85,4 @@ async def test_a_client_works_with_the_cells_that_are_up(tmp_path):
             with pytest.raises(Unavailable, match="cell 32-63"):
                 assert [board.bus.shards async for board in others.boards()] == [HALVES[0]]
         await both.nodes[1].start()
-        assert (await (await cells.task(reading.id)).result(20)).text is not None
+        assert (await (await cells.task(reading.id)).result(20)).output == "told"

@@ -11,6 +11,7 @@ from callboard.actors.auditor import Until, audit, prove
 from callboard.bus.archive import segment
 from callboard.bus.archive.examined import examined
 from callboard.bus.memory import MemoryBus
+from callboard.events.away import Away
 from callboard.events.checkpoint import decode_checkpoint
 from callboard.events.errors import InvalidInput
 from callboard.events.merkle import leaf_hash, root_by_inclusion
@@ -28,6 +29,11 @@ class StoredBus(MemoryBus):
         super().__init__()
         self.log = self
         self.records = list(records)
+
+    split = 0
+
+    async def away(self):
+        return Away()
 
     async def read_all(self, *_subjects, after=0):
         for start in range(0, len(self.records), 97):
