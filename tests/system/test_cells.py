@@ -4,12 +4,17 @@ import asyncio
 import random
 
 import pytest
-from servers.halves import HALVES, halves, named
+from servers.halves import HALVES, halves, hold, named
+from servers.http_node import http_node
 
 import callboard
 from callboard.bus.errors import Unavailable
+from callboard.bus.server import EmbeddedServer
+from callboard.deploy.settings import Cell, Settings
 from callboard.events.agent_events import Answered, Received
+from callboard.events.errors import InvalidInput
 from callboard.events.ids import shard_of
+from callboard.events.shards import Shards
 
 AGENTS = """
 import callboard
@@ -86,3 +91,39 @@ async def test_a_client_works_with_the_cells_that_are_up(tmp_path):
                 assert [board.bus.shards async for board in others.boards()] == [HALVES[0]]
         await both.nodes[1].start()
         assert (await (await cells.task(reading.id)).result(20)).output == "told"
+
+
+@pytest.mark.timeout(60)
+async def test_a_log_that_holds_other_shards_than_the_settings_say_is_not_used(tmp_path):
+    """It is told in one line, and so is what is no cell."""
+    async with EmbeddedServer(tmp_path / "a") as first, EmbeddedServer(tmp_path / "b") as second:
+        for server, shards in zip((first, second), HALVES, strict=True):
+            await hold(server.url, shards)
+        settings = Settings(cells=(Cell(Shards.parse("0-40"), first.url), Cell(Shards.parse("41-63"), second.url)))
+        async with callboard.cells(settings) as cells:
+            with pytest.raises(Unavailable, match=r"cell 0-40 \(nats:.*it holds shards 0-31, it says itself: mend"):
+                await cells.of("00-01K00000000000000000000000")
+            with pytest.raises(Unavailable, match="no cell is up: cell "):
+                await cells.submit("hello")
+    with pytest.raises(InvalidInput, match=r"the settings have no \[\[cells\]\]"):
+        async with callboard.cells(Settings()):
+            pass
+
+
+@pytest.mark.timeout(60)
+async def test_http_of_one_cell_says_that_a_task_is_of_another(tmp_path):
+    """421, in one line; what names no task is taken in."""
+    data = tmp_path / ".callboard"
+    async with EmbeddedServer(data) as server:
+        await hold(server.url, HALVES[1])
+    away = "05-01K00000000000000000000000"
+    async with http_node(tmp_path) as node, node.client("submit", "read", "cancel") as client:
+        for path in (f"/v1/tasks/{away}", f"/v1/tasks/{away}?wait=1", f"/v1/tasks/{away}/events"):
+            answer = await client.get(path)
+            assert answer.status_code == 421
+            assert answer.json()["title"] == "Misdirected Request"
+            assert f"task {away} is of shard 5, and this log holds 32-63" in answer.json()["detail"]
+        assert (await client.post("/v1/tasks", json={"input": "x", "id": away})).status_code == 421
+        taken = await client.post("/v1/tasks", json={"input": "x"})
+        assert taken.status_code == 202
+        assert shard_of(taken.json()["task"]) in HALVES[1]
