@@ -52,9 +52,9 @@ class CellBus:
         self._trouble = ""
 
     @property
-    def shards(self) -> Shards:
-        """Those that the cell holds."""
-        return self.cell.shards
+    def held(self) -> Shards:
+        """The shards that the cell holds."""
+        return self.cell.held
 
     async def bus(self) -> JetStreamBus:
         """The connection. Raises Unavailable, at once where it is known that the cell is down."""
@@ -100,7 +100,7 @@ class CellBus:
         master = master_of(self._settings.privacy, folder, self._environ)
         bus = await jetstream.connect(url, name=self._name, master=master, door=door, timeout_s=CONNECT_S)
         try:
-            if bus.shards not in (ALL, cell.shards):
+            if bus.shards not in (ALL, cell.held):
                 raise Unavailable(f"it holds shards {bus.shards}, it says itself: mend [[cells]]")
             if folder:
                 await go_back(bus, folder / "archive")
@@ -122,7 +122,7 @@ async def neighbours(
     found = [
         CellBus(cell, settings, name=name, environ=environ, wanted=wanted)
         for cell in settings.cells
-        if not {*cell.shards} & {*shards}
+        if not {*cell.held} & {*shards}
     ]
     try:
         yield found

@@ -82,7 +82,7 @@ class Cells:
 
     def _way(self, entity_id: str) -> CellBus:
         shard = shard_of(id_of(entity_id) if "/" in entity_id else entity_id)
-        return next(way for way in self._ways if shard in way.shards)
+        return next(way for way in self._ways if shard in way.held)
 
     async def _board(self, way: CellBus) -> Board:
         bus = await way.bus()
@@ -106,7 +106,7 @@ class Holder(Protocol):
     """What holds some of the shards."""
 
     @property
-    def shards(self) -> Shards:
+    def held(self) -> Shards:
         """Those that it holds."""
         ...
 
@@ -118,7 +118,7 @@ def by_lot(holders: Sequence[H]) -> Iterator[H]:
     """All of them, drawn in proportion to the shards that each holds."""
     left = [*holders]
     while left:
-        drawn = random.choices(left, [len(each.shards) for each in left])[0]
+        drawn = random.choices(left, [len(each.held) for each in left])[0]
         left.remove(drawn)
         yield drawn
 
@@ -140,7 +140,7 @@ def at_home(fields: dict[str, Any], holders: Sequence[Holder]) -> dict[str, Any]
         return fields
     owner = context_version(context).id
     shards = {shard_of(owner), shard_of(id_from("key", key))}
-    if any(shards <= {*each.shards} for each in holders):
+    if any(shards <= {*each.held} for each in holders):
         return fields
     return fields | {"id": id_from("key", key, owner=owner)}
 

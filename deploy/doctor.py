@@ -107,9 +107,9 @@ def _node(place: Place, version: str, streams: Sequence[StreamReport]) -> Findin
 def _cells(shards: Shards, cells: Sequence[Cell]) -> list[Finding]:
     if not cells and shards == ALL:
         return []
-    if shards in [cell.shards for cell in cells]:
+    if shards in [cell.held for cell in cells]:
         return [Finding("ok", "shards", f"{shards}, as [[cells]] says")]
-    said = ", ".join(str(cell.shards) for cell in cells) or "nothing"
+    said = ", ".join(cell.shards for cell in cells) or "nothing"
     return [Finding("fail", "shards", f"this log holds {shards}, and [[cells]] says {said}", "mend [[cells]]")]
 
 

@@ -58,16 +58,21 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cell(Struct, frozen=True, forbid_unknown_fields=True):
-    """One of several logs, which holds these ``shards``: the server at ``url``, or the node on the folder ``data``.
+    """One of several logs, which holds ``shards`` (``0-31``): the server at ``url``, or a node on the folder ``data``.
 
     ``credentials`` and ``ca`` are as those of `Nats`.
     """
 
-    shards: Shards
+    shards: str
     url: str = ""
     data: str = ""
     credentials: str = ""
     ca: str = ""
+
+    @property
+    def held(self) -> Shards:
+        """Its shards. Raises InvalidInput when they are not valid."""
+        return Shards.parse(self.shards)
 
     def __str__(self) -> str:
         """As it is called in messages."""

@@ -9,12 +9,12 @@ from callboard.events.errors import InvalidInput
 from callboard.events.shards import ALL, Shards
 
 
-def shards(value: object, what: str) -> Shards:
+def shards(value: object, what: str) -> str:
     """Which shards a log holds."""
     if not isinstance(value, str):
         raise InvalidInput(f'{what} must be like "0-31" or "0-15,40", got {shown(value)}')
     try:
-        return Shards.parse(value)
+        return str(Shards.parse(value))
     except InvalidInput as error:
         raise InvalidInput(f"{what}: {error}") from None
 
@@ -24,7 +24,7 @@ CELL: Mapping[str, Reader] = {"shards": shards, "url": nats_url, "data": text, "
 
 def mistakes(cells: Sequence[Cell]) -> Iterator[str]:
     """What is wrong with them as a whole."""
-    told = [shard for cell in cells for shard in cell.shards]
+    told = [shard for cell in cells for shard in cell.held]
     if doubled := Shards(shard for shard in told if told.count(shard) > 1):
         yield f"[[cells]] shards {doubled} are in several cells: each must be in one"
     if missing := Shards({*ALL} - {*told}):

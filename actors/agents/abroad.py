@@ -27,10 +27,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Neighbour(Protocol):
-    """Another cell: the log that holds other ``shards``."""
+    """Another cell: the log that holds other shards."""
 
     @property
-    def shards(self) -> Shards:
+    def held(self) -> Shards:
         """Those that it holds."""
         ...
 
@@ -79,17 +79,17 @@ class Abroad:
         except BusError as error:
             if isinstance(error, Unavailable) and neighbour not in self._down:
                 self._down.add(neighbour)
-                _log.warning("mail waits for another cell", shards=str(neighbour.shards), error=str(error))
+                _log.warning("mail waits for another cell", shards=str(neighbour.held), error=str(error))
             raise
         if neighbour in self._down:
             self._down.discard(neighbour)
-            _log.info("mail reaches the other cell again", shards=str(neighbour.shards))
+            _log.info("mail reaches the other cell again", shards=str(neighbour.held))
         return state
 
     def _neighbour(self, to: str) -> Neighbour:
         shard = shard_of(to)
         for neighbour in self._neighbours:
-            if shard in neighbour.shards:
+            if shard in neighbour.held:
                 return neighbour
         raise Elsewhere(f"agent {name_of(to)} is of shard {shard}, and no cell is known that holds it: see [[cells]]")
 

@@ -170,6 +170,8 @@ class Host:
 
     def _lives_here(self, agent_id: str) -> bool:
         """Whether an agent is to be worked at here: also if it was begun here, and lives on another host since."""
+        if not self._services.board.bus.shards.holds("agent", agent_id):
+            return False
         return self._hosts.is_mine(agent_id) or self._is_begun_here(agent_id)
 
     def _is_begun_here(self, agent_id: str) -> bool:

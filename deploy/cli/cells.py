@@ -21,7 +21,7 @@ def settings_at(settings: "Settings", wanted: str) -> "Settings":
 
     shards = Shards.parse(wanted)
     for cell in settings.cells:
-        if {*shards} <= {*cell.shards}:
+        if {*shards} <= {*cell.held}:
             nats = replace(
                 settings.nats,
                 url=cell.url,
@@ -31,7 +31,7 @@ def settings_at(settings: "Settings", wanted: str) -> "Settings":
             ours = cell.url == settings.nats.url if cell.url else cell.data == settings.data
             archive = settings.archive if ours else Archive()
             return replace(settings, nats=nats, data=cell.data or settings.data, archive=archive)
-    known = ", ".join(str(cell.shards) for cell in settings.cells) or "none"
+    known = ", ".join(cell.shards for cell in settings.cells) or "none"
     raise InvalidInput(f"no cell holds shards {wanted}: [[cells]] has {known}")
 
 
@@ -59,7 +59,7 @@ def in_one(where: "Where") -> "Where":
     from callboard.events.errors import InvalidInput
 
     if cells := cells_of(where):
-        known = ", ".join(str(cell.shards) for cell in cells)
+        known = ", ".join(cell.shards for cell in cells)
         raise InvalidInput(f"this is each cell's own: name one by --cell ({known})")
     return where
 
@@ -82,7 +82,7 @@ def in_each(where: "Where", main: "Callable[[Where], Coroutine[Any, Any, None]]"
     for number, cell in enumerate(cells):
         click.echo(("\n" if number else "") + click.style(str(cell), bold=True))
         try:
-            run(main(where._replace(cell=str(cell.shards))))
+            run(main(where._replace(cell=cell.shards)))
         except (Unavailable, NoNode) as error:
             down = True
             warn(f"{cell}: {error}")

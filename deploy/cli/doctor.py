@@ -56,7 +56,7 @@ async def _examine(where: Where) -> "list[Finding]":
     found = of_settings(settings, os.environ)
     with working("Looking for the backends"):
         found += await of_endpoints(settings, os.environ)
-    for each in [where._replace(cell=str(cell.shards)) for cell in cells_of(where)] or [where]:
+    for each in [where._replace(cell=cell.shards) for cell in cells_of(where)] or [where]:
         of = f"cell {each.cell}: " if each.cell else ""
         try:
             async with board_at(each) as place:

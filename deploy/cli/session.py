@@ -101,9 +101,9 @@ async def found_at(where: Where, meant: str, find: Callable[[Place], Awaitable[T
     found: list[tuple[str, T]] = []
     missed: InvalidInput | None = None
     for cell in cells:
-        async with board_at(where._replace(cell=str(cell.shards))) as place:
+        async with board_at(where._replace(cell=cell.shards)) as place:
             try:
-                found.append((str(cell.shards), await find(place)))
+                found.append((cell.shards, await find(place)))
             except InvalidInput as error:
                 missed = error
     found = [each for each in found if each[1] == meant] or found

@@ -103,7 +103,7 @@ async def _place_for(where: Where, cells: "Sequence[Cell]", home: str | None) ->
         told: list[str] = []
         for cell in by_lot(cells):
             try:
-                place = await stack.enter_async_context(board_at(where._replace(cell=str(cell.shards))))
+                place = await stack.enter_async_context(board_at(where._replace(cell=cell.shards)))
             except (Unavailable, NoNode) as error:
                 told.append(str(error))
             else:

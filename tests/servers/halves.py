@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from servers.troupe import CLI, Process
@@ -12,7 +13,7 @@ from servers.troupe import CLI, Process
 from callboard.actors.auditor import audit
 from callboard.bus import jetstream
 from callboard.bus.api import Answer
-from callboard.bus.server import EmbeddedServer
+from callboard.bus.server import EmbeddedServer, _free_port
 from callboard.bus.subjects import entity
 from callboard.deploy.connect import opened
 from callboard.events.agent_names import id_of
@@ -26,6 +27,7 @@ HALVES = (Shards.parse("0-31"), Shards.parse("32-63"))
 SETTINGS = """
 [nats]
 fsync = "100ms"
+port = {port}
 [telemetry]
 traces = "off"
 [router]
@@ -92,18 +94,22 @@ class Halves:
 
 
 @asynccontextmanager
-async def halves(folder: Path, agents: str, *, more: str = "") -> AsyncIterator[Halves]:
-    """Two cells, whose nodes serve the agents of a Python text; ``more`` is for their settings."""
-    cells = "".join(f'[[cells]]\nshards = "{each}"\ndata = "{folder / str(n)}"\n' for n, each in enumerate(HALVES))
-    (folder / "callboard.toml").write_text(cells + SETTINGS + more)
+async def halves(folder: Path, agents: str, *, at: Literal["data", "url"] = "data") -> AsyncIterator[Halves]:
+    """Two cells, whose nodes serve the agents of a Python text, found by their folders or addresses."""
+    ports = [_free_port(), _free_port()] if at == "url" else [0, 0]
+    places = [f"nats://127.0.0.1:{port}" if port else folder / str(half) for half, port in enumerate(ports)]
+    cells = "".join(f'[[cells]]\nshards = "{HALVES[half]}"\n{at} = "{places[half]}"\n' for half in (0, 1))
+    for name, port in (("callboard", 0), ("0", ports[0]), ("1", ports[1])):
+        (folder / f"{name}.toml").write_text(cells + SETTINGS.format(port=port))
     (folder / "agents.py").write_text(agents)
     (folder / "models.py").write_text(MODELS)
-    command = ("-c", CLI, "run", "agents.py", "--json", "--no-reload", "--config", "callboard.toml")
+    command = ("-c", CLI, "run", "agents.py", "--json", "--no-reload")
     both = Halves(folder, [])
     for half, (shards, data) in enumerate(zip(HALVES, both.folders, strict=True)):
         async with EmbeddedServer(data) as server:
             await hold(server.url, shards)
-        node = Process(sys.executable, *command, "--data", str(data), cwd=folder, log=folder / f"{half}.log")
+        place = ("--config", f"{half}.toml", "--data", str(data))
+        node = Process(sys.executable, *command, *place, cwd=folder, log=folder / f"{half}.log")
         both.nodes.append(node)
     try:
         await asyncio.gather(*(node.start() for node in both.nodes))

@@ -28,7 +28,7 @@ class Cell:
 
     def __init__(self, theatre) -> None:
         self.theatre = theatre
-        self.shards = theatre.bus.shards
+        self.held = theatre.bus.shards
         self.down = False
         self.lost = 0
         self._bus = theatre.bus.join()
@@ -37,7 +37,7 @@ class Cell:
 
     async def bus(self):
         if self.down:
-            raise Unavailable(f"cell {self.shards} is down")
+            raise Unavailable(f"cell {self.held} is down")
         return self._bus
 
     async def append(self, write, *, timeout_s=30.0):

@@ -316,3 +316,12 @@ def test_a_policy_of_another_package_is_known(tmp_path, monkeypatch):
     assert parse('router.policy = "thrifty"', "callboard.toml").router.policy == "thrifty"
     (said,) = mistakes('router.policy = "thrify"')
     assert said.endswith('"fastest", "thrifty", got "thrify"; did you mean "thrifty"?')
+
+
+def test_cells_are_read_and_can_be_told_to_other_processes():
+    """As they are written; shards in their shortest form."""
+    text = '[[cells]]\nshards = "32-40, 41-63"\nurl = "nats://b:4222"\n[[cells]]\nshards = "0-31"\ndata = "here"\n'
+    settings = parse(text, "callboard.toml")
+    assert [str(cell) for cell in settings.cells] == ["cell 32-63 (nats://b:4222)", "cell 0-31 (here)"]
+    assert [len(cell.held) for cell in settings.cells] == [32, 32]
+    assert msgspec.json.decode(msgspec.json.encode(settings), type=Settings) == settings
