@@ -104,8 +104,8 @@ class Audit:
         if not partial:
             log.finish()
         if gone := log.away + self._others:
-            shards = f"{gone:,} messages of shards that this log, of {self._options.shards}, does not hold"
-            told = f"{shards} were split away at {self._options.split:,}: what is left was as it was signed"
+            shards, seq = self._options.shards, self._options.split
+            told = f"{gone:,} messages of other shards than {shards}, which this log holds, were split away at {seq:,}"
             self.findings.add("split", self._options.split, told)
         running = unknown = 0
         if self._deep:

@@ -290,4 +290,5 @@ async def test_what_can_not_be_split(tmp_path, go):
         await split(bus, most)
         with pytest.raises(InvalidInput, match="this log holds 0-40, and not 41-63"):
             await check(bus, UPPER)
-        assert (await jetstream.connect(server.url)).shards == most
+        async with connected(server) as another:
+            assert another.shards == most
