@@ -45,6 +45,12 @@ async def test_the_python_client(node, tmp_path):
     assert re.fullmatch(r"hello\nhello: \d+ micro-dollars, 0\.\d\d s\n", out)
 
 
+async def test_several_logs(node, tmp_path):
+    """The example works with one cell that holds everything, too."""
+    (tmp_path / "callboard.toml").write_text(f'[[cells]]\nshards = "0-63"\nurl = "{node.url}"\n')
+    assert await run(sys.executable, EXAMPLES["cells"], cwd=tmp_path) == "hello\ncompleted\n0\n"
+
+
 async def test_a_shared_context(node, tmp_path):
     """The example is forked, changed, merged and summed up, and the command line finds it so."""
     assert await run(sys.executable, EXAMPLES["context"], cwd=tmp_path) == "Lisbon\n"
