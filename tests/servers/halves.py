@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from servers.troupe import CLI, Process
@@ -48,13 +48,13 @@ def named(definition: str, half: int) -> Iterator[str]:
     return (name for name in every if shard_of(id_of(name)) in HALVES[half])
 
 
-async def hold(url: str, shards: Shards) -> None:
+async def hold(url: str, shards: Shards, **how: Any) -> None:
     """Have the log at ``url`` say that it holds these shards."""
 
     class Info(Answer):
         config: dict = msgspec.field(default_factory=dict)
 
-    bus = await jetstream.connect(url)
+    bus = await jetstream.connect(url, **how)
     config = (await bus._api.call("STREAM.INFO.EVENTS", None, Info)).config
     metadata = (config.get("metadata") or {}) | {"callboard-shards": str(shards)}
     done = await bus._api.call("STREAM.UPDATE.EVENTS", config | {"metadata": metadata}, Answer)

@@ -2,14 +2,20 @@
 
 import asyncio
 import random
+from contextlib import AsyncExitStack
 
 import pytest
 from servers.halves import HALVES, halves, hold, named
 from servers.http_node import http_node
+from servers.locked_nats import locked
 
 import callboard
+from callboard.actors.agents.host import Host
+from callboard.bus.door import Door
 from callboard.bus.errors import Unavailable
 from callboard.bus.server import EmbeddedServer
+from callboard.deploy.cell_bus import neighbours
+from callboard.deploy.queues import make_queues
 from callboard.deploy.settings import Cell, Settings
 from callboard.events.agent_events import Answered, Received
 from callboard.events.errors import InvalidInput
@@ -127,3 +133,33 @@ async def test_http_of_one_cell_says_that_a_task_is_of_another(tmp_path):
         taken = await client.post("/v1/tasks", json={"input": "x"})
         assert taken.status_code == 202
         assert shard_of(taken.json()["task"]) in HALVES[1]
+
+
+@pytest.mark.timeout(60)
+async def test_two_cells_in_two_accounts_with_the_keys_of_agents_hosts(tmp_path):
+    """What such a key may do is enough for mail to the other cell, and each host's own queues are made for it."""
+
+    @callboard.agent("boss")
+    async def boss(turn, to: str):
+        return await turn.handoff("ask", to, "x" * 70_000)
+
+    @callboard.agent("clerk")
+    async def clerk(_turn, body: str):
+        return body + "!"
+
+    async with locked(tmp_path) as nats, AsyncExitStack() as stack:
+        cells = []
+        for tenant, shards in zip(("acme", "other"), HALVES, strict=True):
+            await hold(nats.url, shards, door=Door(nats.key("operator", tenant), nats.ca))
+            await make_queues(await nats.bus("operator", tenant))
+            cells.append(Cell(str(shards), nats.url, credentials=str(tmp_path / tenant), ca=str(nats.ca)))
+        for tenant, shards in zip(("acme", "other"), HALVES, strict=True):
+            others = await stack.enter_async_context(neighbours(Settings(cells=tuple(cells)), shards, environ={}))
+            assert [str(other.held) for other in others] == [str(each) for each in HALVES if each != shards]
+            host = Host(await nats.bus("agents", tenant), tenant, [boss, clerk], neighbours=others)
+            stack.callback(asyncio.create_task(host.run()).cancel)
+            await host.ready.wait()
+        async with callboard.cells(Settings(cells=tuple(cells))) as client:
+            for half in (0, 1):
+                sent = await client.send(next(named("boss", half)), next(named("clerk", 1 - half)))
+                assert len(await sent.result(20)) == 70_001
