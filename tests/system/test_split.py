@@ -305,6 +305,10 @@ async def test_what_can_not_be_split(tmp_path, go):
             await check(bus, UPPER)
         async with connected(server) as another:
             assert another.shards == most
+        await split(bus, Shards.parse("0-36"))
+        assert [len(await bus.hot.away()) > 0, len(bus.cell.splits)] == [True, 2]
+        report = await audit(bus, Options())
+        assert (report.result, report.counts["split"]) == ("clean", 1)
 
 
 async def test_a_log_with_an_archive(tmp_path, go):
