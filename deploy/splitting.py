@@ -7,13 +7,18 @@ import asyncio
 from typing import Final, NamedTuple
 
 from callboard.actors.archiver import Archiver
+from callboard.actors.contexts import contexts_on
 from callboard.actors.rearming import rearm
 from callboard.actors.splitting import check_uncut, divide, is_ours, settle
 from callboard.bus import splitting
 from callboard.bus.archive.archived_log import ArchivedLog
+from callboard.bus.cell import Cell
 from callboard.bus.errors import BusError
 from callboard.bus.jetstream import JetStreamBus
+from callboard.events.context import Put
 from callboard.events.shards import Shards
+
+SOURCE: Final = "split"
 
 GONE_S: Final = 3.0
 """So long the server may take to notice that a node that was killed is gone."""
@@ -63,6 +68,14 @@ async def split(bus: JetStreamBus, keep: Shards) -> Split:
     submissions = await splitting.drop_submissions(bus.api, lambda *waiting: is_ours(keep, *waiting))
     timers = await rearm(bus)
     await settle(bus)
+    await _say(bus, noted)
     await splitting.end(bus.api, noted)
     await bus.look_again()
     return Split(keep, len(await bus.hot.away()), submissions, budgets, timers)
+
+
+async def _say(bus: JetStreamBus, noted: Cell) -> None:
+    """Have the log tell of it, in a context: it ends with a message that is there, for whoever reads up to its end."""
+    name = f"{next(iter(noted.shards)):02x}-callboard-split"
+    told = Put("split", {"kept": str(noted.shards), "at": noted.split})
+    await contexts_on(bus, SOURCE).change(name, told, by=SOURCE)

@@ -1,24 +1,33 @@
 """A log is split in two while much is under way: each half goes on on a server of its own, nothing is done twice."""
 
 import asyncio
+import shutil
 import signal
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
+from msgspec.structs import replace
 from servers import nats_binary
 from servers.working_directory import ENVIRON
 
 import callboard
+from callboard.actors.archiver import Archiver
 from callboard.actors.auditor import audit
+from callboard.actors.board import Board
+from callboard.actors.purger import Purger
 from callboard.bus import cell, jetstream
+from callboard.bus.archive.examined import examined
 from callboard.bus.backup.restoring import plan
+from callboard.bus.entities import TASK, Entities
 from callboard.bus.errors import BusError
 from callboard.bus.server import EmbeddedServer
+from callboard.deploy.archive import go_back
 from callboard.deploy.node import Node
 from callboard.deploy.restoring import restore
-from callboard.deploy.settings import Backend, Nats, Settings, Telemetry
+from callboard.deploy.settings import Archive, Backend, Nats, Settings, Telemetry
 from callboard.deploy.splitting import check, split
 from callboard.events import task as events
 from callboard.events.envelope import decode
@@ -204,6 +213,9 @@ async def test_a_log_with_much_under_way_is_split_in_two(tmp_path, go):
             assert (done.messages > 100, done.budgets) == (True, 2)
             assert (await split(bus, LOWER)).messages == 0
         go.touch()
+        for folder in (tmp_path / "a", tmp_path / "b"):
+            folder.mkdir()
+            shutil.copy(tmp_path / "old" / "audit.key", folder)
         async with (
             Node(settings(tmp_path / "a", old.url), agents=AGENTS) as lower,
             Node(settings(tmp_path / "b", new.url), agents=AGENTS) as upper,
@@ -221,6 +233,7 @@ async def test_a_log_with_much_under_way_is_split_in_two(tmp_path, go):
         bad = [finding for finding in report.findings if finding.severity != "note"]
         assert (report.result, bad) == ("clean", [])
         assert report.counts["split"] == 1
+        assert report.checked.covered > report.head.size - 500
     for name in ("org", "team"):
         check_money(name, before, parts)
 
@@ -292,3 +305,50 @@ async def test_what_can_not_be_split(tmp_path, go):
             await check(bus, UPPER)
         async with connected(server) as another:
             assert another.shards == most
+        await split(bus, Shards.parse("0-36"))
+        assert [len(await bus.hot.away()) > 0, len(bus.cell.splits)] == [True, 2]
+        report = await audit(bus, Options())
+        assert (report.result, report.counts["split"]) == ("clean", 1)
+
+
+async def test_a_log_with_an_archive(tmp_path, go):
+    """It is completed, has all that there was, and goes on in each half; of the other half nothing is seen there."""
+    async with Node(settings(tmp_path / "old")) as node:
+        tasks = [await node.board.submit(f"done {n}", needs=ECHO) for n in range(30)]
+        await asyncio.gather(*(each.result(20) for each in tasks))
+        held = [await node.board.submit(f"held {n}", needs=HELD) for n in range(10)]
+    ids = {each.id for each in (*tasks, *held)}
+    async with EmbeddedServer(tmp_path / "old", fsync="100ms") as old, EmbeddedServer(tmp_path / "new") as new:
+        async with connected(old) as bus:
+            log = await go_back(bus, tmp_path / "a")
+            await Archiver(log).archive(at_least=1, rest=0)
+            assert (await Purger(log, bus.snapshots, keep_ns=0).purge()).entities >= 30
+            await node_task(bus, "after")
+        await copied(tmp_path, old, new)
+        shutil.copy(tmp_path / "old" / "audit.key", tmp_path / "a")
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+        go.touch()
+        for server, keep, folder in ((old, LOWER, tmp_path / "a"), (new, UPPER, tmp_path / "b")):
+            mine = {name for name in ids if keep.holds("task", name)}
+            async with connected(server) as bus:
+                log = await go_back(bus, folder, whole=True)
+                await split(bus, keep)
+                await log.check()
+                assert {task.id for task in await every_task(bus)} - {"05-after"} == mine
+            apart = replace(settings(folder, server.url), archive=Archive(on=True, folder=str(folder)))
+            async with Node(apart) as node:
+                for name in mine:
+                    assert (await (await node.board.task(name)).result(30)).status is Status.COMPLETED
+                await Archiver(node.bus.log).archive(at_least=1, rest=0)
+                await Purger(node.bus.log, node.bus.snapshots, keep_ns=0).purge()
+                assert {task.id for task in await every_task(node.bus)} - {"05-after"} == mine
+                report = await audit(node.bus, Options(), archive=partial(examined, folder))
+                assert (report.result, report.counts["split"]) == ("clean", 1)
+
+
+async def node_task(bus, name):
+    await Board(bus, "test").submit("late", id=f"05-{name}", needs=ECHO)
+
+
+async def every_task(bus):
+    return [loaded.state for loaded in await Entities(bus.log, TASK, "test").all()]

@@ -1,9 +1,14 @@
 """A log that holds some of the shards takes in what is of those, and nothing else."""
 
+import asyncio
+
+import msgspec
 import pytest
 
 from callboard.actors.board import Board
+from callboard.actors.intake import Intake
 from callboard.bus.clock import new_entity_id
+from callboard.bus.entities import TASK, Entities
 from callboard.bus.log import Write
 from callboard.bus.memory import MemoryBus
 from callboard.bus.past import PastBus
@@ -46,6 +51,28 @@ async def test_what_is_chosen_elsewhere_is_refused(board):
     with pytest.raises(Elsewhere, match=r"^schedule 2f-nightly is of shard 47"):
         await board.schedule("2f-nightly", "0 9 * * *", "hello")
     assert await board.bus.log.end() == 0
+
+
+async def test_what_anybody_submits(board):
+    """It is taken in with an id that is drawn here; one that was chosen elsewhere is refused for good."""
+    bus, told = board.bus, []
+    intake = Intake(bus, Entities(bus.log, TASK, "intake", privacy=bus.privacy))
+    running = asyncio.create_task(intake.run())
+    await intake.listening.wait()
+
+    async def hear(note):
+        told.append(msgspec.json.decode(note.data))
+
+    await bus.signals.subscribe("inbox", hear)
+    for number in range(20):
+        await bus.signals.publish("submit.task", b'{"input": "%d", "reply": "accepted"}' % number, reply="inbox")
+    await bus.signals.publish("submit.task", b'{"input": "x", "id": "25-a"}', reply="inbox")
+    while len(told) < 21:
+        await asyncio.sleep(0.01)
+    [refused] = [each for each in told if each["status"] == "rejected"]
+    assert refused["reason"].startswith("task 25-a is of shard 37, and this log holds 0-31")
+    assert {shard_of(each["task"]) in LOWER for each in told} == {True}
+    running.cancel()
 
 
 async def test_each_log_has_budgets(board):
