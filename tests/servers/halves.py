@@ -93,9 +93,8 @@ class Halves:
         return found
 
 
-@asynccontextmanager
-async def halves(folder: Path, agents: str, *, at: Literal["data", "url"] = "data") -> AsyncIterator[Halves]:
-    """Two cells, whose nodes serve the agents of a Python text, found by their folders or addresses."""
+def prepared(folder: Path, agents: str, *, at: Literal["data", "url"] = "data") -> Halves:
+    """Two cells to be, whose nodes serve the agents of a Python text, found by their folders or addresses."""
     ports = [_free_port(), _free_port()] if at == "url" else [0, 0]
     places = [f"nats://127.0.0.1:{port}" if port else folder / str(half) for half, port in enumerate(ports)]
     cells = "".join(f'[[cells]]\nshards = "{HALVES[half]}"\n{at} = "{places[half]}"\n' for half in (0, 1))
@@ -105,12 +104,20 @@ async def halves(folder: Path, agents: str, *, at: Literal["data", "url"] = "dat
     (folder / "models.py").write_text(MODELS)
     command = ("-c", CLI, "run", "agents.py", "--json", "--no-reload")
     both = Halves(folder, [])
-    for half, (shards, data) in enumerate(zip(HALVES, both.folders, strict=True)):
-        async with EmbeddedServer(data) as server:
-            await hold(server.url, shards)
+    for half, data in enumerate(both.folders):
         place = ("--config", f"{half}.toml", "--data", str(data))
         node = Process(sys.executable, *command, *place, cwd=folder, log=folder / f"{half}.log")
         both.nodes.append(node)
+    return both
+
+
+@asynccontextmanager
+async def halves(folder: Path, agents: str, *, at: Literal["data", "url"] = "data") -> AsyncIterator[Halves]:
+    """The two cells, as `prepared`, while their nodes run."""
+    both = prepared(folder, agents, at=at)
+    for shards, data in zip(HALVES, both.folders, strict=True):
+        async with EmbeddedServer(data) as server:
+            await hold(server.url, shards)
     try:
         await asyncio.gather(*(node.start() for node in both.nodes))
         yield both
