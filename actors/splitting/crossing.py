@@ -1,12 +1,12 @@
 """What is not done yet and belongs together must not be cut: it would wait for ever for what another log holds."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from callboard.bus.entities import AGENT, Entities
 from callboard.bus.log import Bus
 from callboard.events import agent_events, schedule, task
-from callboard.events.agent import AgentState
+from callboard.events.agent import Work
 from callboard.events.context_version import context_version
 from callboard.events.envelope import Envelope, decode
 from callboard.events.errors import CallboardError, InvalidInput
@@ -50,10 +50,9 @@ async def _links(bus: Bus) -> tuple[_Links, set[str]]:
             for envelope in envelopes:
                 _note(links, agents, envelope)
     entities = Entities(bus.log, AGENT, "split", keep=1)
-    for _, name, message in [*links]:
-        if name in agents:
-            state = (await entities.load(name)).state
-            links["agent", name, message] += _waited_for(state, message)
+    for name in sorted({name for kind, name, _ in links if kind == "agent"}):
+        if work := (await entities.load(name)).state.work:
+            links.setdefault(("agent", name, work.received.message), []).extend(_waited_for(work))
     return links, agents
 
 
@@ -81,11 +80,8 @@ def _note(links: _Links, agents: set[str], envelope: Envelope) -> None:
             links.pop((kind, name, ""), None)
 
 
-def _waited_for(agent: AgentState, message: str) -> Iterable[tuple[str, str]]:
-    """The tasks and approvals that an agent's steps at a message have ended on, or wait for."""
-    work: Any = agent.work
-    if work is None or work.received.message != message:
-        return
+def _waited_for(work: Work) -> Iterable[tuple[str, str]]:
+    """The tasks and approvals that an agent's steps have ended on, or wait for."""
     for where in (*work.waits, *(step.on for step in work.steps.values())):
         kind, _, name = where.partition("/")
         if kind in {"task", "approval"}:

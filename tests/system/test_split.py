@@ -19,6 +19,7 @@ from callboard.actors.auditor import audit
 from callboard.actors.board import Board
 from callboard.actors.purger import Purger
 from callboard.bus import cell, jetstream
+from callboard.bus.api import Api
 from callboard.bus.archive.examined import examined
 from callboard.bus.backup.restoring import plan
 from callboard.bus.entities import TASK, Entities
@@ -309,6 +310,61 @@ async def test_what_can_not_be_split(tmp_path, go):
         assert [len(await bus.hot.away()) > 0, len(bus.cell.splits)] == [True, 2]
         report = await audit(bus, Options())
         assert (report.result, report.counts["split"]) == ("clean", 1)
+
+
+class Death(Exception):
+    """What a process dies of, here."""
+
+
+async def test_it_dies_at_each_of_its_steps(tmp_path, monkeypatch):
+    """However often it dies, and before or after whichever change: in the end it is as if it had not."""
+    ask = Api.request
+
+    def mortal(fatal):
+        """Requests of which that one is the last that changes anything; a negative one does so yet."""
+        sent = 0
+
+        async def request(api, subject, *arguments, **options):
+            nonlocal sent
+            changes = any(word in subject for word in ("UPDATE", "PURGE", "DELETE", "blob.", "timer.set"))
+            sent += changes
+            if changes and sent == fatal:
+                raise Death
+            answer = await ask(api, subject, *arguments, **options)
+            if changes and sent == -fatal:
+                raise Death
+            return answer
+
+        return request
+
+    async with EmbeddedServer(tmp_path / "data", fsync="1s") as server:
+        async with connected(server) as bus:
+            board = Board(bus, "test")
+            await board.set_budget("org", limit=1001)
+            mine = {f"{number:02x}-t" for number in range(32)}
+            for number in range(64):
+                await board.submit("x", id=f"{number:02x}-t", budget="org", timeout_s=600)
+                await bus.signals.publish("submit.task", b'{"input": "x", "id": "%02x-s"}' % number)
+        deaths = 0
+        for fatal in (each * sign for each in (*range(1, 12), *range(12, 1000, 13)) for sign in (1, -1)):
+            async with connected(server) as bus:
+                monkeypatch.setattr(Api, "request", mortal(fatal))
+                try:
+                    await split(bus, LOWER)
+                    break
+                except Death:
+                    deaths += 1
+                finally:
+                    monkeypatch.setattr(Api, "request", ask)
+        assert deaths > 50
+        async with connected(server) as bus:
+            assert bus.cell.begun is None
+            assert (await folded(bus)).by_id["org"].limit == 500
+            assert {task.id for task in await every_task(bus)} == mine
+            assert len(await bus.hot.away()) == 32
+            streams = {each.name: each.messages for each in (await bus.report()).streams}
+            assert (streams["SUBMISSIONS"], streams["TIMERS"]) == (32, 32)
+            assert (await audit(bus, Options())).result == "clean"
 
 
 async def test_a_log_with_an_archive(tmp_path, go):
