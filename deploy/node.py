@@ -33,7 +33,7 @@ from callboard.actors.timekeeper import Timekeeper
 from callboard.bus import jetstream
 from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.archive.parquet import installed
-from callboard.bus.door import OPEN
+from callboard.bus.door import OPEN, shown
 from callboard.bus.entities import BACKEND, TASK, Entities
 from callboard.bus.errors import BusError, ServerError, Unavailable
 from callboard.bus.jetstream import JetStreamBus
@@ -118,7 +118,7 @@ class Node:
     def server_pid(self) -> int:
         """The process id of the embedded nats-server. Raises ServerError when there is none."""
         if self._server is None:
-            raise ServerError(f"this node has no server of its own: it uses {self.url}")
+            raise ServerError(f"this node has no server of its own: it uses {shown(self.url)}")
         return self._server.pid
 
     @property

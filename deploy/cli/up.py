@@ -43,7 +43,7 @@ def up(
 
     Functions of callable backends are looked for beside the settings file.
 
-    --json prints one line when the node is ready: {url, http, data, fsync, pid, roles, backends [{backend, provider,
+    --json prints one line when the node is ready: {url (without user and password), http, data, fsync, pid, roles, backends [{backend, provider,
     model, url, callable, price, replicas}], left_out {backend: variable}}, or, through the gate, {pid, roles, backend}.
     Log lines go to standard error.
     """
@@ -173,12 +173,13 @@ def _announce(
 ) -> None:
     import os
 
+    from callboard.bus.door import has_user, shown
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.doctor import meaning_of
 
     if as_json:
         ready = {
-            "url": node.url,
+            "url": shown(node.url),
             "http": node.http_url or None,
             "data": settings.data,
             "fsync": settings.nats.fsync,
@@ -189,7 +190,7 @@ def _announce(
         }
         print_json(ready)
         return
-    click.echo(f"Callboard is up at {node.url}, data in {settings.data_folder.absolute()}")
+    click.echo(f"Callboard is up at {shown(node.url)}, data in {settings.data_folder.absolute()}")
     if settings.nats.url:
         click.echo("fsync is that server's own setting: what a power cut may take is decided there")
     else:
@@ -202,7 +203,7 @@ def _announce(
         click.echo("no backends: tasks wait. Name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY")
     place = "" if settings.data == ".callboard" else f" --data {settings.data}"
     if settings.nats.url:
-        place = f" --url {settings.nats.url}"
+        place = " --url URL" if has_user(settings.nats.url) else f" --url {settings.nats.url}"
     click.echo(f'submit with: callboard submit{place} "Say hello"')
 
 
