@@ -78,7 +78,8 @@ class Node:
 
     Args:
         settings: Everything that can be set; with no ``nats.url`` the node runs its own server in the data folder.
-        roles: Which actors to run here: any of `ROLES`, or ``backend:NAME`` for the workers of one backend.
+        roles: Which actors to run here: any of `ROLES`, or ``backend:NAME`` for the workers of one backend. None named
+            are all; http is left out then if ``http.listen`` is not set.
         environ: Where API keys are looked up.
         most: How many workers of each backend run here at most; None: as many as the log wants.
         agents: Definitions of agents that live here, too.
@@ -88,13 +89,13 @@ class Node:
         self,
         settings: Settings,
         *,
-        roles: tuple[str, ...] = ROLES,
+        roles: tuple[str, ...] = (),
         environ: Mapping[str, str] = os.environ,
         most: int | None = None,
         agents: Sequence[Definition] = (),
     ) -> None:
         self._settings = settings
-        self._roles = _checked(roles, settings)
+        self._roles = _checked(roles, settings) if roles else _all(settings)
         self._environ = environ
         self._most = most
         self._agents = agents
@@ -113,6 +114,11 @@ class Node:
         self.bus: JetStreamBus
         self.projector: Projector
         self.board: Board
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What runs here."""
+        return self._roles
 
     @property
     def server_pid(self) -> int:
@@ -253,7 +259,7 @@ class Node:
 
     async def _listen(self) -> None:
         """Serve HTTP, if it is to."""
-        if "http" in self._roles and self._settings.http.listen:
+        if "http" in self._roles:
             from callboard.deploy.http.server import HttpServer  # noqa: PLC0415  only paid for when it is wanted
 
             self._http = HttpServer(self._settings, self.bus, self.board, self.projector)
@@ -333,9 +339,16 @@ def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
             raise InvalidInput(
                 f"unknown role {role!r}: use {', '.join(ROLES)}, or backend:NAME with a configured backend"
             )
-    if "http" in roles and roles != ROLES and not settings.http.listen:
+    if "http" in roles and not settings.http.listen:
         raise InvalidInput('the role http has nowhere to listen: set http.listen, such as "127.0.0.1:8080"')
     return roles
+
+
+def _all(settings: Settings) -> tuple[str, ...]:
+    if settings.http.listen:
+        return ROLES
+    _log.info("role left out", role="http", why="http.listen is not set")
+    return tuple(role for role in ROLES if role != "http")
 
 
 def _backend_names(roles: tuple[str, ...], settings: Settings) -> set[str]:
