@@ -1,13 +1,12 @@
 """How one comes in to NATS: what we show the server, what we want of it, and why it did not work, in one line."""
 
 import asyncio
-import re
 import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
 
+from callboard.bus.addresses import parts, shown
 from callboard.bus.credentials import Credentials, inbox
 from callboard.bus.nkeys import sign
 from callboard.bus.subjects import OURS
@@ -73,9 +72,6 @@ class Door(NamedTuple):
         return f"NATS at {shown(url)} does not let {holder} use the subject {subject.removeprefix(OURS)}"
 
 
-_NEXT_SERVER: Final = re.compile(r",(?=\s*\w+://)")
-"""Other commas may be of a password."""
-
 OPEN: Final = Door()
 """Nothing is shown, beside what is in the URL."""
 
@@ -85,7 +81,7 @@ async def reach(server: str, deadline: float) -> None:
 
     A server of TLS is not tried so, since it would complain of who comes and goes. Raises OSError or TimeoutError.
     """
-    address = _parts(server)
+    address = parts(server)
     if address.scheme == "tls":
         return
     async with asyncio.timeout_at(max(deadline, asyncio.get_running_loop().time() + 0.1)):
@@ -93,39 +89,6 @@ async def reach(server: str, deadline: float) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-
-
-def servers_of(url: str) -> list[str]:
-    """The servers of an address, one or several with commas between. Raises InvalidInput if it can't be one."""
-    servers = [server.strip() for server in url.split(",")]
-    try:
-        known = all(_parts(server).hostname and _parts(server).port != 0 for server in servers)
-    except ValueError:
-        known = False
-    if known:
-        return servers
-    how = "; characters of a password that mean something there are written as %2C" if has_user(url) else ""
-    raise InvalidInput(f"{shown(url)!r} is no address of NATS: it must be like nats://host:4222{how}")
-
-
-def shown(url: str) -> str:
-    """The address, or several with commas between, as it may be printed: without users and passwords."""
-    return ",".join(_without_user(each) for each in _NEXT_SERVER.split(url))
-
-
-def has_user(url: str) -> bool:
-    """Whether an address holds what may not be printed."""
-    return shown(url) != url
-
-
-def _parts(server: str) -> SplitResult:
-    return urlsplit(server if "://" in server else f"nats://{server}")
-
-
-def _without_user(server: str) -> str:
-    before, at, host = server.rpartition("@")
-    scheme, slashes, _ = before.partition("://")
-    return (scheme + slashes if slashes else "") + host if at else server
 
 
 def reason(error: BaseException) -> str:

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from callboard.bus.addresses import servers_of, shown
 from callboard.bus.client import RECONNECT_WAIT_S, BadSubjectError, Client, NatsError
-from callboard.bus.door import OPEN, Door, reach, reason, servers_of, shown
+from callboard.bus.door import OPEN, Door, reach, reason
 from callboard.bus.errors import BusError, Forbidden, TooLarge, Unavailable
 from callboard.bus.frames import NO_RESPONDERS, Receive, status
 from callboard.bus.permissions import called, lives_apart

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from callboard.actors.backend.providers.callable import load
 from callboard.actors.projector import Projector
+from callboard.bus.addresses import shown
 from callboard.bus.archive.archived_log import ArchivedLog
-from callboard.bus.door import shown
 from callboard.bus.errors import Locked
 from callboard.bus.report import StreamReport
 from callboard.deploy.connect import Place

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from callboard.bus.door import has_user
+from callboard.bus.addresses import has_user
 from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLevel, ProviderName, Tier, Traces, Workers
 from callboard.deploy.units import duration_ns, shown, size_bytes, usd_micros
 from callboard.events.errors import InvalidInput

@@ -79,7 +79,7 @@ async def _serve(bus: "Bus", url: str, found: "AgentsFile", *, as_json: bool) ->
     import secrets
 
     from callboard.actors.agents.host import Host
-    from callboard.bus.door import shown
+    from callboard.bus.addresses import shown
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.supervision import supervise
 

@@ -172,7 +172,7 @@ async def _with_backends(
 def _announce(node: "Node", settings: "Settings", left_out: dict[str, str], *, as_json: bool) -> None:
     import os
 
-    from callboard.bus.door import has_user, shown
+    from callboard.bus.addresses import has_user, shown
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.doctor import meaning_of
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
-from callboard.bus.door import has_user
+from callboard.bus.addresses import has_user
 from callboard.deploy.settings import Http, Placement, Ray, Router, Settings
 from callboard.events.errors import InvalidInput
 

@@ -3,7 +3,8 @@
 import pytest
 import structlog
 
-from callboard.deploy.node import ROLES, Node
+from callboard.deploy.node import Node
+from callboard.deploy.roles import ROLES
 from callboard.deploy.settings import Http, Settings
 from callboard.events.errors import InvalidInput
 

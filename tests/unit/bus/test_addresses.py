@@ -2,7 +2,7 @@
 
 import pytest
 
-from callboard.bus.door import has_user, servers_of, shown
+from callboard.bus.addresses import has_user, servers_of, shown
 from callboard.events.errors import InvalidInput
 
 PLAIN = ("nats://127.0.0.1:4222", "tls://a:1, nats://[::1]:2,b:3", "localhost", "")
