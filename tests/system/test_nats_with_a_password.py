@@ -44,29 +44,40 @@ def folder(tmp_path, nats):
 
 
 async def test_no_command_prints_it(folder, nats):
-    """Ready lines, for people and as JSON, the findings of `doctor`, and what is logged when the connection is lost."""
+    """Ready lines as JSON, the findings of `doctor`, and what is logged when the connection is lost."""
     shown = f"nats://127.0.0.1:{nats.port}"
     node, ready = await asyncio.to_thread(folder.serve, "up")
-    agents, living = await asyncio.to_thread(folder.serve, "run", "agents.py")
-    assert ready["url"] == living["url"] == shown
-    people = folder.start("up")
-    first = await asyncio.to_thread(people.stdout.readline)
-    assert first.startswith(f"Callboard is up at {shown}, data in ")
-    people.send_signal(signal.SIGTERM)
-    rest, logged = await asyncio.to_thread(people.communicate, timeout=WAIT_S)
-    assert "callboard submit --url URL" in rest
-    found = (await asyncio.to_thread(folder.call, "doctor")).stdout
-    assert f"at {shown}" in found
-    await nats.kill()
-    await nats.start()
-    written = [folder.path / "up.err", folder.path / "run.err"]
-    async with asyncio.timeout(WAIT_S):
-        while not all("connected to NATS again" in file.read_text() for file in written):
-            await asyncio.sleep(0.05)
-    for process in (agents, node):
-        await asyncio.to_thread(end, process)
-    told = [str(ready), str(living), first, rest, logged, found, *(file.read_text() for file in written)]
-    assert PASSWORD not in "".join(told)
+    try:
+        agents, living = await asyncio.to_thread(folder.serve, "run", "agents.py")
+        try:
+            assert ready["url"] == living["url"] == shown
+            found = (await asyncio.to_thread(folder.call, "doctor")).stdout
+            assert f"at {shown}" in found
+            await nats.kill()
+            await nats.start()
+            written = [folder.path / "up.err", folder.path / "run.err"]
+            async with asyncio.timeout(WAIT_S):
+                while not all("connected to NATS again" in file.read_text() for file in written):
+                    await asyncio.sleep(0.05)
+        finally:
+            await asyncio.to_thread(end, agents)
+    finally:
+        await asyncio.to_thread(end, node)
+    assert PASSWORD not in "".join([str(ready), str(living), found, *(file.read_text() for file in written)])
+
+
+async def test_neither_do_ready_lines_for_people(folder, nats):
+    """Nor do they say how to submit with an address that would not do."""
+    with folder.start("up") as node:
+        said = ""
+        while "submit" not in said:
+            line = await asyncio.to_thread(node.stdout.readline)
+            assert line, node.stderr.read()
+            said += line
+        node.send_signal(signal.SIGTERM)
+    assert said.startswith(f"Callboard is up at nats://127.0.0.1:{nats.port}, data in ")
+    assert said.endswith('submit with: callboard submit --url URL "Say hello"\n')
+    assert PASSWORD not in said
 
 
 async def test_neither_does_a_node_that_has_no_server(nats, tmp_path):
