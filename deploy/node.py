@@ -30,7 +30,7 @@ from callboard.deploy.master_key import master_of
 from callboard.deploy.nats_door import node_door
 from callboard.deploy.pulse import Pulse
 from callboard.deploy.queues import make_queues
-from callboard.deploy.roles import Endings, Stage, backends_of, checked, listening
+from callboard.deploy.roles import Endings, Stage, backends_of, listening, meant
 from callboard.deploy.roles import start as start_roles
 from callboard.deploy.routing import checks_of
 from callboard.deploy.settings import Settings
@@ -55,7 +55,7 @@ class Node:
     Args:
         settings: Everything that can be set; with no ``nats.url`` the node runs its own server in the data folder.
         roles: Which actors to run here: any of `callboard.deploy.roles.ROLES`, or ``backend:NAME`` for the workers of
-            one backend. None named are all; http is left out then if ``http.listen`` is not set.
+            one backend. None is all of them; http is left out then if ``http.listen`` is not set.
         environ: Where API keys are looked up.
         most: How many workers of each backend run here at most; None: as many as the log wants.
         agents: Definitions of agents that live here, too.
@@ -65,13 +65,13 @@ class Node:
         self,
         settings: Settings,
         *,
-        roles: tuple[str, ...] = (),
+        roles: tuple[str, ...] | None = None,
         environ: Mapping[str, str] = os.environ,
         most: int | None = None,
         agents: Sequence[Definition] = (),
     ) -> None:
         self._settings = settings
-        self._roles = checked(roles, settings)
+        self._roles = meant(roles, settings)
         self._environ = environ
         self._most = most
         self._agents = agents

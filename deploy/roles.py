@@ -200,8 +200,15 @@ async def listening(who: str, *ready: asyncio.Event) -> None:
         raise Unavailable(f"{who}: not ready after {START_S:.0f} s: the log says why") from None
 
 
-def checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
-    """The roles that are meant: those that are named, or all. Raises InvalidInput if one can't be played."""
+def meant(roles: tuple[str, ...] | None, settings: Settings) -> tuple[str, ...]:
+    """The roles that are named, of None all that can be played. Raises InvalidInput if one that is named can't."""
+    if roles is None and not settings.http.listen:
+        _log.info("role left out", role="http", why="http.listen is not set")
+        return tuple(role for role in ROLES if role != "http")
+    return ROLES if roles is None else _checked(roles, settings)
+
+
+def _checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
     for role in roles:
         kind, _, name = role.partition(":")
         if role not in ROLES and (kind != "backend" or name not in settings.backends):
@@ -210,10 +217,7 @@ def checked(roles: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
             )
     if "http" in roles and not settings.http.listen:
         raise InvalidInput('the role http has nowhere to listen: set http.listen, such as "127.0.0.1:8080"')
-    if not roles and not settings.http.listen:
-        _log.info("role left out", role="http", why="http.listen is not set")
-        return tuple(role for role in ROLES if role != "http")
-    return roles or ROLES
+    return roles
 
 
 def backends_of(roles: tuple[str, ...], settings: Settings) -> set[str]:

@@ -98,7 +98,7 @@ async def started(
     settings, left_out = await _with_backends(settings, roles, environ)
     for name, variable in left_out.items():
         warn(f"backend {name} is left out: the environment has no {variable}")
-    node = Node(settings, roles=roles, environ=environ)
+    node = Node(settings, roles=roles or None, environ=environ)
     with working("Starting"):
         if not settings.nats.url:
             await visitors_gone(settings.data_folder)

@@ -24,3 +24,8 @@ def test_http_without_an_address_is_left_out_when_all_are_meant():
     with structlog.testing.capture_logs() as lines:
         assert Node(Settings(http=Http(listen="127.0.0.1:0"))).roles == ROLES
     assert lines == []
+
+
+def test_none_named_and_no_roles_are_two_things():
+    """A node that is only a host of agents has no roles."""
+    assert Node(Settings(), roles=()).roles == ()
