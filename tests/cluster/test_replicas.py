@@ -20,12 +20,12 @@ STREAMS = ("EVENTS", "SUBMISSIONS", "TIMERS", "BLOBS", "SNAPSHOTS", "KEYS", "CHE
 
 
 async def copies(cluster, consumer: str = "") -> set[int]:
-    """On how many servers the streams are, or a consumer of the first, once none has to catch up."""
+    """On how many servers the streams are, or a consumer of the first, once all are told and none has to catch up."""
     async with asyncio.timeout(20):
         while True:
             found = [await cluster.info(each, consumer) for each in (STREAMS[:1] if consumer else STREAMS)]
-            others = [each["cluster"].get("replicas", []) for each in found]
-            if all(each["current"] for group in others for each in group):
+            others = [each["cluster"].get("replicas", []) for each in found if "cluster" in each]
+            if len(others) == len(found) and all(each["current"] for group in others for each in group):
                 return {1 + len(group) for group in others}
             await asyncio.sleep(0.05)
 
