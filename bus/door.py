@@ -1,13 +1,12 @@
 """How one comes in to NATS: what we show the server, what we want of it, and why it did not work, in one line."""
 
 import asyncio
-import re
 import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
+from callboard.bus.addresses import parts, shown
 from callboard.bus.credentials import Credentials, inbox
 from callboard.bus.nkeys import sign
 from callboard.bus.subjects import OURS
@@ -82,7 +81,7 @@ async def reach(server: str, deadline: float) -> None:
 
     A server of TLS is not tried so, since it would complain of who comes and goes. Raises OSError or TimeoutError.
     """
-    address = urlsplit(server if "://" in server else f"nats://{server}")
+    address = parts(server)
     if address.scheme == "tls":
         return
     async with asyncio.timeout_at(max(deadline, asyncio.get_running_loop().time() + 0.1)):
@@ -90,11 +89,6 @@ async def reach(server: str, deadline: float) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-
-
-def shown(url: str) -> str:
-    """The URL without its credentials."""
-    return re.sub(r"//[^@/]*@", "//", url)
 
 
 def reason(error: BaseException) -> str:

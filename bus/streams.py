@@ -190,8 +190,8 @@ async def _info(api: Api, name: str) -> _Info:
 def _uncompressed(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of a stream without compression if it has copies.
 
-    nats-server 2.15.1 that was killed can't cut a compressed file back to where its journal goes on; that copy of the
-    stream stays out for good then.
+    nats-server 2.15.1 that syncs always, and was killed, can't cut a compressed file back to where its journal goes on;
+    that copy of the stream stays out for good then.
     """
     return settings | {"compression": "none"} if settings.get("num_replicas", 1) > 1 else settings
 

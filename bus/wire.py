@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from callboard.bus.addresses import servers_of, shown
 from callboard.bus.client import RECONNECT_WAIT_S, BadSubjectError, Client, NatsError
-from callboard.bus.door import OPEN, Door, reach, reason, shown
+from callboard.bus.door import OPEN, Door, reach, reason
 from callboard.bus.errors import BusError, Forbidden, TooLarge, Unavailable
 from callboard.bus.frames import NO_RESPONDERS, Receive, status
 from callboard.bus.permissions import called, lives_apart
@@ -302,10 +303,11 @@ async def connect(url: str, *, name: str, timeout_s: float, door: Door = OPEN) -
     Raises:
         Unavailable: nothing listens there, or none that does takes us.
         BusError: the server is too old.
+        InvalidInput: ``url`` is no address.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    servers = [server.strip() for server in url.split(",")]
+    servers = servers_of(url)
     servers = random.sample(servers, len(servers))  # clients spread over them
     while True:
         refused: Unavailable | None = None

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from callboard.actors.backend.providers.callable import load
 from callboard.actors.projector import Projector
+from callboard.bus.addresses import shown
 from callboard.bus.archive.archived_log import ArchivedLog
 from callboard.bus.errors import Locked
 from callboard.bus.report import StreamReport
@@ -93,7 +94,7 @@ async def of_board(place: Place, settings: Settings, data: Path) -> list[Finding
 
 
 def _node(place: Place, version: str, streams: Sequence[StreamReport]) -> Finding:
-    server = f"nats-server {version} at {place.url}"
+    server = f"nats-server {version} at {shown(place.url)}"
     if place.alone:
         told = f"none runs on this data folder (opened for this check with nats-server {version})"
         return Finding("warn", "node", told, "start one with `callboard up`")

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
+from callboard.bus.addresses import has_user
 from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLevel, ProviderName, Tier, Traces, Workers
 from callboard.deploy.units import duration_ns, shown, size_bytes, usd_micros
 from callboard.events.errors import InvalidInput
@@ -168,9 +169,9 @@ def nats_url(value: object, what: str) -> str:
     if value == "":
         return ""
     for part in value.split(",") if isinstance(value, str) else [value]:
-        scheme, host, has_user = _address(part.strip() if isinstance(part, str) else part)
+        scheme, host, _ = _address(part.strip() if isinstance(part, str) else part)
         if scheme not in _NATS_SCHEMES or not host:
-            got = "an address with a user name" if has_user else shown(part)
+            got = "an address with a user name" if isinstance(value, str) and has_user(value) else shown(part)
             raise InvalidInput(f'{what} must be like "nats://host:4222" (or "" for the embedded server), got {got}')
     return str(value)
 

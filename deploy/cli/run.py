@@ -79,6 +79,7 @@ async def _serve(bus: "Bus", url: str, found: "AgentsFile", where: Where, *, as_
     import secrets
 
     from callboard.actors.agents.host import Host
+    from callboard.bus.addresses import shown
     from callboard.deploy.cell_bus import neighbours
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.supervision import supervise
@@ -89,7 +90,7 @@ async def _serve(bus: "Bus", url: str, found: "AgentsFile", where: Where, *, as_
         group.create_task(supervise("agents", host.run))
         await host.ready.wait()
         if as_json:
-            print_json({"url": url, "agents": names, "pid": os.getpid()})
+            print_json({"url": shown(url), "agents": names, "pid": os.getpid()})
         else:
             click.echo(f"agents are ready: {', '.join(names)}")
             click.echo(f'write to them with: callboard send {names[0]} "Hello"')

@@ -35,7 +35,8 @@ def up(
     """Run a node until SIGINT or SIGTERM: its own NATS server, or a connection to the one at --url, and the actors.
 
     ROLE is intake, router, timekeeper, backends, gate, traces, archiver, notary, scaler or http, or backend:NAME for
-    the workers of one backend. With --through-gate, or the key of that backend, these make its calls, and neither read
+    the workers of one backend. http needs an address to listen on: it is refused without one when it is named, and left
+    out when all are meant. With --through-gate, or the key of that backend, these make its calls, and neither read
     the log nor write to it.
 
     The first signal lets calls under way finish for ten seconds; a second one ends the node at once. Without backends
@@ -43,8 +44,9 @@ def up(
 
     Functions of callable backends are looked for beside the settings file.
 
-    --json prints one line when the node is ready: {url, http, data, fsync, pid, roles, backends [{backend, provider,
-    model, url, callable, price, replicas}], left_out {backend: variable}}, or, through the gate, {pid, roles, backend}.
+    --json prints one line when the node is ready: {url (without user and password), http, data, fsync, pid, roles,
+    backends [{backend, provider, model, url, callable, price, replicas}], left_out {backend: variable}}, or, through
+    the gate, {pid, roles, backend}.
     Log lines go to standard error.
     """
     import asyncio
@@ -91,12 +93,12 @@ async def started(
     from callboard.deploy.cli.printing import warn, working
     from callboard.deploy.connect import visitors_gone
     from callboard.deploy.garbage import collect_seldom
-    from callboard.deploy.node import ROLES, Node
+    from callboard.deploy.node import Node
 
     settings, left_out = await _with_backends(settings, roles, environ)
     for name, variable in left_out.items():
         warn(f"backend {name} is left out: the environment has no {variable}")
-    node = Node(settings, roles=roles or ROLES, environ=environ)
+    node = Node(settings, roles=roles or None, environ=environ)
     with working("Starting"):
         if not settings.nats.url:
             await visitors_gone(settings.data_folder)
@@ -114,13 +116,12 @@ async def started(
 async def _up(settings: "Settings", roles: tuple[str, ...], environ: "Mapping[str, str]", *, as_json: bool) -> None:
     from callboard.deploy.cli.printing import warn
     from callboard.deploy.cli.signals import Signals
-    from callboard.deploy.node import ROLES
 
     signals = Signals()
     async with started(settings, roles, environ, signals) as up:
         if up is None:
             return
-        _announce(up.node, up.settings, roles or ROLES, up.left_out, as_json=as_json)
+        _announce(up.node, up.settings, up.left_out, as_json=as_json)
         await signals.asked.wait()
         if not as_json:
             warn("stopping: calls under way may finish; a second signal ends it at once")
@@ -168,28 +169,27 @@ async def _with_backends(
     return replace(settings, backends=backends), left_out
 
 
-def _announce(
-    node: "Node", settings: "Settings", roles: tuple[str, ...], left_out: dict[str, str], *, as_json: bool
-) -> None:
+def _announce(node: "Node", settings: "Settings", left_out: dict[str, str], *, as_json: bool) -> None:
     import os
 
+    from callboard.bus.addresses import has_user, shown
     from callboard.deploy.cli.printing import print_json
     from callboard.deploy.doctor import meaning_of
 
     if as_json:
         ready = {
-            "url": node.url,
+            "url": shown(node.url),
             "http": node.http_url or None,
             "data": settings.data,
             "fsync": settings.nats.fsync,
             "pid": os.getpid(),
-            "roles": roles,
+            "roles": node.roles,
             "backends": [_document(node, name, backend) for name, backend in settings.backends.items()],
             "left_out": left_out,
         }
         print_json(ready)
         return
-    click.echo(f"Callboard is up at {node.url}, data in {settings.data_folder.absolute()}")
+    click.echo(f"Callboard is up at {shown(node.url)}, data in {settings.data_folder.absolute()}")
     if settings.nats.url:
         click.echo("fsync is that server's own setting: what a power cut may take is decided there")
     else:
@@ -202,7 +202,7 @@ def _announce(
         click.echo("no backends: tasks wait. Name some in callboard.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY")
     place = "" if settings.data == ".callboard" else f" --data {settings.data}"
     if settings.nats.url:
-        place = f" --url {settings.nats.url}"
+        place = " --url URL" if has_user(settings.nats.url) else f" --url {settings.nats.url}"
     click.echo(f'submit with: callboard submit{place} "Say hello"')
 
 

@@ -3,9 +3,10 @@
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Final
 
@@ -25,22 +26,24 @@ SERVE_LOGS: Final = ("ray", "ray.serve")
 def connected(settings: Settings, environ: Mapping[str, str] = os.environ, *, start: bool = False) -> Iterator[str]:
     """Be connected to the cluster; gives its address. With ``start`` one is started on this machine if none is meant.
 
+    What Ray says meanwhile, such as that a node is gone, goes to standard error: it would be part of a command's JSON.
     Raises NoNode when none is meant and none runs here, Unavailable when nothing answers at the address.
     """
     address = settings.ray.address or environ.get(ADDRESS_VARIABLE) or _own(settings.data_folder, start=start)
     _reach(address)
     for name in SERVE_LOGS:
         logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            ray.init(address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
-    except (ConnectionError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
-        told = str(error).strip().splitlines()
-        raise Unavailable(f"Ray at {address}: {told[0] if told else type(error).__name__}") from error
-    try:
-        yield str(ray.get_runtime_context().gcs_address)
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                ray.init(address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+        except (ConnectionError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
+            told = str(error).strip().splitlines()
+            raise Unavailable(f"Ray at {address}: {told[0] if told else type(error).__name__}") from error
+        try:
+            yield str(ray.get_runtime_context().gcs_address)
+        finally:
+            ray.shutdown()
 
 
 def _own(folder: Path, *, start: bool) -> str:

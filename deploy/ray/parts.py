@@ -7,12 +7,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
+from callboard.bus.addresses import has_user
 from callboard.deploy.settings import Http, Placement, Ray, Router, Settings
 from callboard.events.errors import InvalidInput
 
@@ -137,7 +137,7 @@ def _check(settings: Settings) -> None:
         raise InvalidInput(
             'on Ray the processes share a NATS server of yours: set url = "nats://…" under [nats], or give --url'
         )
-    if any("@" in urlsplit(url.strip()).netloc for url in settings.nats.url.split(",")):
+    if has_user(settings.nats.url):
         raise InvalidInput("the NATS address holds a user name: Ray would show it, so leave it out")
     if not settings.backends:
         raise InvalidInput("no backends: name some in the settings file, each is a deployment of its own")

@@ -22,7 +22,7 @@ drain = "10s"
 
 [backends.slow]
 provider = "callable"
-function = "acceptance_models:slow"
+function = "callable_backends:slow"
 price = {{ input = 1, output = 1 }}
 
 [backends.hosted]
@@ -127,7 +127,7 @@ def test_changed_settings_are_told_to_whom_they_concern(place):
 def test_changed_code_replaces_replicas(place):
     """The new one begins, the old one ends its calls; nothing is lost or done twice."""
     before = pids(place)
-    file = place.path / "acceptance_models.py"
+    file = place.path / "callable_backends.py"
     file.write_text(file.read_text().replace('"three"', '"four"'))
     answers = asyncio.run(flow(place, lambda: place.deploy("up", "--ray")))
     assert answers.keys() <= {"one two three", "one two four"}

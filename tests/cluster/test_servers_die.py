@@ -73,7 +73,7 @@ async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path):
         await asyncio.gather(*running)
     assert logs[0] == logs[1] == logs[2] == reader.records
     check_log(logs[0], writers)
-    assert not any(writer.unknown or writer.stale for writer in writers)
+    assert {writer.name: (writer.unknown, writer.stale) for writer in writers if writer.unknown or writer.stale} == {}
     assert (takers[0].taken + takers[1].taken).keys() == {record.data for record in logs[0]}
     assert fired.taken == Counter(b"%d" % number for number in range(TIMERS))
 
@@ -106,5 +106,5 @@ async def test_all_goes_on_when_there_is_a_majority_again(tmp_path):
         await bus.aclose()
         await asyncio.gather(*running)
     check_log(reader.records, writers)
-    assert not any(writer.unknown for writer in writers)
+    assert {writer.name: writer.unknown for writer in writers if writer.unknown} == {}
     assert taker.taken.keys() == {record.data for record in reader.records}

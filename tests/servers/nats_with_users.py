@@ -9,16 +9,18 @@ from pathlib import Path
 
 from callboard.bus.server_binary import nats_server
 
+PASSWORD = "hunter2-of-everybody"
+
 
 def url(port: int, user: str) -> str:
-    return f"nats://{user}:secret@127.0.0.1:{port}"
+    return f"nats://{user}:{PASSWORD}@127.0.0.1:{port}"
 
 
 def _config(port: int, folder: Path, backends: tuple[str, ...]) -> dict:
     narrow = [
         {
             "user": name,
-            "password": "secret",
+            "password": PASSWORD,
             "permissions": {"publish": [f"gate.{name}.>"], "subscribe": [f"told.{name}.>"]},
         }
         for name in backends
@@ -27,7 +29,7 @@ def _config(port: int, folder: Path, backends: tuple[str, ...]) -> dict:
         "listen": f"127.0.0.1:{port}",
         "max_payload": 1024 * 1024,
         "jetstream": {"store_dir": str(folder), "sync_interval": "100ms"},
-        "authorization": {"users": [{"user": "operator", "password": "secret"}, *narrow]},
+        "authorization": {"users": [{"user": "operator", "password": PASSWORD}, *narrow]},
     }
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ IMPURE = {"time", "random", "secrets", "socket", "os", "pathlib", "asyncio", "io
 VAGUE = {"utils", "util", "base", "common", "manager", "helper", "helpers", "misc", "core"}
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Modules that a file imports, at any depth in it, but for type checking."""
     found: set[str] = set()

@@ -309,26 +309,6 @@ def test_backends_are_scaled_and_drained(folder):
     assert "callable callable_backends:echo (not a model)" in folder.call("backends").stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "told"),
-    [
-        (["echo"], 2, "say how many REPLICAS there should be, or --auto: one of them"),
-        (["echo", "2", "--auto"], 2, "say how many REPLICAS there should be, or --auto: one of them"),
-        (
-            ["echo", "--auto"],
-            1,
-            "callboard: echo is not scaled by its load: its settings have no [backends.echo.scaling]",
-        ),
-        (["ehco", "2"], 1, "callboard: unknown backend 'ehco'; did you mean 'echo'?"),
-        (["echo", "-1"], 2, "No such option"),
-        (["echo", "many"], 2, "'many' is not a valid integer range"),
-    ],
-)
-def test_what_cannot_be_scaled_is_told_in_one_line(folder, arguments, code, told):
-    """Neither a number nor --auto, both, nothing to give it back to, no such backend, no number."""
-    assert told in folder.call("scale", *arguments, code=code).stderr
-
-
 def test_doctor_checks_everything(folder):
     """With a running node nothing fails; what is missing or unwell is a warning that says how to mend it."""
     found = {finding["check"]: finding for finding in folder.json("doctor")}
@@ -368,7 +348,6 @@ def test_doctor_checks_everything(folder):
         (("budget", "set", "fresh"), 1, "budget 'fresh' is new: give it a limit"),
         (("budget", "set", "fresh", "--limit", "1", "--parent", "nope"), 1, "an unknown budget"),
         (("budget", "show", "nope"), 1, "unknown budget 'nope'"),
-        (("scale", "ecko", "2"), 1, "unknown backend 'ecko'; did you mean 'echo'?"),
         (("tasks", "--status", "complete"), 2, "did you mean 'completed'?"),
         (("dead", "requeue"), 2, "name one TASK, or give --all"),
         (("taks",), 2, "did you mean 'tasks'?"),

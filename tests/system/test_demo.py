@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+from servers.working_directory import Folder
 
 from callboard.deploy.demo.stage import models_folder
 from callboard.deploy.models.weights import GEMMA3, SMOLLM2, FetchFailed, by_example, fetch
@@ -46,9 +47,10 @@ async def test_the_demo_ends_with_every_task_completed(weights, tmp_path):
     assert all(share["output"] > 0 and share["cost"] > 0 for share in shares)
     assert sum(share["tasks"] for share in shares) == summary["completed"]
     assert sum(share["cost"] for share in shares) == summary["cost"] < summary["all_to_big"]["cost"]
+    folder = Folder(tmp_path)
     for command in summary["look_further"]:
-        assert await run(*command.split()[1:], cwd=tmp_path)
-    judged = json.loads(await run("backends", "--json", "--data", summary["data"], cwd=tmp_path))
+        assert (await asyncio.to_thread(folder.call, *command.split()[1:])).stdout
+    judged = await asyncio.to_thread(folder.json, "backends", "--data", summary["data"])
     assert sum(backend["judged"] for backend in judged) == sum(share["checked"] for share in shares)
-    ledger = json.loads(await run("costs", "--json", "--data", summary["data"], cwd=tmp_path))
+    ledger = await asyncio.to_thread(folder.json, "costs", "--data", summary["data"])
     assert ledger["total"]["cost"] == summary["cost"]

@@ -22,8 +22,8 @@ from callboard.bus.permissions import called, grant, subscribes
 from callboard.deploy.beyond_gate import BeyondGate
 from callboard.deploy.cli import callboard as command
 from callboard.deploy.nats_door import is_backends
-from callboard.deploy.node import ROLES as ROLES_OF_NODES
 from callboard.deploy.node import Node
+from callboard.deploy.roles import ROLES as ROLES_OF_NODES
 from callboard.deploy.settings import Backend, Nats, Settings
 from callboard.events.context import Say
 from callboard.events.money import Price

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import stat
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import msgspec
 import nats
 import pytest
+import structlog
 from servers import nats_binary
 from servers.model_server import Behaviour, ModelServer
 from servers.working_directory import Folder, end
@@ -170,10 +172,13 @@ async def use(node: Node) -> dict[str, str]:
 
 @pytest.fixture
 def log_file(tmp_path):
-    """Where the log lines of the node go."""
+    """Where the log lines of the node go; afterwards logging is as before."""
+    handlers = list(logging.root.handlers)
     with (tmp_path / "log.jsonl").open("w") as file:
         logs.configure("info", file)
         yield tmp_path / "log.jsonl"
+        structlog.reset_defaults()
+        logging.root.handlers = handlers
 
 
 async def test_no_file_holds_a_word_and_what_is_forgotten_stays_so(tmp_path, log_file):
