@@ -56,7 +56,7 @@ class Abroad:
 
     def is_away(self, agent_id: str) -> bool:
         """Whether an agent lives in another cell."""
-        return shard_of(agent_id) not in self._bus.shards
+        return not self._bus.shards.holds("agent", agent_id)
 
     def bring(self, to: str, said: Received | Answered) -> "asyncio.Future[AgentState]":
         """Bring it now; the result is the receiver's state after it.

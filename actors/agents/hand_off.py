@@ -12,7 +12,6 @@ from callboard.events.agent_names import definition_of, id_of, name_of, person_o
 from callboard.events.agent_trace import step_span
 from callboard.events.context_content import tokens_of
 from callboard.events.errors import InvalidId, InvalidInput
-from callboard.events.ids import shard_of
 
 
 class HandOffs:
@@ -62,7 +61,7 @@ class HandOffs:
         return None
 
     def _is_away(self, agent_id: str) -> bool:
-        return shard_of(agent_id) not in self._services.board.bus.shards
+        return not self._services.board.bus.shards.holds("agent", agent_id)
 
     async def person(self, to: str) -> str:
         """The person that a message to the agent ``to`` is about, who has a key then; empty for none."""
