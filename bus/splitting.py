@@ -57,16 +57,17 @@ async def note(api: Api, log: HotLog, blobs: Blobs, begun: Cell) -> Cell:
     return noted
 
 
-async def drop(api: Api, noted: Cell) -> int:
-    """Take the messages of other shards away, and all snapshots and timers; return how many messages it were now."""
-    assert noted.begun is not None
-    gone = 0
-    for shard in sorted(set(noted.begun.held) - set(noted.shards)):
-        for kind in sorted(SPREAD):
-            gone += await purging.purge(api, EVENTS, f"evt.{shard}.{kind}.>", noted.split)
+async def drop(api: Api, log: HotLog, noted: Cell) -> None:
+    """Take the messages of other shards away, and all snapshots and timers."""
+    there: set[str] = set()
+    async for records in log.read_all(upto=noted.split):
+        there |= {record.subject.rsplit(".", record.subject.count(".") - 2)[0] for record in records}
+    for prefix in sorted(there):
+        _, shard, kind = prefix.split(".")
+        if kind in SPREAD and int(shard) not in noted.shards:
+            await purging.purge(api, EVENTS, f"{prefix}.>", noted.split)  # each takes as long as the log is
     for stream in (SNAPSHOTS, TIMERS):
         await purging.empty(api, stream)
-    return gone
 
 
 async def drop_submissions(api: Api, is_ours: Callable[[str, bytes, int, int], bool]) -> int:

@@ -64,7 +64,7 @@ async def split(bus: JetStreamBus, keep: Shards) -> Split:
             await Archiver(bus.log).archive(at_least=1, rest=0)
         noted = await splitting.note(bus.api, bus.hot, bus.blobs, begun)
     await bus.look_again()
-    await splitting.drop(bus.api, noted)
+    await splitting.drop(bus.api, bus.hot, noted)
     submissions = await splitting.drop_submissions(bus.api, lambda *waiting: is_ours(keep, *waiting))
     timers = await rearm(bus)
     await settle(bus)

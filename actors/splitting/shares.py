@@ -14,6 +14,7 @@ from callboard.actors.router.treasurer import UNTOLD_S, settlement
 from callboard.bus.clock import now
 from callboard.bus.entities import BUDGET, Entities
 from callboard.bus.log import Bus
+from callboard.bus.subjects import parse
 from callboard.events.budget import Budget, BudgetEvent, Granted, Sealed
 from callboard.events.envelope import decode
 from callboard.events.errors import CallboardError
@@ -21,7 +22,8 @@ from callboard.events.shards import Shards
 from callboard.projections.budgets import BUDGETS, Budgets
 
 SOURCE: Final = "split"
-FOLDED: Final = ("evt.*.budget.>", "evt.*.task.>")
+FOLDED: Final = frozenset({"budget", "task"})
+"""Picked out here: nats-server takes ten times as long to find several kinds as to send all."""
 
 
 def limit_of(whole: Budgets, kept: Budgets, name: str, mine: int, all_: int) -> int:
@@ -74,8 +76,10 @@ def _granted(limit: int, budget: Budget) -> list[BudgetEvent]:
 async def _folded(bus: Bus, upto: int, keep: Shards) -> tuple[Budgets, Budgets]:
     """The budgets of the whole log, and as those see them who hold ``keep`` alone."""
     whole = kept = BUDGETS.initial()
-    async for records in bus.log.read_all(*FOLDED, upto=upto):
+    async for records in bus.log.read_all(upto=upto):
         for record in records:
+            if parse(record.subject).kind not in FOLDED:
+                continue
             try:
                 envelopes = decode(record.data)
             except CallboardError:
