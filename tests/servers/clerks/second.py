@@ -1,6 +1,7 @@
-"""The clerk of the second version: it stamps first, weighs, reads under another name, and does not queue or file."""
+"""The clerk of the second version: it stamps first, weighs, reads under another name, and rests where it queued."""
 
 import asyncio
+import itertools
 from pathlib import Path
 
 from servers.page import write
@@ -21,8 +22,7 @@ def agents(page: Path) -> tuple[Definition, ...]:
         for step in ("open", "read twice"):
             kept[step] = await turn.run(step, do, step)
             await turn.sleep(f"after {step}", 0.1)
-        await turn.sleep("rest", 8.0 + number % 10 * 0.1)
-        kept["send"] = await turn.run("send", do, "send")
-        return kept
+        for rest in itertools.count():
+            await turn.sleep(f"rest {rest}", 1.0 + number % 10 * 0.1)
 
     return (work,)
