@@ -67,6 +67,7 @@ class JetStreamLog:
         self.cell = found
         self._away: Away | None = None
         self._followers: set[Follower | DirectFollower] = set()
+        self.closed = False
         self._may_consume = api.may(f"CONSUMER.CREATE.{streams.EVENTS}.follow")
 
     @property
@@ -148,6 +149,7 @@ class JetStreamLog:
 
     def close(self) -> None:
         """End what waits for an append or for records."""
+        self.closed = True
         self._appender.close()
         for follower in self._followers:
             follower.close()

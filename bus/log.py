@@ -122,6 +122,11 @@ class Behind(NamedTuple):
 class HotLog(Log, Protocol):
     """A log from which entities can be taken that lie in an archive as well; the other sequences stay as they are."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the bus was closed: whoever follows the log then has come to an end."""
+        ...
+
     async def purge(self, subject: str, *, upto: int) -> int:
         """Remove the messages on one subject up to and with the sequence ``upto``, and return how many there were.
 

@@ -50,7 +50,7 @@ class MemoryLog:
     def __init__(self, stream: Stream, queues: Mapping[str, tuple[WorkQueue, Filter]]) -> None:
         self._stream = stream
         self._queues = queues
-        self._closed = False
+        self.closed = False
 
     @property
     def shards(self) -> Shards:
@@ -107,11 +107,11 @@ class MemoryLog:
         """Everything stored after a sequence, and then what comes, until the bus is closed."""
         self._check_open()
         wanted = Filter(subjects or [names.ALL_EVENTS])
-        while not self._closed:
+        while not self.closed:
             end = self._stream.end
             for found in self._found(wanted, after, end):
                 yield found
-                if self._closed:
+                if self.closed:
                     return
             after = max(after, end)
             if self._stream.end <= after:
@@ -143,7 +143,7 @@ class MemoryLog:
 
     def close(self) -> None:
         """End the followers."""
-        self._closed = True
+        self.closed = True
         self._stream.bell.ring()
 
     def _found(self, wanted: Filter, after: int, end: int) -> Iterator[list[Record]]:
@@ -153,7 +153,7 @@ class MemoryLog:
                 yield found
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             raise Unavailable("the bus is closed: nothing was stored or read")
 
 

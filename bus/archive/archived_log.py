@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import aclosing
 
 from callboard.bus.archive.folder import Archive
-from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, Damaged, NotFound
+from callboard.bus.errors import WRONG_LAST_SEQUENCE, Conflict, Damaged, NotFound, Unavailable
 from callboard.bus.filters import Filter, entities_of, kinds_of
 from callboard.bus.log import HotLog, Record, Write
 from callboard.bus.subjects import entity_of, parse
@@ -112,9 +112,14 @@ class ArchivedLog:
         def rest(after: int) -> AsyncIterator[list[Record]]:
             return self.hot.follow(*subjects, after=after)
 
-        async with aclosing(self._span(subjects, after, None, rest)) as batches:
-            async for records in batches:
-                yield records
+        was_closed = self.hot.closed
+        try:
+            async with aclosing(self._span(subjects, after, None, rest)) as batches:
+                async for records in batches:
+                    yield records
+        except Unavailable:
+            if was_closed or not self.hot.closed:
+                raise
 
     async def end(self) -> int:
         """The sequence of the log's last message, 0 when it is empty."""

@@ -228,6 +228,26 @@ async def test_a_follower_that_is_purged_under(world, monkeypatch):
     await follower.aclose()
 
 
+async def test_a_follower_that_is_purged_under_while_the_bus_is_closed(world, monkeypatch):
+    """It has come to its end then, without an error; who follows later is told that the bus is closed."""
+    await world.done("old")
+    follower = world.log.follow()
+    assert len(await anext(follower)) == 4
+    await world.archive()
+    missing = world.bus.hot.missing
+
+    async def closing(*, after: int = 0) -> int:
+        await world.bus.aclose()
+        return await missing(after=after)
+
+    monkeypatch.setattr(world.bus.hot, "missing", closing)
+    await world.bus.hot.append(Write(f"{entity('task', 'new')}.submitted", b"{}", 0))
+    with pytest.raises(StopAsyncIteration):
+        await anext(follower)
+    with pytest.raises(Unavailable):
+        await anext(world.log.follow())
+
+
 async def test_an_archive_of_another_log(world, tmp_path):
     """It is told when the log is opened."""
     await world.done("t")
