@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from callboard.bus.addresses import has_user
 from callboard.deploy.settings import POLICIES, POLICY_ENTRY_POINTS, Api, LogLevel, ProviderName, Tier, Traces, Workers
 from callboard.deploy.units import duration_ns, shown, size_bytes, usd_micros
+from callboard.events.backend import MOST_REPLICAS
 from callboard.events.errors import InvalidInput
 from callboard.events.money import Step
 from callboard.events.task import PERFECT
@@ -20,7 +21,6 @@ Reader = Callable[[object, str], Any]
 
 REPLICAS = (1, 3, 5)
 LEAST_KEPT_NS = 3600 * 1_000_000_000
-MOST_REPLICAS = 10_000
 MOST = 1_000_000
 """Of a resource, more than any machine has."""
 
@@ -364,7 +364,7 @@ BACKEND: Mapping[str, Reader] = {
     "concurrency": whole(1),
     "rpm": whole(1),
     "tpm": whole(1),
-    "replicas": whole(1),
+    "replicas": whole(1, MOST_REPLICAS),
     "workers": one_of(get_args(Workers)),
     "scaling": table,
     "first_token_timeout": duration_ns,

@@ -22,6 +22,9 @@ from callboard.events.errors import IllegalTransition
 from callboard.events.money import Price
 from callboard.events.scaling import Demand, Scaling
 
+MOST_REPLICAS: Final = 10_000
+"""Of one backend: more is a slip of the finger, and would take a node's memory."""
+
 
 class BackendSpec(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a backend is. ``context`` is its window in tokens; ``rpm`` and ``tpm`` are the endpoint's limits a minute.
@@ -166,8 +169,8 @@ def decide(backend: Backend, wish: BackendEvent) -> list[BackendEvent]:
     """What the log should say when an actor wants to say ``wish``; ``[]`` when nothing would change."""
     if backend.spec is None and not isinstance(wish, Registered):
         raise IllegalTransition(f"backend {backend.id} is not registered")
-    if isinstance(wish, Scaled) and wish.replicas < 0:
-        raise IllegalTransition(f"backend {backend.id} can't have {wish.replicas} replicas: use 0 or more")
+    if isinstance(wish, Scaled) and not 0 <= wish.replicas <= MOST_REPLICAS:
+        raise IllegalTransition(f"backend {backend.id} can't have {wish.replicas:,} replicas: use 0 to {MOST_REPLICAS}")
     if backend.breaker not in MAY_FOLLOW.get(type(wish), frozenset(Breaker)):
         if isinstance(wish, HalfOpened | Closed):
             return []

@@ -27,9 +27,10 @@ def folder(tmp_path_factory):
         ),
         (["ehco", "2"], 1, "callboard: unknown backend 'ehco'; did you mean 'echo'?"),
         (["echo", "-1"], 2, "No such option"),
+        (["echo", "10001"], 1, "callboard: backend echo can't have 10,001 replicas: use 0 to 10000"),
         (["echo", "many"], 2, "'many' is not a valid integer range"),
     ],
 )
 def test_what_cannot_be_scaled_is_told_in_one_line(folder, arguments, code, told):
-    """Neither a number nor --auto, both, nothing to give it back to, no such backend, no number."""
+    """Neither a number nor --auto, both, nothing to give it back to, no such backend, too many, no number."""
     assert told in folder.call("scale", *arguments, code=code).stderr

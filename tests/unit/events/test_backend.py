@@ -34,7 +34,7 @@ def test_what_changes_nothing_is_not_said():
 
 def test_replicas_are_not_negative():
     """Scaling below 0 is refused with what to use instead."""
-    with pytest.raises(IllegalTransition, match="can't have -1 replicas: use 0 or more"):
+    with pytest.raises(IllegalTransition, match="can't have -1 replicas: use 0 to 10000"):
         backend.decide(after(REGISTERED), backend.Scaled(-1))
 
 
