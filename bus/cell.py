@@ -1,13 +1,12 @@
 """Which shards a log holds, and what was split away from it: kept as metadata of its stream, which backups have too."""
 
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from callboard.bus.api import Answer, Api, refusal
 from callboard.bus.errors import BusError
 from callboard.bus.log import Blobs
 from callboard.bus.stream_names import EVENTS
+from callboard.bus.streams import info
 from callboard.events.away import Away
 from callboard.events.shards import ALL, Shards
 
@@ -47,15 +46,11 @@ class Cell(NamedTuple):
         return self.begun is not None and len(self.splits) > self.begun.splits
 
 
-class _Info(Answer):
-    config: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
 async def read(api: Api) -> Cell:
     """What the log's metadata says; that it is whole where our key may not look. Raises BusError."""
     if not api.may(f"STREAM.INFO.{EVENTS}"):
         return Cell()
-    told = (await _config(api)).get("metadata", {})
+    told = (await info(api, EVENTS)).config.get("metadata", {})
     splits = (each.split(":") for each in told.get(SPLITS, "").split(",") if each)
     held, seq, before = told[BEGUN].split("@") if BEGUN in told else ("", "", "")
     return Cell(
@@ -67,7 +62,7 @@ async def read(api: Api) -> Cell:
 
 async def write(api: Api, cell: Cell) -> None:
     """Have the metadata say so; other metadata stays. Raises BusError."""
-    config = await _config(api)
+    config = (await info(api, EVENTS)).config
     told = {key: value for key, value in config.get("metadata", {}).items() if key not in {SHARDS, SPLITS, BEGUN}}
     told[SHARDS] = str(cell.shards)
     if cell.splits:
@@ -88,10 +83,3 @@ def check_whole(cell: Cell) -> None:
 async def away(blobs: Blobs, cell: Cell) -> Away:
     """What was split away. Raises NotFound when that is lost."""
     return Away.load(*[await blobs.get(digest) for _, digest in cell.splits])
-
-
-async def _config(api: Api) -> dict[str, Any]:
-    found = await api.call(f"STREAM.INFO.{EVENTS}", None, _Info)
-    if found.error:
-        raise refusal(found.error, EVENTS)
-    return found.config

@@ -23,6 +23,7 @@ __all__ = [
     "create",
     "erase",
     "freeze",
+    "info",
     "may_create",
     "room",
 ]
@@ -40,13 +41,17 @@ _NO_MESSAGE: Final = frozenset({10037, 10043, 10057})
 """There is no message, or it can't be deleted since it is not there (any more)."""
 
 
-class _State(msgspec.Struct):
+class State(msgspec.Struct):
+    """How many ``bytes`` a stream holds."""
+
     bytes: int = 0
 
 
-class _Info(Answer):
+class Info(Answer):
+    """A stream: its ``config`` as the server has it, and its ``state``."""
+
     config: dict[str, Any] = msgspec.field(default_factory=dict)
-    state: _State = msgspec.field(default_factory=_State)
+    state: State = msgspec.field(default_factory=State)
 
 
 def _settings(max_bytes: int) -> list[dict[str, Any]]:
@@ -127,7 +132,7 @@ def _settings(max_bytes: int) -> list[dict[str, Any]]:
 async def check(api: Api) -> None:
     """See that the streams are there, as far as our key may look: it may not make them. Raises BusError."""
     if api.may(f"STREAM.INFO.{EVENTS}"):
-        found = await api.call(f"STREAM.INFO.{EVENTS}", None, _Info)
+        found = await api.call(f"STREAM.INFO.{EVENTS}", None, Info)
         if found.error and found.error.err_code == _NO_STREAM:
             raise BusError("there is no event log yet: start a node with the operator's key first", _NO_STREAM)
         if found.error:
@@ -157,7 +162,7 @@ async def create(api: Api, max_bytes: int | None, replicas: int | None = None) -
 
 async def room(api: Api, name: str) -> int:
     """The bytes that still fit the stream, headers and all."""
-    found = await _info(api, name)
+    found = await info(api, name)
     limit: int = found.config["max_bytes"]
     return max(limit - found.state.bytes - _HEADERS, 0)
 
@@ -172,7 +177,7 @@ async def erase(api: Api, name: str, seq: int) -> None:
 async def freeze(api: Api) -> None:
     """Limit the streams that refuse what is over their limit to what they hold now; nothing is evicted."""
     for name in (EVENTS, SUBMISSIONS, BLOBS):
-        found = await _info(api, name)
+        found = await info(api, name)
         held = max(found.state.bytes, 1)
         if held < found.config["max_bytes"]:
             changed = await api.call(f"STREAM.UPDATE.{name}", found.config | {"max_bytes": held}, Answer)
@@ -180,8 +185,9 @@ async def freeze(api: Api) -> None:
                 raise refusal(changed.error, f"stream {name} can't be frozen")
 
 
-async def _info(api: Api, name: str) -> _Info:
-    found = await api.call(f"STREAM.INFO.{name}", None, _Info)
+async def info(api: Api, name: str) -> Info:
+    """The configuration of a stream, and how large it is. Raises BusError."""
+    found = await api.call(f"STREAM.INFO.{name}", None, Info)
     if found.error:
         raise refusal(found.error, name)
     return found
@@ -200,7 +206,7 @@ async def _create(api: Api, settings: dict[str, Any], left_as_is: set[str]) -> N
     name = settings["name"]
     made = await api.call(f"STREAM.CREATE.{name}", _uncompressed(settings), Answer)
     if made.error and made.error.err_code == _IN_USE:
-        found = (await _info(api, name)).config
+        found = (await info(api, name)).config
         wanted = _uncompressed(found | {key: value for key, value in settings.items() if key not in left_as_is})
         if wanted == found:
             return
