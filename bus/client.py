@@ -7,10 +7,11 @@ task, which costs more than the server's work. Private parts of nats-py 2.16 tha
 import asyncio
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import nats.aio.client as nats
 from nats.aio.client import Srv
+from nats.aio.transport import TcpTransport
 from nats.errors import BadSubjectError
 from nats.errors import Error as NatsError
 from nats.protocol.parser import Parser
@@ -43,6 +44,28 @@ class _Parser(Parser):
                 await super().parse(line + b"\r\n")
 
 
+class _Transport(TcpTransport):
+    """A connection that is closed whole: nats-py closes TLS alone, which waits for the server to say that it heard."""
+
+    async def connect_tls(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().connect_tls(*args, **options)
+        except BaseException:
+            self.close()
+            self._io_writer = None  # its stream hears of nothing any more, not of its end either
+            raise
+        # nats-py leaves the stream unaware of TLS, and asyncio would complain of how it ends
+        cast("Any", self._io_writer).transport.get_protocol()._over_ssl = True
+
+    def close(self) -> None:
+        for writer in (self._io_writer, self._bare_io_writer):
+            if writer:
+                writer.close()
+
+    def __bool__(self) -> bool:
+        return True  # before it connects too: nats-py would make one of its own instead
+
+
 class Client(nats.Client):
     """nats-py's connection with a shorter way in and out: what is sent in one turn of the loop is written at once."""
 
@@ -73,8 +96,8 @@ class Client(nats.Client):
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
-            # nats-py forgets a connection whose handshake failed without closing it
-            self._transport.close()  # type: ignore[no-untyped-call]
+            self._transport.close()  # type: ignore[no-untyped-call]  # nats-py forgets one that it was not let in by
+        self._transport = _Transport()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
 
     def _connect_command(self) -> bytes:
@@ -82,10 +105,6 @@ class Client(nats.Client):
         if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
             # nats-py would go on in the clear with whoever answers there
             raise NatsError("it does not speak TLS, which tls:// asks for")
-        if self._server_info.get("tls_required"):
-            # nats-py leaves the stream unaware of TLS, and asyncio would complain of how it ends
-            transport: Any = self._transport
-            transport._io_writer.transport.get_protocol()._over_ssl = True
         return super()._connect_command()
 
     def denied(self, subject: str) -> None:
@@ -123,10 +142,6 @@ class Client(nats.Client):
         """Close the connection, after what is unsent was sent."""
         self._write()
         self._pending, self._pending_data_size = [], 0  # nats-py would fail over what can't be sent any more
-        never = self._transport and not self.is_connected and self._reconnection_task is None
-        if self._transport and never and self._server_info.get("tls_required"):
-            self._transport.close()  # type: ignore[no-untyped-call]
-            self._transport = None  # where TLS failed, nats-py would wait for a stream that hears of nothing any more
         await self.close()
         task = self._reconnection_task
         while task is not None and not task.done():  # it can lose a cancellation on Python 3.11, and try for ever

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -129,6 +131,19 @@ async def test_a_key_is_replaced_while_its_holder_works(tmp_path):
         log = (nats.folder / "nats.log").read_text()
         seeds = [json.loads(file.read_text())["seed"] for file in (nats.folder / "acme").glob("*.key")]
         assert not [seed for seed in seeds if seed in log]
+
+
+async def test_a_connection_by_tls_is_closed_whole_though_the_server_says_nothing(tmp_path):
+    """TLS ends when both sides said so; a server that hangs never does, and the socket would be left open."""
+    async with locked(tmp_path / "keys", tenants=("acme",), backends=()) as nats:
+        wire = await nats.wire("operator")
+        socket = wire._client._transport._bare_io_writer.transport
+        os.kill(nats.pid, signal.SIGSTOP)
+        try:
+            await wire.aclose()
+            assert socket.is_closing()
+        finally:
+            os.kill(nats.pid, signal.SIGCONT)
 
 
 async def test_who_is_not_let_in_is_told_why_in_one_line(tmp_path):
