@@ -163,8 +163,10 @@ async def test_a_gate_may_die_at_any_append(stage, gate, monkeypatch, last, stor
         await each.die()
 
 
-async def test_what_is_lost_on_the_way_is_said_again(stage, gate):
-    """Any message may be lost, either way, and any may come twice."""
+async def test_what_is_lost_on_the_way_is_said_again(stage, gate, monkeypatch):
+    """Any message may be lost, either way, and any may come twice; nobody is given up for it."""
+    for module in ("guest", "caller"):  # a busy machine can keep everybody silent for as long as a hasty gate bears
+        monkeypatch.setattr(f"callboard.actors.gate.{module}.SILENT_S", 5.0)
     await stage.register("far")
 
     dice = random.Random(1)
