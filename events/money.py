@@ -29,14 +29,18 @@ class Price(Rates, frozen=True, omit_defaults=True):
 
     def cost(self, usage: Usage) -> int:
         """Micro-dollars for ``usage``, each call rounded up to the next whole one."""
+        return self.charge(usage.input, usage.output, usage.cached)
+
+    def charge(self, given: int, made: int, cached: int = 0) -> int:
+        """The same for ``given`` tokens of input, of which some were ``cached``, and ``made`` ones of output."""
         rates: Rates = self
         for step in self.steps:
-            if usage.input > step.over:
+            if given > step.over:
                 rates = step
-        total = usage.input * rates.input + usage.output * rates.output
-        if usage.cached:
-            cached = rates.input if rates.cached is None else rates.cached
-            total += usage.cached * cached - min(usage.cached, usage.input) * rates.input
+        total = given * rates.input + made * rates.output
+        if cached:
+            reading = rates.input if rates.cached is None else rates.cached
+            total += cached * reading - min(cached, given) * rates.input
         return -(-total // TOKENS_PER_PRICE)
 
     def ceiling(self, input_tokens: int, output_tokens: int) -> int:

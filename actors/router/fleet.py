@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from callboard.events.backend import Backend
 from callboard.events.money import Step
 from callboard.events.persistent import ordered
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TIER_QUALITY: Final = {"small": 600_000, "medium": 750_000, "frontier": 900_000}
 """Quality in parts per million that a tier is taken to have as long as nothing was measured."""
@@ -27,6 +30,14 @@ class Fleet(Struct, frozen=True, dict=True):
     def places(self) -> dict[str, int]:
         """The place of each by its name."""
         return {name: place for place, name in enumerate(self.priors)}
+
+    @cached_property
+    def prices(self) -> "tuple[np.ndarray, np.ndarray]":
+        """What a million tokens of input, and of output, cost at each."""
+        import numpy as np  # noqa: PLC0415  most commands decide nothing
+
+        prices = [backend.price for backend in self.backends]
+        return np.array([price.input for price in prices], float), np.array([price.output for price in prices], float)
 
     @cached_property
     def steps(self) -> tuple[tuple[int, Step], ...]:

@@ -13,7 +13,7 @@ from callboard.actors.router.cascade import no_better
 from callboard.actors.router.fleet import Fleet
 from callboard.actors.router.standing import Standing, not_now, standings
 from callboard.events.backend import Backend, Breaker
-from callboard.events.chat import Usage, estimated_tokens, prompt_length
+from callboard.events.chat import estimated_tokens, prompt_length
 from callboard.events.task import Task
 from callboard.events.task_spec import Blob, Candidates, TaskSpec
 from callboard.projections.bill import PPM, USUAL_OUTPUT
@@ -151,8 +151,8 @@ def survey(task: Task, around: Surroundings, now: datetime) -> Survey:
         if refusal is None:
             cached = min(held.get(name, 0), input_tokens) if held else 0
             # a cache that is never reported is never billed for either
-            usage = Usage(input_tokens, billed, cached if cached and one.cache.reports else 0)
-            cost = backend.price.cost(usage) * ratio // PPM
+            told = cached if cached and one.cache.reports else 0
+            cost = backend.price.charge(input_tokens, billed, told) * ratio // PPM
             if spec.max_cost is None or task.charged + cost <= spec.max_cost:
                 service = one.service(input_tokens - cached, output)
                 options.append(

@@ -47,8 +47,10 @@ def shadow_price(market: Market, pace: int, *, quality: float, second: float) ->
     target = market.learning.pace.target(pace)
 
     def spent(money: float) -> float:
-        odds = odds_to_be_highest(gain - money * cost, variance)
-        return float(((odds * cost).sum(1) / odds.sum(1)).mean())
+        where, odds = odds_to_be_highest(gain - money * cost, variance)
+        tasks = where // len(variance)
+        paid = np.bincount(tasks, odds * cost.ravel()[where])
+        return float((paid / np.bincount(tasks, odds)).mean())
 
     return ceil(PPM * _price(spent, target, market.learning.pace.money / PPM))
 
@@ -103,8 +105,9 @@ def _offers(market: Market, quality: float, second: float) -> tuple[np.ndarray, 
 
 def _costs(fleet: Fleet, inputs: np.ndarray, output: np.ndarray) -> np.ndarray:
     """By task and backend what `Price.cost` says."""
-    total: np.ndarray = output * [backend.price.output for backend in fleet.backends]
-    total += inputs[:, None] * [backend.price.input for backend in fleet.backends]
+    reading, writing = fleet.prices
+    total: np.ndarray = output * writing
+    total += inputs[:, None] * reading
     for column, step in fleet.steps:
         dearer = inputs * step.input + output[:, column] * step.output
         total[:, column] = np.where(inputs > step.over, dearer, total[:, column])

@@ -13,7 +13,7 @@ from callboard.actors.router.policies.policy import Paced
 from callboard.actors.router.shadow_price import shadow_price
 from callboard.events.task_spec import TaskSpec
 
-_COLUMNS: Final = (attrgetter("quality"), attrgetter("cost"), attrgetter("spread"))
+_COLUMNS: Final = tuple(map(attrgetter, ("quality", "cost", "latency", "spread")))
 
 
 class Adaptive(Paced):
@@ -35,10 +35,9 @@ class Adaptive(Paced):
 
     def shares(self, spec: TaskSpec, options: Sequence[Option], money: float) -> Sequence[int]:
         """The probability that the option has the highest net value."""
-        worth, second = self._quality / PERCENT, self._second
-        qualities, costs, spreads = (np.fromiter(map(column, options), float, len(options)) for column in _COLUMNS)
-        delays = np.array([option.latency * second / NS_PER_S for option in options])
-        return chances_to_be_highest(qualities * worth - costs * money - delays, spreads * worth)
+        worth, second = self._quality / PERCENT, self._second / NS_PER_S
+        quality, cost, delay, spread = (np.fromiter(map(column, options), float, len(options)) for column in _COLUMNS)
+        return chances_to_be_highest(quality * worth - cost * money - delay * second, spread * worth)
 
     @property
     def pace(self) -> int:

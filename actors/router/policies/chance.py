@@ -68,22 +68,22 @@ def chances_to_be_highest(means: Sequence[float] | np.ndarray, deviations: Seque
     return found
 
 
-def odds_to_be_highest(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """About the same for many rows of values at once, by row and value: its chance, over that of the highest mean.
+def odds_to_be_highest(means: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About the same for many rows of values at once: where a value has any chance, and that over the highest mean's.
 
-    Each is compared with the highest mean alone: a difference of two normal values is one as well. So it is exact for
-    two, and of many that are nearly equal each has its part. ``variances`` are those of the columns, none of them 0.
+    The places count through the rows one after another. Each value is compared with the highest mean of its row alone:
+    a difference of two normal values is one as well. So it is exact for two, and of many that are nearly equal each has
+    its part. ``variances`` are those of the columns, none of them 0.
     """
-    rows, best = np.arange(len(means)), means.argmax(1)
+    best = means.argmax(1)
     width = variances + variances[best, None]
-    behind = means[rows, best, None] - means
-    behind /= np.sqrt(width, out=width)
-    near = behind < -log(LEAST) / LOGISTIC[0]  # the rest is sure to be left out, and there is much of it
-    close, odds = behind[near], np.zeros(behind.shape)
-    chances = np.exp(-close * (LOGISTIC[0] + LOGISTIC[1] * close * close))
-    chances[chances < LEAST] = 0.0
-    odds[near] = chances
-    return odds
+    behind = means[np.arange(len(means)), best, None] - means
+    far = -log(LEAST) / LOGISTIC[0]  # the rest is sure to be left out, and there is much of it: no root is taken of it
+    where = np.flatnonzero(behind * behind < far * far * width)
+    close = behind.ravel()[where] / np.sqrt(width.ravel()[where])
+    odds = np.exp(-close * (LOGISTIC[0] + LOGISTIC[1] * close * close))
+    odds[odds < LEAST] = 0.0
+    return where, odds
 
 
 def _below(deviations: np.ndarray) -> np.ndarray:

@@ -116,12 +116,20 @@ def test_what_is_hopeless_is_never_chosen():
     assert chances([(10**9, 1), (-(10**9), 1), (10**9, 1)])[1] == 0
 
 
+def odds_of(means, deviations) -> np.ndarray:
+    """The odds by row and value, 0 where there are none."""
+    where, odds = odds_to_be_highest(means, np.square(deviations, dtype=float))
+    found = np.zeros(means.shape)
+    found.flat[where] = odds
+    return found
+
+
 @given(st.lists(worlds.filter(lambda world: len(world) == 2), min_size=1, max_size=5))
 def test_odds_of_two_are_their_chances(pairs):
     """Row by row, whoever is ahead."""
     deviations = [deviation for _, deviation in pairs[0]]
     means = np.array([[mean for mean, _ in pair] for pair in pairs], float)
-    odds = odds_to_be_highest(means, np.square(deviations, dtype=float))
+    odds = odds_of(means, deviations)
     for row, found in zip(means, odds / odds.sum(1, keepdims=True), strict=True):
         known = np.array(chances_to_be_highest(row.tolist(), deviations)) / CERTAIN
         assert np.abs(found - known).max() < 0.02
@@ -130,6 +138,6 @@ def test_odds_of_two_are_their_chances(pairs):
 def test_odds_of_many_are_near_their_chances():
     """Also of one that can't be had, which is minus infinity."""
     means, deviations = [0.0, -40.0, -90.0, -100.0, -np.inf], [30.0, 60.0, 50.0, 10.0, 10.0]
-    odds = odds_to_be_highest(np.array([means]), np.square(deviations))[0]
+    odds = odds_of(np.array([means]), deviations)[0]
     known = np.array([*chances_to_be_highest(means[:-1], deviations[:-1]), 0]) / CERTAIN
     assert np.abs(odds / odds.sum() - known).max() < 0.04

@@ -64,7 +64,9 @@ def costs(found: Market, price: int) -> np.ndarray:
     """The same by task."""
     gain, cost = shadow._offers(found, **VALUE)
     spreads = [max(found.spreads[name] * VALUE["quality"], 1e-9) for name in found.fleet.priors]
-    odds = odds_to_be_highest(gain - price / PPM * cost, np.square(spreads))
+    where, likely = odds_to_be_highest(gain - price / PPM * cost, np.square(spreads))
+    odds = np.zeros(cost.shape)
+    odds.flat[where] = likely
     return (odds * cost).sum(1) / odds.sum(1)
 
 
