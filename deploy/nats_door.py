@@ -16,6 +16,7 @@ CLIENT: Final = ("operator", "auditor")
 AUDITOR: Final = ("auditor", "operator")
 AGENTS: Final = ("agents", "operator")
 OPERATOR: Final = ("operator",)
+SUBMITTER: Final = ("operator", "publisher")
 """Whose key is taken of a folder of them: the first that is there."""
 
 

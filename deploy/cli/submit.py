@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from callboard.actors.outcome import Outcome
     from callboard.actors.task_handle import TaskHandle
+    from callboard.deploy.cli.publishing import Publisher
     from callboard.deploy.connect import Place
     from callboard.deploy.settings import Cell
+    from callboard.events.task import Status
 
 PATIENCE_S: Final = 3.0
 
@@ -38,6 +40,8 @@ def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) 
 
     With no node running the task is kept, and done when `callboard up` runs.
 
+    With the key of a publisher alone it works as well, but for --watch: such a key does not read what is written.
+
     --tools takes a list of {name, description, parameters}, the latter a JSON Schema. The calls that the model wants
     are printed, and not made.
 
@@ -55,61 +59,99 @@ def submit(text: str | None, file: BinaryIO | None, where: Where, **given: Any) 
 
 
 async def _submit(where: Where, fields: dict[str, Any], *, wait: bool, watch: bool, as_json: bool) -> None:
-    import asyncio
-
     from callboard.deploy.cells import at_home, home_of
     from callboard.deploy.cli.cells import cells_of
-    from callboard.deploy.cli.printing import print_json, warn, working
+    from callboard.deploy.cli.publishing import Publisher
 
     cells = cells_of(where)
     fields = at_home(fields, cells) if cells else fields
     async with _place_for(where, cells, home_of(fields)) as place:
-        handle = await place.board.submit(stream=watch, **fields)
-        if place.alone:
-            warn(f"task {handle.id} is kept, but no node runs here: nothing works on it until `callboard up` runs")
-        if not wait or place.alone:
-            if as_json:
-                print_json({"task": handle.id, "status": (await handle.state()).status})
-            else:
-                click.echo(handle.id)
+        if isinstance(place, Publisher):
+            if watch:
+                raise click.UsageError("the key of a publisher hears nothing before the end: leave out --watch")
+            await _publish(place, fields, wait=wait, as_json=as_json)
         else:
-            waiting = asyncio.ensure_future(_say_if_stuck(handle))
-            try:
-                if watch:
-                    await _watch(place, handle, as_json=as_json)
-                else:
-                    with working(f"Task {handle.id} is under way"):
-                        outcome = await _ended(handle)
-                    await _print_end(place, outcome, as_json=as_json)
-            finally:
-                waiting.cancel()
-    if place.alone and wait:
-        raise click.exceptions.Exit(3)
+            await _submit_to(place, fields, wait=wait, watch=watch, as_json=as_json)
+
+
+async def _publish(publisher: "Publisher", fields: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Submit without reading the log."""
+    from callboard.events.task import Status
+
+    outcome = await publisher.submit(fields if wait else fields | {"reply": "accepted"})
+    if wait or outcome.status is Status.REJECTED:
+        await _print_end(publisher, outcome, as_json=as_json)
+    else:
+        _print_receipt(outcome.task, outcome.status, as_json=as_json)
+
+
+async def _submit_to(place: "Place", fields: dict[str, Any], *, wait: bool, watch: bool, as_json: bool) -> None:
+    import asyncio
+
+    from callboard.deploy.cli.printing import warn, working
+
+    handle = await place.board.submit(stream=watch, **fields)
+    if place.alone:
+        warn(f"task {handle.id} is kept, but no node runs here: nothing works on it until `callboard up` runs")
+    if not wait or place.alone:
+        _print_receipt(handle.id, (await handle.state()).status, as_json=as_json)
+        if wait:
+            raise click.exceptions.Exit(3)
+        return
+    waiting = asyncio.ensure_future(_say_if_stuck(handle))
+    try:
+        if watch:
+            await _watch(place, handle, as_json=as_json)
+        else:
+            with working(f"Task {handle.id} is under way"):
+                outcome = await _ended(handle)
+            await _print_end(place, outcome, as_json=as_json)
+    finally:
+        waiting.cancel()
+
+
+def _print_receipt(task: str, status: "Status", *, as_json: bool) -> None:
+    from callboard.deploy.cli.printing import print_json
+
+    if as_json:
+        print_json({"task": task, "status": status})
+    else:
+        click.echo(task)
 
 
 @asynccontextmanager
-async def _place_for(where: Where, cells: "Sequence[Cell]", home: str | None) -> "AsyncIterator[Place]":
-    """The board that a task is for: of several cells that of the id ``home``, else any that is up."""
+async def _place_for(where: Where, cells: "Sequence[Cell]", home: str | None) -> "AsyncIterator[Place | Publisher]":
+    """Where a task is submitted: of several cells that of the id ``home``, else any that is up."""
     from callboard.bus.errors import Unavailable
     from callboard.deploy.cells import by_lot
-    from callboard.deploy.cli.session import board_at
+    from callboard.deploy.cli.cells import at
     from callboard.deploy.connect import NoNode
 
     if not cells or home is not None:
-        async with board_at(where, of=home) as place:
+        async with _opened(at(where, home) if home is not None else where) as place:
             yield place
         return
     async with AsyncExitStack() as stack:
         told: list[str] = []
         for cell in by_lot(cells):
             try:
-                place = await stack.enter_async_context(board_at(where._replace(cell=cell.shards)))
+                place = await stack.enter_async_context(_opened(where._replace(cell=cell.shards)))
             except (Unavailable, NoNode) as error:
                 told.append(str(error))
             else:
                 yield place
                 return
         raise Unavailable(f"no cell is up: {'; '.join(told)}")
+
+
+@asynccontextmanager
+async def _opened(where: Where) -> "AsyncIterator[Place | Publisher]":
+    """The board, or what a publisher has in its stead."""
+    from callboard.deploy.cli.publishing import is_publishers, publisher_at
+    from callboard.deploy.cli.session import board_at
+
+    async with publisher_at(where) if is_publishers(where) else board_at(where) as place:
+        yield place
 
 
 async def _watch(place: "Place", handle: "TaskHandle", *, as_json: bool) -> None:
@@ -166,10 +208,11 @@ async def _ended(handle: "TaskHandle") -> "Outcome":
         return failed.outcome
 
 
-async def _print_end(place: "Place", outcome: "Outcome", *, as_json: bool) -> None:
-    """Print how it ended. Raises TaskFailed when that is without an answer."""
+async def _print_end(place: "Place | Publisher", outcome: "Outcome", *, as_json: bool) -> None:
+    """Print how it ended. Raises TaskFailed when that is without an answer, Forbidden when that can't be read."""
     from callboard.actors.task_handle import TaskFailed
     from callboard.deploy.cli.printing import print_json, print_text
+    from callboard.deploy.cli.publishing import Publisher, text_told
     from callboard.deploy.cli.session import whole_text
     from callboard.events.task import Status
 
@@ -177,7 +220,8 @@ async def _print_end(place: "Place", outcome: "Outcome", *, as_json: bool) -> No
         print_json(outcome)
     elif outcome.status is Status.COMPLETED:
         if outcome.output or not outcome.tool_calls:
-            print_text(await whole_text(place, outcome.output or ""))
+            text = outcome.output or ""
+            print_text(text_told(text) if isinstance(place, Publisher) else await whole_text(place, text))
         for call in outcome.tool_calls:
             print_text(f"{call.name}({call.arguments})")
     if outcome.status is not Status.COMPLETED:
