@@ -57,7 +57,7 @@ class Messages:
         agent_id, person, value = id_of(agent), await self.person(agent), await self.body(agent, body)
         await self._listen()
         message = _message_id(agent_id, key)
-        answered = self._waiting[message] = asyncio.get_running_loop().create_future()
+        answered = self._waiting.setdefault(message, asyncio.get_running_loop().create_future())
         reply_to = f"{self._inbox}.{message}"
         received = Received(
             message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent), private=person
