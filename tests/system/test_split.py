@@ -39,6 +39,7 @@ def _nats_server():
 async def test_what_can_not_be_split(tmp_path, monkeypatch):
     """While a node works, into what it does not hold, and where it would cut what belongs together."""
     held_until(tmp_path / "never", monkeypatch)
+    monkeypatch.setattr("callboard.deploy.splitting.GONE_S", 0.2)
     async with leaving(tmp_path / "old") as node:
         async with connected(node) as bus:
             with pytest.raises(BusError, match="a node works on this log: it takes from the queue"):
