@@ -82,7 +82,7 @@ class Board:
         if waits and submission.reply_to is None:
             await self._listen()
             submission = msgspec.structs.replace(submission, reply_to=f"{self._inbox}.{task_id}")
-            answered = self._waiting[task_id] = asyncio.get_running_loop().create_future()
+            answered = self._waiting.setdefault(task_id, asyncio.get_running_loop().create_future())
         known = (await self.tasks.load(task_id)).state.spec  # it is what it was, whatever its context says by now
         spec = known or await self._acceptance.accept(submission.spec(now()))
         ears = await Ears.open(self.bus, task_id) if stream else None

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from callboard.actors.unheard import unheard
 from callboard.bus import jetstream
 from callboard.bus.door import OPEN
 from callboard.bus.errors import Unavailable
@@ -66,7 +67,7 @@ class CellBus:
             if asyncio.get_running_loop().time() < self._tried + PAUSE_S and self._trouble:
                 raise Unavailable(self._trouble)
             self._opening = asyncio.create_task(self._open())
-            self._opening.add_done_callback(_heard)
+            self._opening.add_done_callback(unheard)  # whoever waited may have gone
         return await asyncio.shield(self._opening)
 
     async def aclose(self) -> None:
@@ -112,12 +113,6 @@ class CellBus:
 
     def _address(self) -> str:
         return self.cell.url or running(self._folder) or ""
-
-
-def _heard(opening: "asyncio.Task[JetStreamBus]") -> None:
-    """Whoever waited may have gone, and needs to be told no more."""
-    if not opening.cancelled():
-        opening.exception()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -57,7 +58,7 @@ class Nats(Struct, frozen=True, forbid_unknown_fields=True):
     replicas: int | None = None
 
 
-class Cell(Struct, frozen=True, forbid_unknown_fields=True):
+class Cell(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """One of several logs, which holds ``shards`` (``0-31``): the server at ``url``, or a node on the folder ``data``.
 
     ``credentials`` and ``ca`` are as those of `Nats`.
@@ -69,7 +70,7 @@ class Cell(Struct, frozen=True, forbid_unknown_fields=True):
     credentials: str = ""
     ca: str = ""
 
-    @property
+    @cached_property
     def held(self) -> Shards:
         """Its shards. Raises InvalidInput when they are not valid."""
         return Shards.parse(self.shards)

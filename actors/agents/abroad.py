@@ -12,6 +12,7 @@ import structlog
 
 from callboard.actors.commits import Commits
 from callboard.actors.turns import Turns
+from callboard.actors.unheard import unheard
 from callboard.bus.entities import AGENT, Entities
 from callboard.bus.entity_snapshots import EntitySnapshots
 from callboard.bus.errors import BusError, NotFound, Unavailable
@@ -65,7 +66,7 @@ class Abroad:
         cell can't be reached, and as the receiver's log and rules have it.
         """
         bringing = asyncio.ensure_future(self._bring(to, said))
-        bringing.add_done_callback(_heard)
+        bringing.add_done_callback(unheard)  # the queue brings what was not brought
         return bringing
 
     async def _bring(self, to: str, said: Received | Answered) -> AgentState:
@@ -114,9 +115,3 @@ class Abroad:
             _log.error("what is large is lost", message=said.message, error=str(error))
         else:
             await there.blobs.put(data)
-
-
-def _heard(bringing: "asyncio.Future[AgentState]") -> None:
-    """Who does not ask need not be told: the queue brings what was not brought."""
-    if not bringing.cancelled():
-        bringing.exception()

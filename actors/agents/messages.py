@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -15,7 +16,8 @@ from callboard.actors.submission import id_from
 from callboard.bus.clock import new_entity_id
 from callboard.bus.entities import AGENT, NEWEST, Entities, Told
 from callboard.bus.entity_snapshots import EntitySnapshots
-from callboard.bus.log import Bus, Note
+from callboard.bus.errors import Unavailable
+from callboard.bus.log import Bus, Note, Record
 from callboard.bus.subjects import entity
 from callboard.events import trace
 from callboard.events.agent import AgentState
@@ -55,7 +57,7 @@ class Messages:
         agent_id, person, value = id_of(agent), await self.person(agent), await self.body(agent, body)
         await self._listen()
         message = _message_id(agent_id, key)
-        answered = self._waiting[message] = asyncio.get_running_loop().create_future()
+        answered = self._waiting.setdefault(message, asyncio.get_running_loop().create_future())
         reply_to = f"{self._inbox}.{message}"
         received = Received(
             message, value, by=by, reply_to=reply_to, key=key, traceparent=_span(traceparent), private=person
@@ -105,10 +107,10 @@ class Messages:
 
     async def reply(self, agent_id: str, message: str, answered: "asyncio.Future[Reply] | None", after: int) -> Reply:
         """What came of a message that is in the log ``after`` some sequence, as soon as that is known."""
-        if answered is None:  # sent before: it may be done with
-            answered = self._waiting[message] = asyncio.get_running_loop().create_future()
-            if reply := await self._look_up(agent_id, message, after):
+        if answered is None:  # sent before, and the answer is told to whoever did: all others have it from the log
+            if reply := await self._first(self._bus.log.follow(*_ends(agent_id), after=after), agent_id, message):
                 return reply
+            raise Unavailable(f"the connection was closed before {name_of(agent_id)} was done with {message}")
         while not (await asyncio.wait([answered], timeout=RECHECK_S))[0]:
             if reply := await self._look_up(agent_id, message, after):
                 return reply
@@ -124,9 +126,10 @@ class Messages:
         return await self._entities.tell(agent_id, lambda _: [received])
 
     async def _look_up(self, agent_id: str, message: str, after: int) -> Reply | None:
-        prefix = entity("agent", agent_id)
-        ends = (f"{prefix}.{kind}" for kind in ("finished.>", "finished", "dead_lettered.>", "dead_lettered"))
-        async for batch in self._bus.log.read_all(*ends, after=after):
+        return await self._first(self._bus.log.read_all(*_ends(agent_id), after=after), agent_id, message)
+
+    async def _first(self, batches: AsyncIterator[list[Record]], agent_id: str, message: str) -> Reply | None:
+        async for batch in batches:
             for record in batch:
                 for envelope in await self._bus.privacy.read(record.data):
                     event = envelope.event
@@ -159,6 +162,12 @@ class Messages:
         future = self._waiting.get(reply.message)
         if future is not None and not future.done():
             future.set_result(reply)
+
+
+def _ends(agent_id: str) -> list[str]:
+    """The subjects of what ends an agent's messages."""
+    prefix = entity("agent", agent_id)
+    return [f"{prefix}.{kind}" for kind in ("finished.>", "finished", "dead_lettered.>", "dead_lettered")]
 
 
 def _span(traceparent: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from callboard.actors.tools.contract import ToolError
+from callboard.actors.unheard import unheard
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ async def within(work: Coroutine[Any, Any, T], timeout_s: float, name: str) -> T
     finally:
         late = not task.done()
         if late:
-            task.add_done_callback(_let_go)
+            task.add_done_callback(unheard)
             task.cancel()
             await asyncio.wait({task}, timeout=GRACE_S)
     if late:
@@ -75,8 +76,3 @@ class Threads:
         except asyncio.CancelledError:
             self._given_up += 1
             raise
-
-
-def _let_go(task: "asyncio.Task[Any]") -> None:
-    if not task.cancelled():
-        task.exception()

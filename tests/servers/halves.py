@@ -13,7 +13,7 @@ from servers.troupe import CLI, Process
 from callboard.actors.auditor import audit
 from callboard.bus import jetstream
 from callboard.bus.api import Answer
-from callboard.bus.server import EmbeddedServer, _free_port
+from callboard.bus.server import EmbeddedServer, _free_port, running
 from callboard.bus.subjects import entity
 from callboard.deploy.connect import opened
 from callboard.events.agent_names import id_of
@@ -35,6 +35,13 @@ policy = "fastest"
 [backends.model]
 provider = "callable"
 function = "models:answer"
+"""
+CLERK = """
+import callboard
+
+@callboard.agent("clerk")
+async def clerk(turn, body: str):
+    return [turn.agent, body]
 """
 MODELS = """
 def answer(prompt):
@@ -69,6 +76,12 @@ class Halves:
         self.settings = folder / "callboard.toml"
         self.folders = [folder / str(half) for half in range(2)]
         self.nodes = nodes
+
+    async def kill(self, half: int) -> None:
+        """Kill a cell's node; its server, which goes with it, is gone when this returns."""
+        await self.nodes[half].kill()
+        while running(self.folders[half]):
+            await asyncio.sleep(0.01)
 
     async def restart(self, half: int, *, after_s: float = 0.0) -> None:
         """Kill a cell's node and its server, and start it again."""
@@ -112,7 +125,7 @@ def prepared(folder: Path, agents: str, *, at: Literal["data", "url"] = "data") 
 
 
 @asynccontextmanager
-async def halves(folder: Path, agents: str, *, at: Literal["data", "url"] = "data") -> AsyncIterator[Halves]:
+async def halves(folder: Path, agents: str = CLERK, *, at: Literal["data", "url"] = "data") -> AsyncIterator[Halves]:
     """The two cells, as `prepared`, while their nodes run."""
     both = prepared(folder, agents, at=at)
     for shards, data in zip(HALVES, both.folders, strict=True):

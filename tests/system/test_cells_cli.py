@@ -9,14 +9,6 @@ from servers.working_directory import Folder
 
 from callboard.events.ids import shard_of
 
-AGENTS = """
-import callboard
-
-@callboard.agent("clerk")
-async def clerk(turn, body: str):
-    return [turn.agent, body]
-"""
-
 
 def held_by(half: int, name: str) -> str:
     """A name that is of a shard of that half."""
@@ -35,7 +27,7 @@ async def test_the_command_line_knows_which_cell_is_meant(tmp_path):
     async def said(*args: str):
         return json.loads((await call(*args, "--json")).stdout)
 
-    async with halves(tmp_path, AGENTS):
+    async with halves(tmp_path):
         tasks = [(await said("submit", "hello", "--no-wait", "--key", f"k{n}"))["task"] for n in range(6)]
         assert {shard_of(task) in HALVES[1] for task in tasks} == {False, True}
         assert (await said("submit", "hello"))["status"] == "completed"

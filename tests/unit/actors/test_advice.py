@@ -229,6 +229,7 @@ async def test_advice_that_comes_when_nobody_can_do_it_is_kept(stage, say):
         return json.dumps({"why": "x", "backend": "large"})
 
     await two(stage, say, slow)
+    stage.route(replace(stage.rules, agent=AgentRules("adviser", 2.0)))
     task = await ask(stage)
     while (await task.state()).status is not Status.PARKED:
         await asyncio.sleep(0.01)

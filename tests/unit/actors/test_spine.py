@@ -105,6 +105,14 @@ async def test_a_key_makes_a_submission_idempotent(stage, say):
     assert len(provider.requests) == 1
 
 
+async def test_a_task_that_is_submitted_twice_at_a_time_is_told_to_both(stage, say):
+    """By its key: the second waits for the same answer, and keeps the first from none."""
+    handles = [await stage.board.submit("x", key="order-7") for _ in range(2)]
+    await stage.register("a")
+    stage.work("a", say("x"))
+    assert [(await handle.result(5)).output for handle in handles] == ["x "] * 2
+
+
 async def test_a_failed_call_goes_to_another_backend(stage, say):
     """The cheaper one fails, the other answers; the failure stays in the history."""
     await stage.register("a", Price(1, 1))

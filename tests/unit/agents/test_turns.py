@@ -7,6 +7,8 @@ import pytest
 
 from callboard.actors.agents.definition import agent
 from callboard.actors.agents.errors import MessageFailed, Refusal, StepFailed
+from callboard.actors.board import Board
+from callboard.bus.errors import Unavailable
 from callboard.events.agent_events import Began, Stepped, Stumbled
 from callboard.events.context import Say
 
@@ -270,6 +272,31 @@ async def test_a_message_with_a_key_is_handled_once(theatre):
     again = await theatre.board.send("once", 0, key="a")
     assert again.id == first.id
     assert await again.result(5) == 1
+
+
+async def test_whoever_did_not_send_a_message_has_its_answer_as_soon(theatre):
+    """By its id, or sent again with its key; and is told when the connection ends before."""
+    done = asyncio.Event()
+
+    @agent("slow")
+    async def handle(turn, _message):
+        await done.wait()
+        return "done"
+
+    await theatre.host(handle)
+    sent = await theatre.board.send("slow", 0, key="a")
+    other, gone = (Board(theatre.bus.join(), "other") for _ in range(2))
+    again = [await board.send("slow", 0, key="a") for board in (other, theatre.board)]
+    waiting = [sent, *again, other.messages.message("slow", sent.id)]
+    results = [asyncio.create_task(each.result(5)) for each in waiting]
+    unheard = asyncio.create_task(gone.messages.message("slow", sent.id).result(5))
+    await asyncio.sleep(0.05)
+    await gone.aclose()
+    with pytest.raises(Unavailable, match="the connection was closed before slow was done with"):
+        await unheard
+    done.set()
+    assert await asyncio.gather(*results) == ["done"] * 4
+    await other.aclose()
 
 
 async def test_much_is_remembered_at_a_time(theatre):

@@ -1,99 +1,13 @@
-"""Tools of real MCP servers, over pipes and HTTP: results, refusals, servers that die, hang, or never start."""
+"""Tools of real MCP servers, over pipes and HTTP: what is offered, results, refusals, and options."""
 
 import asyncio
-import functools
-import os
-import socket
-import subprocess
-import sys
-import time
-from contextlib import asynccontextmanager
 
-import mcp
 import pytest
-from servers import mcp_server
+from servers.mcp_calls import COMMAND, INFO, call, entered, failure, tool_of
 
 from callboard.actors.tools import mcp_connection
-from callboard.actors.tools.contract import CallInfo, ToolError
-from callboard.actors.tools.mcp_server import McpServer, McpTool
+from callboard.actors.tools.mcp_server import McpServer
 from callboard.events.errors import InvalidInput
-
-INFO = CallInfo("agent", "message", "call", "key-1")
-COMMAND = [sys.executable, mcp_server.__file__]
-
-
-def tool_of(server: McpServer, name: str) -> McpTool:
-    return next(tool for tool in server.tools if tool.offer.name == name)
-
-
-async def call(server: McpServer, name: str, arguments: str = "{}"):
-    return await tool_of(server, name).call(arguments, INFO)
-
-
-async def failure(server: McpServer, name: str, arguments: str = "{}") -> ToolError:
-    with pytest.raises(ToolError) as told:
-        await call(server, name, arguments)
-    assert "\n" not in str(told.value)
-    return told.value
-
-
-def alive(pid: int | str) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-class Http:
-    """An MCP server on a port of its own, which can be stopped and started again."""
-
-    def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/mcp"
-        self.process: subprocess.Popen | None = None
-
-    async def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, str(self.port)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        for _ in range(600):
-            await asyncio.sleep(0.05)
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
-            except OSError:
-                continue
-            return
-        raise AssertionError("the server does not listen")
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-async def http():
-    server = Http()
-    await server.start()
-    yield server
-    server.stop()
-
-
-@asynccontextmanager
-async def entered(kind: str, **options):
-    if kind == "stdio":
-        async with McpServer("test", command=COMMAND, **options) as server:
-            yield server
-        return
-    web = Http()
-    await web.start()
-    try:
-        async with McpServer("test", url=web.url, **options) as server:
-            yield server
-    finally:
-        web.stop()
 
 
 @pytest.mark.parametrize("kind", ["stdio", "http"])
@@ -141,50 +55,6 @@ async def test_options_choose_what_is_offered():
         assert await call(server, "my_environment", '{"name": "COLOR"}') == "blue"
 
 
-async def test_a_server_that_died_is_started_again_by_the_next_call():
-    """A call that died with it is not repeated, as nobody knows what it did; the next one finds a new server."""
-    async with entered("stdio") as server:
-        before = await call(server, "pid")
-        error = await failure(server, "die")
-        assert error.fault == "interrupted"
-        assert "was lost during die, whether that was done is not known" in str(error)
-        assert "its last words: out of order" in str(error)
-        assert await call(server, "pid") != before
-
-
-async def test_a_call_that_may_be_repeated_is(tmp_path):
-    """The server dies with the first try, and a new one answers the second."""
-    async with entered("stdio") as server:
-        assert await call(server, "die_once", f'{{"path": "{tmp_path / "mark"}"}}') == "alive"
-
-
-async def test_calls_in_parallel_share_one_restart():
-    """All that find the server dead wait for the same new one."""
-    async with entered("stdio") as server:
-        await failure(server, "die")
-        pids = await asyncio.gather(*(call(server, "pid") for _ in range(10)))
-        assert len(set(pids)) == 1
-
-
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_an_http_server_may_come_back(http, mode, monkeypatch):
-    """While it is gone calls say so, and do nothing; when it is back they go on. With sessions, and without."""
-    monkeypatch.setattr(mcp, "Client", functools.partial(mcp.Client, mode=mode))
-    async with McpServer("test", url=http.url, headers={"X-Key": "secret"}) as server:
-        assert await call(server, "add", '{"a": 1}') == 3
-        assert (await failure(server, "die")).fault == "interrupted"
-        error = await failure(server, "add", '{"a": 1}')
-        assert error.fault == "unavailable"
-        assert f"MCP server test ({http.url}) can't be reached" in str(error)
-        http.stop()
-        await http.start()
-        assert await call(server, "add", '{"a": 1}') == 3
-        http.stop()
-        await http.start()
-        assert await call(server, "key") == "key-1"
-        assert "secret" not in repr(server)
-
-
 async def test_who_cancels_a_call_cancels_it_alone():
     """The server and its other calls go on."""
     async with entered("stdio") as server:
@@ -195,58 +65,6 @@ async def test_who_cancels_a_call_cancels_it_alone():
         with pytest.raises(asyncio.CancelledError):
             await first
         assert await second == "awake"
-
-
-async def test_leaving_ends_the_server_and_its_calls():
-    """The child is gone, and a call under way is told that its outcome is not known."""
-    server = McpServer("test", command=COMMAND)
-    async with server:
-        pid = await call(server, "pid")
-        pending = asyncio.create_task(failure(server, "slow", '{"seconds": 60}'))
-        await asyncio.sleep(0.1)
-    assert (await pending).fault == "interrupted"
-    assert not alive(pid)
-    error = await failure(server, "add", '{"a": 1}')
-    assert (error.fault, str(error)) == (
-        "unavailable",
-        "MCP server test is closed: use its tools inside of async with",
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"command": ["no-such-command"]}, "MCP server test (no-such-command) did not start: [Errno 2]"),
-        ({"command": [sys.executable, "-c", "raise SystemExit('no key')"]}, "; its last words: no key"),
-        ({"command": [sys.executable, "-c", "input(); input(); input()"], "start_timeout_s": 0.5}, "within 0.5 s"),
-        ({"url": "http://user:secret@127.0.0.1:9/mcp"}, "MCP server test (http://127.0.0.1:9/mcp) can't be reached: "),
-    ],
-)
-async def test_a_server_that_does_not_start_says_why(options, told):
-    """Soon, and in one line, with the last that it wrote; what may be secret is left out."""
-    begun = time.monotonic()
-    with pytest.raises(ToolError) as error:
-        async with McpServer("test", **options):
-            raise AssertionError
-    assert error.value.fault == "unavailable"
-    assert told in str(error.value)
-    assert "secret" not in str(error.value)
-    assert time.monotonic() - begun < 15
-
-
-async def test_a_start_may_be_cancelled(tmp_path):
-    """The child is ended, and the server can be entered again."""
-    code = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); input(); input(); input()"
-    server = McpServer("test", command=[sys.executable, "-c", code, str(tmp_path / "pid")])
-    for _ in range(2):
-        entering = asyncio.create_task(server.__aenter__())
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            await asyncio.sleep(0.01)
-        entering.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await entering
-        assert not alive((tmp_path / "pid").read_text())
-        (tmp_path / "pid").unlink()
 
 
 async def test_tools_that_are_not_there_are_told():
