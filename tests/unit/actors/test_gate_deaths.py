@@ -185,5 +185,6 @@ async def test_what_is_lost_on_the_way_is_said_again(stage, gate, monkeypatch):
     for handle in handles:
         assert (await stage.history(handle.id)).count("started") == 1
     assert len({request.call_id for request in provider.requests}) == len(provider.requests) == 20
+    await stage.projector.reached(await stage.bus.log.end())
     assert stage.projector.state(COST).total.cost == 20 * 20
     await far.die()
