@@ -16,7 +16,7 @@ from callboard.bus.errors import Unavailable
 from callboard.deploy.cell_bus import CellBus
 from callboard.deploy.settings import Settings
 from callboard.deploy.settings_file import load
-from callboard.events.agent_names import id_of
+from callboard.events.agent_names import shard_of_named
 from callboard.events.context_version import context_version
 from callboard.events.errors import InvalidInput
 from callboard.events.ids import shard_of
@@ -81,7 +81,7 @@ class Cells:
             await way.aclose()
 
     def _way(self, entity_id: str) -> CellBus:
-        shard = shard_of(id_of(entity_id) if "/" in entity_id else entity_id)
+        shard = shard_of_named(entity_id)
         return next(way for way in self._ways if shard in way.held)
 
     async def _board(self, way: CellBus) -> Board:

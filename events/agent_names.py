@@ -5,6 +5,7 @@ from typing import Final
 
 from callboard.events.agent_events import Defined
 from callboard.events.errors import InvalidId, InvalidInput
+from callboard.events.ids import shard_of
 
 SEPARATOR: Final = "--"
 """Stands in an id for the slash of a name, which can be no part of a subject token's alphabet."""
@@ -45,6 +46,11 @@ def definition_of(agent_id: str) -> str:
 def name_of(agent_id: str) -> str:
     """An agent's id as people write it: ``writer/customer-42``."""
     return agent_id.replace(SEPARATOR, "/", 1)
+
+
+def shard_of_named(name: str) -> int:
+    """The shard of any entity by its id, or of an agent by its name. Raises InvalidId for a name that is none."""
+    return shard_of(id_of(name) if "/" in name else name)
 
 
 def person_of(defined: Defined | None, agent_id: str) -> str:

@@ -46,12 +46,11 @@ def cells_of(where: "Where") -> "tuple[Cell, ...]":
 
 def at(where: "Where", entity_id: str) -> "Where":
     """The cell that holds the shard of an entity, by its id or name, if there are several."""
-    from callboard.events.agent_names import id_of
-    from callboard.events.ids import shard_of
+    from callboard.events.agent_names import shard_of_named
 
     if not cells_of(where):
         return where
-    return where._replace(cell=str(shard_of(id_of(entity_id) if "/" in entity_id else entity_id)))
+    return where._replace(cell=str(shard_of_named(entity_id)))
 
 
 def in_one(where: "Where") -> "Where":
