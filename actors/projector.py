@@ -47,7 +47,8 @@ class Projector:
         self._projections = projections
         self._subjects = subjects
         self._states: dict[str, Any] = {projection.name: projection.initial() for projection in projections}
-        self._watchers: list[Watcher] = []
+        self._watchers: list[tuple[Watcher, tuple[type[Any], ...]]] = []
+        self._watching: dict[type[Any], list[Watcher]] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._saved = 0
         self._snapshots = ProjectionSnapshots(bus, snapshot) if snapshot else None
@@ -62,13 +63,15 @@ class Projector:
         state: S = self._states[projection.name]
         return state
 
-    def watch(self, watcher: Watcher) -> None:
-        """Call ``watcher`` with each event, after it was folded; it must not block."""
-        self._watchers.append(watcher)
+    def watch(self, watcher: Watcher, *events: type[Any]) -> None:
+        """Call ``watcher`` with each event, or each of these types, after it was folded; it must not block."""
+        self._watchers.append((watcher, events))
+        self._watching.clear()
 
     def unwatch(self, watcher: Watcher) -> None:
         """No longer call ``watcher``."""
-        self._watchers.remove(watcher)
+        self._watchers = [each for each in self._watchers if each[0] != watcher]
+        self._watching.clear()
 
     async def catch_up(self, upto: int | None = None) -> None:
         """Fold everything stored by now, or up to the sequence ``upto``, beginning at the newest snapshot before."""
@@ -155,9 +158,15 @@ class Projector:
                     states[projection.name] = projection.apply(states[projection.name], envelope)
             self._states, self.seq = states, record.seq
             for envelope in envelopes:
-                for watcher in self._watchers:
+                for watcher in self._watchers_of(type(envelope.event)):
                     watcher(record.seq, envelope)
         self._wake_waiters()
+
+    def _watchers_of(self, event: type[Any]) -> list[Watcher]:
+        """Whom an event of a type is told to; most want few types, and are not to be asked about each event."""
+        if event not in self._watching:
+            self._watching[event] = [watcher for watcher, events in self._watchers if not events or event in events]
+        return self._watching[event]
 
     def _wake_waiters(self) -> None:
         if self._waiters:

@@ -22,6 +22,8 @@ from callboard.bus.frames import Receive, Scanner, denial
 __all__ = ["RECONNECT_WAIT_S", "BadSubjectError", "Client", "NatsError"]
 
 RECONNECT_WAIT_S: Final = 0.1
+LATER_S: Final = 0.005
+"""What may go later waits so long for company: each write costs both sides more than what is written."""
 
 
 class _Parser(Parser):
@@ -79,6 +81,7 @@ class Client(nats.Client):
             self._public_nkey = door.credentials.public
         self._loop = asyncio.get_running_loop()
         self._writes_soon = False
+        self._writes_later = False
         self._ps = _Parser(self)
 
     @property
@@ -86,13 +89,15 @@ class Client(nats.Client):
         """How many servers there are where we are connected, as they tell."""
         return len(self._server_info.get("connect_urls") or [""])
 
-    def send(self, frame: bytes) -> None:
-        """Send a frame, at once or with the others of this turn of the loop."""
+    def send(self, frame: bytes, *, later: bool = False) -> None:
+        """Send a frame with the others of this turn of the loop, or ``later``: with the next that can't wait."""
         self._pending.append(frame)
         self._pending_data_size += len(frame)
-        if not self._writes_soon:
-            self._writes_soon = True
-            self._loop.call_soon(self._write)
+        if not later:
+            self._write_soon()
+        elif not self._writes_later:
+            self._writes_later = True
+            self._loop.call_later(LATER_S, self._write_late)
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
@@ -120,9 +125,16 @@ class Client(nats.Client):
         return b64encode(self._door.sign(nonce.encode()))
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
+        self._write_soon()
+
+    def _write_soon(self) -> None:
         if not self._writes_soon:
             self._writes_soon = True
             self._loop.call_soon(self._write)
+
+    def _write_late(self) -> None:
+        self._writes_later = False
+        self._write()
 
     def _write(self) -> None:
         self._writes_soon = False

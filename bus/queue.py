@@ -124,7 +124,7 @@ class JetStreamQueue:
     def answer(self, delivery: "JetStreamDelivery", word: bytes) -> None:
         """Tell the server about a delivery; a lost word means a redelivery."""
         with suppress(Unavailable):
-            self._api.wire.publish(delivery.reply, word)
+            self._api.wire.publish(delivery.reply, word, later=True)
 
     def holds(self, delivery: "JetStreamDelivery") -> bool:
         """Whether the delivery is still ours."""

@@ -5,7 +5,7 @@ collector named there are none: the log has every figure of theirs.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import Counter, Histogram
@@ -71,7 +71,7 @@ class Metrics:
         }
         self._cost: Counter = meter.create_counter(semconv.COST, "{micro-dollar}", "What model calls cost.")
         self._projector = projector
-        projector.watch(self._watch)
+        projector.watch(self._watch, *get_args(CallEnd))
 
     async def stop(self) -> None:
         """Send what is unsent, and end."""
@@ -79,8 +79,7 @@ class Metrics:
         await asyncio.to_thread(self._provider.shutdown, GRACE_MS)
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
-        if not isinstance(envelope.event, CallEnd):
-            return
+        assert isinstance(envelope.event, CallEnd)
         backend = self._projector.state(BACKENDS).by_id.get(envelope.event.backend)
         endpoint = endpoint_of(backend.spec) if backend and backend.spec else None
         for measured in measurements(envelope.event, endpoint):

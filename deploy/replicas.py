@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 import structlog
 
 from callboard.actors.projector import Projector
 from callboard.deploy.supervision import supervise
-from callboard.events.backend import Backend, BackendSpec
+from callboard.events.backend import Backend, BackendEvent, BackendSpec
 from callboard.events.envelope import Envelope
 from callboard.projections.backends import BACKENDS
 
@@ -66,7 +66,7 @@ class Replicas:
 
     async def run(self) -> None:
         """Start and stop workers until cancelled, as the log wants."""
-        self._projector.watch(self._watch)
+        self._projector.watch(self._watch, *get_args(BackendEvent))
         try:
             while True:
                 await self._changed.wait()
@@ -128,5 +128,5 @@ class Replicas:
             _log.info("replica ended", backend=key[0], replica=key[1])
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
-        if envelope.kind == "backend" and envelope.entity in self._names:
+        if envelope.entity in self._names:
             self._changed.set()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from callboard.actors.backend.call import Call
 from callboard.actors.backend.providers.provider import Answer
@@ -12,6 +12,9 @@ from callboard.events.envelope import Envelope
 from callboard.events.task import Cancelled, Completed, DeadLettered, Expired, Interrupted
 
 Running: TypeAlias = "asyncio.Task[Answer]"
+
+HEEDED: Final = (Cancelled, Expired, DeadLettered, Completed, Answered, Interrupted)
+"""The events that can make a call superfluous."""
 
 
 class CallsUnderWay:

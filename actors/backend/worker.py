@@ -10,7 +10,7 @@ import structlog
 
 from callboard.actors.backend.begun import begun
 from callboard.actors.backend.call import Call, call_id
-from callboard.actors.backend.calls_under_way import CallsUnderWay
+from callboard.actors.backend.calls_under_way import HEEDED, CallsUnderWay
 from callboard.actors.backend.ending import Endings
 from callboard.actors.backend.funds import refusal, within
 from callboard.actors.backend.health import Admission, Health
@@ -102,7 +102,7 @@ class Worker:
         self._lanes: dict[int, Loop] = {}
         self._priorities = {0}
         self._new_priority = asyncio.Event()
-        projector.watch(self._watch)
+        projector.watch(self._watch, Assigned, Hedged, *HEEDED)
 
     async def run(self) -> None:
         """Work until cancelled. Calls under way then are given up, and made again by whoever takes them next.

@@ -103,7 +103,7 @@ class Escrow:
         self._wanting: Counter[str] = Counter()
         self._unfolded: dict[int, OpenLease] = {}
         self._worth: dict[str, tuple[int, datetime]] = {}
-        projector.watch(self._watch)
+        projector.watch(self._watch, Assigned)
 
     def room(self, budget: str, key: Draft | None = None) -> int:
         """What can be drawn from the lease at hand, together with what ``key`` has drawn."""

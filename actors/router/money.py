@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, get_args
 
 import structlog
 
@@ -15,6 +15,7 @@ from callboard.bus.entities import BUDGET, Entities, Told
 from callboard.bus.errors import BusError
 from callboard.bus.log import Bus
 from callboard.events import task
+from callboard.events.budget import BudgetEvent
 from callboard.events.cascade import Answered
 from callboard.events.envelope import Envelope
 from callboard.events.task import Task
@@ -49,7 +50,7 @@ class Money:
         self._treasurer = Treasurer(self._escrow, budgets, projector)
         self._waking = Waking(self._escrow, self._treasurer, tasks, projector)
         self._moved = asyncio.Event()
-        projector.watch(self._watch)
+        projector.watch(self._watch, *_MOVES_MONEY, *get_args(BudgetEvent))
 
     def draft(self) -> Draft:
         """For one step of the router."""
@@ -80,7 +81,5 @@ class Money:
                 await self._treasurer.close()
 
     def _watch(self, _seq: int, envelope: Envelope) -> None:
-        if envelope.kind == "budget" or (
-            isinstance(envelope.event, _MOVES_MONEY) and self._projector.state(BUDGETS).leases
-        ):
+        if envelope.kind == "budget" or self._projector.state(BUDGETS).leases:
             self._moved.set()

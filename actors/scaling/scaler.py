@@ -7,7 +7,7 @@ the same, the second finds that there is nothing left to do: it is within the co
 import asyncio
 from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
 import structlog
 
@@ -39,7 +39,7 @@ class Scaler:
         self._projector = projector
         self._trails: dict[str, Trail] = {}
         self._bell = asyncio.Event()
-        projector.watch(self._watch)
+        projector.watch(self._watch, Assigned, Hedged, *get_args(BackendEvent))
 
     async def run(self) -> None:
         """Look every second, and at once when one without replicas gets work, until cancelled."""
@@ -89,5 +89,5 @@ class Scaler:
             backend = self._projector.state(BACKENDS).by_id.get(event.backend)
             if backend is not None and backend.may_start:
                 self._bell.set()
-        elif envelope.kind == "backend":
+        else:
             self._bell.set()

@@ -5,7 +5,7 @@ time, or a new one after a crash, do the same.
 """
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 import structlog
 
@@ -14,6 +14,7 @@ from callboard.bus.errors import Unavailable
 from callboard.deploy.ray.deployed import App
 from callboard.deploy.ray.parts import backend_of
 from callboard.deploy.replicas import wanted_of
+from callboard.events.backend import BackendEvent
 from callboard.events.envelope import Envelope
 from callboard.projections.backends import BACKENDS
 
@@ -45,7 +46,7 @@ class Scaler:
     async def run(self) -> None:
         """Follow until cancelled."""
         said = ""
-        self._projector.watch(self._watch)
+        self._projector.watch(self._watch, *get_args(BackendEvent))
         try:
             while True:
                 self._changed.clear()
@@ -77,6 +78,5 @@ class Scaler:
                 _log.info("scaling", backend=name, replicas=wanted, before=deployed.wanted)
                 self._serve.scale(self._app, deployed.deployment, wanted)
 
-    def _watch(self, _seq: int, envelope: Envelope) -> None:
-        if envelope.kind == "backend":
-            self._changed.set()
+    def _watch(self, _seq: int, _envelope: Envelope) -> None:
+        self._changed.set()
