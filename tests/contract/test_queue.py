@@ -201,6 +201,17 @@ async def test_the_queue_outlives_its_taker(connect):
     await until_pending(again, 0)
 
 
+async def test_an_acknowledgement_is_heard_though_nothing_follows_it(connect):
+    """It may wait a moment for company on its way, but not for long."""
+    first, other = await connect(), await connect()
+    await fill(first, 1)
+    watched = await other.queue("work", "evt.*.task.>", ack_wait_s=30)
+    assert await watched.pending() == 1
+    (delivery,) = await take((await first.queue("work", "evt.*.task.>", ack_wait_s=30)).deliveries(), 1)
+    await delivery.ack()
+    await until_pending(watched, 0)
+
+
 async def test_work_that_came_while_nobody_took(connect):
     """A queue without takers collects what is stored meanwhile."""
     bus = await connect()

@@ -5,6 +5,8 @@ import asyncio
 from callboard.actors.board import Board
 from callboard.actors.projector import Projector
 from callboard.bus.memory import MemoryBus
+from callboard.events.envelope import Envelope
+from callboard.events.task import Cancelled, Submitted
 from callboard.projections.cost import COST
 from callboard.projections.projection import dump
 from callboard.projections.tasks import TASKS
@@ -24,4 +26,23 @@ async def test_a_snapshot_shows_one_moment_though_others_have_their_turn_meanwhi
     for projection in (TASKS, COST):
         live, again = projector.state(projection), restored.state(projection)
         assert dump(projection, again, 0) == dump(projection, live, 0)
+    await bus.aclose()
+
+
+async def test_a_watcher_is_told_of_the_events_that_it_wants():
+    """Of each one if it names none, of its types alone if it does, and of nothing once it is gone."""
+    bus = MemoryBus()
+    board, projector = Board(bus, "client"), Projector(bus, TASKS)
+    told: dict[str, list[str]] = {"all": [], "ends": [], "gone": []}
+    projector.watch(lambda _seq, envelope: told["all"].append(envelope.type))
+    projector.watch(lambda _seq, envelope: told["ends"].append(envelope.type), Cancelled)
+
+    def leaves(_seq: int, envelope: Envelope) -> None:
+        told["gone"].append(envelope.type)
+        projector.unwatch(leaves)
+
+    projector.watch(leaves, Submitted, Cancelled)
+    await (await board.submit("one")).cancel("enough")
+    await projector.catch_up()
+    assert told == {"all": [Submitted.type, Cancelled.type], "ends": [Cancelled.type], "gone": [Submitted.type]}
     await bus.aclose()
