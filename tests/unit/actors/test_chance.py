@@ -132,7 +132,9 @@ def test_odds_of_two_are_their_chances(pairs):
     odds = odds_of(means, deviations)
     for row, found in zip(means, odds / odds.sum(1, keepdims=True), strict=True):
         known = np.array(chances_to_be_highest(row.tolist(), deviations)) / CERTAIN
-        assert np.abs(found - known).max() < LEAST + 0.005  # with so little a chance, by either, there is none
+        # with so little a chance as LEAST there is none; near it, one of both may say so alone
+        near = LEAST + 0.005 if ((found == 0) != (known == 0)).any() else 0.02
+        assert np.abs(found - known).max() < near
 
 
 def test_odds_of_many_are_near_their_chances():
