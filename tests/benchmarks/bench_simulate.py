@@ -124,9 +124,11 @@ def main() -> None:
     files = [
         path
         for folder in given.traces.split(",")
-        for path in sorted((given.data / folder).iterdir())
+        for path in sorted((given.data / folder).glob("*"))
         if path.suffix in {".csv", ".jsonl"}
     ]
+    if not files:
+        arguments.error(f"--data: no traces in the folders {given.traces} of {given.data}")
     report: dict[str, object] = {
         "benchmark": "simulate",
         "date": datetime.now(UTC).date().isoformat(),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from stream import UNITS_PER_USD, Outcome, Prompt
+from stream import UNITS_PER_USD, Outcome, Prompt, lines_of
 
 WEAK: Final = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 STRONG: Final = "gpt-4-1106-preview"
@@ -26,8 +26,7 @@ def read(folder: Path) -> list[Prompt]:
     files = sorted(folder.rglob("*.csv"))
     if not files:
         raise SystemExit(f"{folder}: no CSV file in it")
-    with (folder / "contaminated_prompts.jsonl").open(encoding="utf-8") as lines:
-        seen = {json.loads(line)["eval_prompt"] for line in lines}
+    seen = {json.loads(line)["eval_prompt"] for line in lines_of(folder / "contaminated_prompts.jsonl")}
     prompts = []
     for path in files:
         with path.open(encoding="utf-8", newline="") as rows:
